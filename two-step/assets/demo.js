@@ -1,4 +1,4 @@
-// Shows texts, calls and mail as they arrive.
+// Shows new texts, calls and mail.
 const list = document.getElementById("messages");
 let shown = "";
 

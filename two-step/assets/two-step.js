@@ -1,4 +1,4 @@
-// Adds comfort to pages that work without it: countdown, delivery status, code from a text, copy and print, local times.
+// Optional enhancements of the pages: countdown, delivery status, code from a text, copy and print, local times.
 "use strict";
 
 document.documentElement.classList.add("has-script");
@@ -21,7 +21,7 @@ for (const note of document.querySelectorAll("[data-countdown]")) {
   tick();
 }
 
-// Delivery status, every two seconds until it is final. Ends by itself after ten minutes.
+// Delivery status, every two seconds until it is final, for at most ten minutes.
 for (const box of document.querySelectorAll("[data-status^='/']")) {
   const words = box.querySelector(".status-text");
   const stop = Date.now() + 600000;
@@ -37,18 +37,18 @@ for (const box of document.querySelectorAll("[data-status^='/']")) {
             words.textContent = status.delivery;
           }
           if (typeof status.tone === "string") box.dataset.tone = status.tone;
-          // A call followed the text, say: heading and buttons are about the text. Nothing that was typed is lost.
+          // For example, a call replaced the text, so heading and buttons are outdated. No typed text is lost.
           const form = document.querySelector("form[data-otp]");
           const isOther = form && status.channel && status.channel !== form.dataset.otp;
           if (isOther && form.elements.code.value === "") return location.replace(box.dataset.here);
           if (status.done) {
-            // The app has answered: the page goes on, with the box as it is ticked.
+            // The app has answered: submit the form with the current state of the checkbox.
             document.querySelector("[data-when-done]")?.click();
             return;
           }
         }
       } catch {
-        // The network is away. The next round tries again.
+        // The network is unreachable. The next poll tries again.
       }
     }
     setTimeout(ask, 2000);
@@ -56,7 +56,7 @@ for (const box of document.querySelectorAll("[data-status^='/']")) {
   setTimeout(ask, 2000);
 }
 
-// WebOTP: the browser offers the code of a text that names our origin.
+// WebOTP: the browser offers the code of a text that contains our origin.
 const form = document.querySelector("form[data-otp='sms']");
 if (form && "OTPCredential" in window) {
   const abort = new AbortController();
@@ -70,7 +70,7 @@ if (form && "OTPCredential" in window) {
     .catch(() => {});
 }
 
-// One press sends a form once.
+// A double click submits a form once.
 document.addEventListener("submit", (event) => {
   const sent = event.target;
   if (sent.dataset.sent) event.preventDefault();
@@ -102,7 +102,7 @@ for (const button of document.querySelectorAll("[data-print]")) {
   button.addEventListener("click", () => window.print());
 }
 
-// Times in the user's own zone.
+// Times in the user's time zone.
 for (const time of document.querySelectorAll("time[data-local]")) {
   const format = { dateStyle: "medium", timeStyle: "short" };
   const lang = document.documentElement.lang;

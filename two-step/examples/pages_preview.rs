@@ -1,5 +1,5 @@
-//! Writes every page in every state into a folder, for looking at:
-//! `cargo run -p two-step --example pages_preview -- target/pages`.
+//! Writes every page in every state into a folder, for a visual check: `cargo run -p two-step --example pages_preview
+//! -- target/pages`.
 
 use std::path::PathBuf;
 use std::{env, error, fs};

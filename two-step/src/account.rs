@@ -17,7 +17,7 @@ use crate::clock::after;
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum AccountState {
-    /// Off: the password alone signs in.
+    /// Off: the password suffices.
     Off,
     /// On: sign-ins need a second step.
     On,

@@ -42,7 +42,7 @@ pub struct AppKey {
     pub display_name: Option<String>,
     /// The sealed push endpoint.
     pub push_sealed: Option<String>,
-    /// No request goes to this app before this time: the user denied two within an hour.
+    /// The app gets no requests before this time, because the user denied two within an hour.
     pub paused_until: Option<Timestamp>,
     /// When it last signed a request.
     pub seen_at: Option<Timestamp>,

@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_what_the_last_trusted_proxy_says() {
+    fn the_client_is_the_address_from_the_last_trusted_proxy() {
         assert_eq!(client_of(&[]), "10.0.0.1");
         assert_eq!(client_of(&["192.0.2.7"]), "192.0.2.7");
         assert_eq!(client_of(&["198.51.100.1, 192.0.2.7", "10.0.0.2"]), "192.0.2.7");
@@ -56,9 +56,9 @@ mod tests {
         assert_eq!(client_of(&["[2001:db8::7]"]), "2001:db8::7");
     }
 
-    /// Seen to fail: with unreadable entries passed over (what the client wrote counts).
+    /// Fails if unreadable entries are skipped, because then an entry that the client wrote is used.
     #[test]
-    fn what_a_client_writes_before_something_unreadable_does_not_count() {
+    fn entries_left_of_an_unreadable_one_are_ignored() {
         assert_eq!(client_of(&["198.51.100.1, unknown"]), "10.0.0.1");
         assert_eq!(client_of(&["198.51.100.1, unknown, 10.0.0.2"]), "10.0.0.2");
     }

@@ -61,7 +61,7 @@ fn random_digits(digits: u32) -> Zeroizing<String> {
     }
 }
 
-/// What a user typed.
+/// A parsed entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TypedText {
     /// Six digits.
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_six_digits_is_no_entry() {
+    fn an_entry_without_six_digits_is_not_a_code() {
         for text in [
             "",
             "12345",

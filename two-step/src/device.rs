@@ -1,4 +1,4 @@
-//! Devices: browsers with our cookie, and the trust of accounts in them.
+//! Devices: browsers with our cookie, and the accounts that trust them.
 //!
 //! A device's secret is derived from its id and its generation under a key outside the database. So a lost answer can be
 //! repeated, and a replayed secret of an earlier generation is detected.
@@ -19,7 +19,7 @@ pub const COOKIE_LIFE: Duration = Duration::from_secs(400 * 86400);
 /// A browser with our cookie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// The id. The result and the settings page name it.
+    /// The id. It is in results, and on the settings page.
     pub id: Uuid,
     /// The generation of its current secret.
     pub generation: i64,
@@ -33,7 +33,7 @@ pub struct Device {
     pub void: bool,
 }
 
-/// What a trust skips.
+/// The check that a trust replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum TrustKind {
@@ -52,7 +52,7 @@ pub struct Trust {
     pub device: Uuid,
     /// The account.
     pub account: Uuid,
-    /// What it skips.
+    /// The check that it replaces.
     pub kind: TrustKind,
     /// When it started.
     pub created_at: Timestamp,
@@ -71,7 +71,7 @@ impl Trust {
 
 /// The result of checking a device's cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Presented {
+pub enum DeviceCheck {
     /// The current secret, or the previous one within its overlap.
     Good,
     /// An old secret: the cookie was copied.
@@ -88,10 +88,10 @@ impl Device {
 
     /// Checks the generation of a genuine cookie, and rotates the secret. The caller sets a cookie with the device's new
     /// generation.
-    pub fn present(&mut self, generation: i64, now: Timestamp) -> Presented {
+    pub fn check_and_rotate(&mut self, generation: i64, now: Timestamp) -> DeviceCheck {
         let judged = self.judge(generation, now);
         match judged {
-            Presented::Good => {
+            DeviceCheck::Good => {
                 self.seen_at = now;
                 // The current secret shows that the browser has it. The previous one means that the last answer was lost,
                 // or that another tab was faster. Then the current secret is sent again.
@@ -100,19 +100,19 @@ impl Device {
                     self.overlap_until = after(now, SECRET_OVERLAP);
                 }
             }
-            Presented::Replayed => self.void = true,
-            Presented::Unknown => {}
+            DeviceCheck::Replayed => self.void = true,
+            DeviceCheck::Unknown => {}
         }
         judged
     }
 
-    fn judge(&self, generation: i64, now: Timestamp) -> Presented {
+    fn judge(&self, generation: i64, now: Timestamp) -> DeviceCheck {
         match self.generation - generation {
-            _ if self.void || generation < 1 => Presented::Unknown,
-            0 | 1 => Presented::Good,
-            2 if now < self.overlap_until => Presented::Good,
-            2.. => Presented::Replayed,
-            _ => Presented::Unknown,
+            _ if self.void || generation < 1 => DeviceCheck::Unknown,
+            0 | 1 => DeviceCheck::Good,
+            2 if now < self.overlap_until => DeviceCheck::Good,
+            2.. => DeviceCheck::Replayed,
+            _ => DeviceCheck::Unknown,
         }
     }
 }
@@ -133,37 +133,37 @@ mod tests {
     }
 
     #[test]
-    fn two_tabs_and_a_lost_answer_do_not_harm_a_device() {
+    fn two_tabs_and_a_lost_answer_do_not_void_a_device() {
         let mut device = Device::new(Uuid::nil(), "", at(0));
-        assert_eq!(device.present(1, at(100)), Presented::Good);
+        assert_eq!(device.check_and_rotate(1, at(100)), DeviceCheck::Good);
         assert_eq!(device.generation, 2);
-        assert_eq!(device.present(1, at(100)), Presented::Good, "a second tab");
+        assert_eq!(device.check_and_rotate(1, at(100)), DeviceCheck::Good, "a second tab");
         assert_eq!(device.generation, 2, "it gets the same secret");
-        assert_eq!(device.present(1, at(9000)), Presented::Good, "the answer was lost");
-        assert_eq!(device.present(2, at(9001)), Presented::Good);
-        assert_eq!((device.generation, device.present(1, at(9060))), (3, Presented::Good));
+        assert_eq!(device.check_and_rotate(1, at(9000)), DeviceCheck::Good, "the answer was lost");
+        assert_eq!(device.check_and_rotate(2, at(9001)), DeviceCheck::Good);
+        assert_eq!((device.generation, device.check_and_rotate(1, at(9060))), (3, DeviceCheck::Good));
     }
 
     #[test]
-    fn a_copied_cookie_ends_the_device_when_it_is_used_later() {
+    fn replaying_a_copied_cookie_voids_the_device() {
         let mut device = Device::new(Uuid::nil(), "", at(0));
-        device.present(1, at(100));
-        device.present(2, at(200));
-        assert_eq!(device.present(1, at(261)), Presented::Replayed);
-        assert_eq!(device.present(3, at(262)), Presented::Unknown, "void for everybody");
+        device.check_and_rotate(1, at(100));
+        device.check_and_rotate(2, at(200));
+        assert_eq!(device.check_and_rotate(1, at(261)), DeviceCheck::Replayed);
+        assert_eq!(device.check_and_rotate(3, at(262)), DeviceCheck::Unknown, "void for everybody");
     }
 
     #[test]
     fn a_generation_from_the_future_is_unknown() {
         let mut device = Device::new(Uuid::nil(), "", at(0));
-        assert_eq!(device.present(2, at(1)), Presented::Unknown);
-        assert_eq!(device.present(0, at(1)), Presented::Unknown);
+        assert_eq!(device.check_and_rotate(2, at(1)), DeviceCheck::Unknown);
+        assert_eq!(device.check_and_rotate(0, at(1)), DeviceCheck::Unknown);
         assert!(!device.void);
     }
 
     proptest! {
-        /// A browser that keeps the cookie of its last answer, with answers that get lost and tabs that overlap for less
-        /// than a minute, is never taken for a thief.
+        /// A browser that keeps the cookie of its last answer, with lost answers and tabs that overlap for less than a
+        /// minute, is never treated as an attacker.
         #[test]
         fn an_honest_browser_is_never_void(visits in prop::collection::vec((0u64..100_000, any::<bool>(), 0u64..50), 1..60)) {
             let mut device = Device::new(Uuid::nil(), "", at(0));
@@ -171,10 +171,10 @@ mod tests {
             for (pause, lost, tab_delay) in visits {
                 now += pause;
                 let before = cookie;
-                prop_assert_eq!(device.present(cookie, at(now)), Presented::Good);
+                prop_assert_eq!(device.check_and_rotate(cookie, at(now)), DeviceCheck::Good);
                 if !lost { cookie = device.generation; }
                 now += tab_delay;
-                prop_assert_eq!(device.present(before, at(now)), Presented::Good);
+                prop_assert_eq!(device.check_and_rotate(before, at(now)), DeviceCheck::Good);
             }
         }
     }

@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_are_read_and_bad_ones_refused() {
+    fn valid_rules_are_read_and_others_refused() {
         assert_eq!("5/10m".parse(), Ok(Rule::per(5, 600)));
         for bad in ["5", "0/1m", "5/0s", "5/10", "10001/1h", "x/1m", "5/32d", "-1/1m"] {
             assert!(bad.parse::<Rule>().is_err(), "{bad}");
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_count_is_kept_small_and_exactly_n_pass() {
+    fn a_large_count_needs_little_space_and_exactly_n_pass() {
         let rules = [Rule::per(10_000, 3600)];
         let (mut times, mut now, mut passed) = (Times::default(), 1_000_000i64, vec![]);
         for _ in 0..30_000 {

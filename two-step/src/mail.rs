@@ -33,10 +33,11 @@ impl Mailer {
     /// Creates the mailer, or returns `None` if no server is configured.
     pub fn open(config: &SmtpConfig) -> Result<Option<Self>, BadConfig> {
         let Some(url) = &config.url else { return Ok(None) };
-        let bad = |_| BadConfig("smtp.url is smtps://user:password@host, or smtp://host:port".to_owned());
+        let bad =
+            |_| BadConfig("smtp.url must be smtps://user:password@host, or smtp://host:port".to_owned());
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose_secret()).map_err(bad)?;
         if config.from.parse::<lettre::message::Mailbox>().is_err() {
-            return Err(BadConfig("smtp.from is no mail address".to_owned()));
+            return Err(BadConfig("smtp.from is not a mail address".to_owned()));
         }
         Ok(Some(Self { transport: transport.timeout(Some(SMTP_TIMEOUT)).build(), from: config.from.clone() }))
     }
@@ -64,7 +65,7 @@ impl Mailer {
     }
 }
 
-/// Returns whether a reply rejects our login or commands and not the mail itself (RFC 4954, section 6; RFC 5321, section
+/// Returns whether a reply rejects our login or commands instead of the mail (RFC 4954, section 6; RFC 5321, section
 /// 4.2.3).
 fn is_about_us(e: &lettre::transport::smtp::Error) -> bool {
     let code = e.status().map(u16::from);
@@ -96,8 +97,8 @@ fn code(body: &Json, german: bool) -> (String, String) {
         );
     }
     let not_me = match why {
-        Some("add") => "Somebody adds this address to an account. Was it not you? Then ignore this e-mail.",
-        Some("test") => "This is a test from your settings. Was it not you? Then change your password.",
+        Some("add") => "Somebody adds this address to an account. If this was not you, ignore this e-mail.",
+        Some("test") => "This is a test from your settings. If this was not you, change your password.",
         _ => "If you did not ask for this code, somebody may know your password. Change it.",
     };
     (
@@ -126,7 +127,7 @@ fn notice(body: &Json, german: bool) -> (String, String) {
     let not_me = if german {
         "Waren Sie das nicht? Stoppen Sie die Änderung hier:"
     } else {
-        "Was it not you? Stop it here:"
+        "If this was not you, stop it here:"
     };
     (format!("{product}: {subject}"), format!("{what}\n\n{not_me}\n{link}\n"))
 }
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_life_of_a_code_is_said_in_minutes_or_hours() {
+    fn the_life_of_a_code_is_given_in_minutes_or_hours() {
         let said = [1, 10, 119, 120, 1440].map(|minutes| life(minutes, false));
         assert_eq!(said, ["1 minute", "10 minutes", "119 minutes", "2 hours", "24 hours"]);
         assert_eq!(

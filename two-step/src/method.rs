@@ -29,15 +29,15 @@ use uuid::Uuid;
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A telephone that takes codes by text or by call.
+    /// A telephone that receives codes by text or by call.
     Phone,
     /// An authenticator app (RFC 6238).
     Totp,
-    /// A mailbox that takes codes.
+    /// A mailbox that receives codes.
     Email,
     /// The product's own app.
     App,
-    /// A set of ten one-time codes on paper.
+    /// A set of ten recovery codes.
     Recovery,
 }
 
@@ -88,7 +88,7 @@ pub const MAX_WRONG_IN_A_ROW: u32 = 100;
 pub const WRONG_CODES: &str = "wrong_codes";
 /// Pause reason: the user stopped the method on a notice's stop page, because somebody else added it.
 pub const STOPPED: &str = "stopped";
-/// Pause reason of an app: the user denied two requests. The app can be asked again after an hour.
+/// Pause reason of an app: the user denied two requests. The app gets requests again after an hour.
 pub const DENIED: &str = "denied";
 /// Pause reason of an app that deleted its key while the account needs the method.
 pub const UNREGISTERED: &str = "unregistered";
@@ -236,8 +236,8 @@ impl Method {
     }
 }
 
-/// Returns whether this kind of method suffices as a second step. Recovery codes are a backup only. E-mail suffices if the
-/// configuration says so.
+/// Returns whether this kind of method suffices as a second step. Recovery codes are a backup only. E-mail suffices if
+/// the configuration allows it.
 pub fn is_primary(kind: Kind, email_second_step: bool) -> bool {
     match kind {
         Kind::Phone | Kind::Totp | Kind::App => true,
@@ -283,7 +283,7 @@ mod tests {
         assert!(!may_be_on(&[], true) && !may_be_on(&[Phone], false) && !may_be_on(&[Recovery], false));
         assert!(may_be_on(&[Phone, Recovery], false) && may_be_on(&[Phone, Phone], false));
         assert!(may_be_on(&[Totp, Phone], false));
-        assert!(!may_be_on(&[Phone, Email], false), "e-mail is no factor unless the configuration says so");
+        assert!(!may_be_on(&[Phone, Email], false), "e-mail is a factor only if the configuration allows it");
         assert!(may_be_on(&[Phone, Email], true));
     }
 

@@ -1,4 +1,4 @@
-//! Metrics. Labels are fixed words or names from the configuration, never values of a user.
+//! Metrics. Labels are constants or names from the configuration, never values of a user.
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -88,10 +88,10 @@ impl Default for Metrics {
         };
         let r = &mut m.registry;
         r.register("challenges", "Challenges that back ends created", m.challenges.clone());
-        r.register("verified", "Challenges that were proved, by the method", m.verified.clone());
-        r.register("entries", "What was typed, by its result", m.entries.clone());
-        r.register("outbox", "Jobs, acts, mails and webhooks, by what became of them", m.outbox.clone());
-        r.register("deliveries", "What otpost said of texts and calls", m.deliveries.clone());
+        r.register("verified", "Verified challenges, by method", m.verified.clone());
+        r.register("entries", "Entered codes, by result", m.entries.clone());
+        r.register("outbox", "Publish attempts of outbox rows, by kind and result", m.outbox.clone());
+        r.register("deliveries", "Delivery states that otpost reported", m.deliveries.clone());
         r.register("outbox_waiting", "Rows in the outbox now", m.waiting.clone());
         let about = "Age of the oldest row in the outbox";
         r.register_with_unit("outbox_oldest", about, Unit::Seconds, m.oldest.clone());

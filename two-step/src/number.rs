@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_cannot_get_codes_says_why() {
+    fn a_number_that_cannot_receive_codes_is_refused_with_a_reason() {
         let served = all(&["GB", "US"]);
         for (typed, country, why) in [
             ("", "GB", BadNumber::Unreadable),

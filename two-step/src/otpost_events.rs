@@ -38,7 +38,7 @@ pub async fn run(core: Arc<Core>, otpost: Arc<dyn OtpostClient>, stop: Cancellat
                     quiet_since = tokio::time::Instant::now();
                     match core.receive_event(&event.event).await {
                         Ok(()) => { let _ = event.stored.send(()); }
-                        Err(e) => tracing::warn!(reason = %e, "otpost event not stored: it will be redelivered"),
+                        Err(e) => tracing::warn!(reason = %e, "an otpost event was not stored; it is redelivered"),
                     }
                 }
                 _ = poll.tick() => {

@@ -64,7 +64,7 @@ impl Listeners {
 async fn bind(section: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
     bound.with_context(|| {
-        format!("{section}.listen: {address} cannot be listened on; stop what uses it, or choose another")
+        format!("{section}.listen: cannot bind {address}; stop the process that uses it, or choose another address")
     })
 }
 
@@ -119,7 +119,7 @@ fn spawn_workers(
     tasks.spawn(async move {
         loop {
             if let Err(e) = sweep::sweep(&core).await {
-                tracing::warn!(reason = %e, "expired rows not deleted: it will be retried");
+                tracing::warn!(reason = %e, "expired rows were not deleted; the next run tries again");
             }
             tokio::select! {
                 () = sweep_stop.cancelled() => return,

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_https_and_on_the_list() {
+    fn an_endpoint_must_be_https_and_on_the_list() {
         let mut config = Config::default();
         config.app.push_hosts.push("127.0.0.1:4711".to_owned());
         let reads = |text: &str| Endpoint::read(text, &config).is_some();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_the_list_names_hosts_of_one_owner() {
+    fn a_list_entry_matches_hosts_of_one_owner() {
         for good in ["fcm.googleapis.com", "*.notify.windows.com", "127.0.0.1:4711", "localhost"] {
             assert!(is_entry(good), "{good}");
         }
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_follows_from_the_root_and_signs_as_the_standard_says() {
+    fn the_key_is_derived_from_the_root_and_signs_by_the_standard() {
         let keys = Keys::ephemeral();
         let (vapid, again) = (Vapid::of(&keys), Vapid::of(&keys));
         assert_eq!(vapid.public(), again.public());

@@ -1,4 +1,5 @@
-//! Recovery codes: ten codes on paper, each valid once. 16 Crockford characters carry 80 bits (NIST SP 800-63B, 4.2.1.1).
+//! Recovery codes: a set of ten codes, each valid once. 16 Crockford characters carry 80 bits (NIST SP 800-63B,
+//! 4.2.1.1).
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use jiff::Timestamp;

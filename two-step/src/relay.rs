@@ -32,7 +32,7 @@ const QUEUES: [&[OutboxKind]; 4] = [
 const MAX_CONCURRENT_ROWS: usize = 32;
 /// Maximum number of concurrent webhook requests of one product. A slow receiver delays its own product only.
 const MAX_WEBHOOKS_PER_PRODUCT: usize = 8;
-/// Time after which rows of a killed relay can be taken again.
+/// Lease of a row. After a crash of the relay, the row is published again when its lease ends.
 const LEASE: Duration = Duration::from_secs(15);
 /// Time-out of publishing one row. It is shorter than the lease.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(12);
@@ -70,8 +70,8 @@ impl Relay {
         futures_util::future::join_all(QUEUES.map(|kinds| Arc::clone(&relay).run_queue(kinds, &stop))).await;
     }
 
-    /// Publishes rows of these kinds while there is capacity; a row that hangs does not block the others. Each row has its
-    /// own task: this loop waits for the database, and must not delay the end of a row's transaction.
+    /// Publishes rows of these kinds while permits are free. A row that hangs does not block the others. Each row has
+    /// its own task: this loop waits for the database, and must not delay the end of a row's transaction.
     async fn run_queue(self: Arc<Self>, kinds: &'static [OutboxKind], stop: &CancellationToken) {
         let mut in_flight = JoinSet::new();
         let mut poll = true;
@@ -126,10 +126,10 @@ impl Relay {
         tx.commit().await?;
         let (expired, live): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.not_after <= now);
         for row in expired {
-            tracing::warn!(kind = %row.kind, subject = %row.subject, tries = row.tries, "outbox row expired and was dropped");
+            tracing::warn!(kind = %row.kind, subject = %row.subject, tries = row.tries, "an outbox row expired and was deleted");
             self.core.metrics.count_outbox_row(row.kind, metrics::Outcome::Dropped);
             if let Err(e) = self.drop_expired(&row).await {
-                tracing::warn!(reason = %e, kind = %row.kind, "expired outbox row not deleted: it will be retried");
+                tracing::warn!(reason = %e, kind = %row.kind, "an expired outbox row was not deleted; the next run tries again");
             }
         }
         Ok(live)
@@ -165,7 +165,7 @@ impl Relay {
             Err(e) => Err(e),
         };
         if let Err(e) = finished {
-            tracing::warn!(reason = %e, kind = %row.kind, "outbox row will be retried after its lease");
+            tracing::warn!(reason = %e, kind = %row.kind, "an outbox row failed; it is retried after its lease");
         }
     }
 
@@ -179,7 +179,7 @@ impl Relay {
         match row.kind {
             OutboxKind::Mail => {
                 let Some(mailer) = &self.mailer else {
-                    tracing::warn!("mail dropped: smtp.url is not set");
+                    tracing::warn!("a mail was deleted: smtp.url is not set");
                     self.core.mail_refused(row.subject).await?;
                     return Ok(Outcome::Done);
                 };
@@ -189,7 +189,7 @@ impl Relay {
                         Outcome::Done
                     }
                     Err(MailError::Refused) => {
-                        tracing::warn!("mail dropped: the mail server rejected it");
+                        tracing::warn!("a mail was deleted: the mail server rejected it");
                         self.core.mail_refused(row.subject).await?;
                         Outcome::Done
                     }
@@ -228,7 +228,7 @@ impl Relay {
             Ok(Pushed::Taken | Pushed::Refused) => Ok(Outcome::Done),
             Ok(Pushed::Gone) => {
                 let method = body["method"].as_str().and_then(|id| id.parse().ok());
-                self.core.push_ended(method.unwrap_or_default(), text).await?;
+                self.core.delete_push_endpoint(method.unwrap_or_default(), text).await?;
                 Ok(Outcome::Done)
             }
             Err(reason) => Ok(Outcome::Retry { reason }),
@@ -264,7 +264,7 @@ impl Relay {
 
     async fn schedule_retry(&self, row: &OutboxRow, reason: &str) -> Result<(), FlowError> {
         let pause = Duration::from_millis(250 << row.tries.min(7)).min(MAX_BACK_OFF);
-        tracing::warn!(kind = %row.kind, tries = row.tries, retry_ms = pause.as_millis() as u64, reason, "publish failed: it will be retried");
+        tracing::warn!(kind = %row.kind, tries = row.tries, retry_ms = pause.as_millis() as u64, reason, "publish failed; it is retried");
         let mut tx = self.core.store.begin().await?;
         let now = tx.now().await?;
         tx.update(&OutboxRow { next_at: after(now, pause), ..row.clone() }).await?;

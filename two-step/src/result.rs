@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_good_for_its_product_and_under_its_key_alone() {
+    fn a_result_is_valid_only_for_its_product_and_with_its_key() {
         let (private, public) = generate();
         let now = Timestamp::UNIX_EPOCH;
         let key = SigningKey {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_claimed_of_a_challenge_that_is_not_verified() {
+    fn an_unverified_challenge_has_no_claims() {
         let now = Timestamp::UNIX_EPOCH;
         let open =
             Challenge::new(Uuid::now_v7(), Uuid::now_v7(), Purpose::SignIn, Duration::from_secs(600), now);

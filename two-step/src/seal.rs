@@ -101,10 +101,10 @@ pub enum SealError {
     #[error("a sealed value is malformed")]
     Form,
     /// Sealed under a root that is not configured.
-    #[error("a value is sealed under a root that is not configured: add it to keys.previous")]
+    #[error("a value is sealed under a root that is not configured; add the root to keys.previous")]
     UnknownRoot,
     /// Wrong key or row, or the value was changed.
-    #[error("a sealed value cannot be opened: wrong root, or it was changed")]
+    #[error("a sealed value cannot be opened: the root is wrong, or the value was changed")]
     DoesNotOpen,
 }
 
@@ -112,10 +112,10 @@ pub enum SealError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRoot {
     /// The secret is not 32 bytes.
-    #[error("a root is 64 hexadecimal digits; make one with: two-step keys root")]
+    #[error("a root must be 64 hexadecimal digits; create one with: two-step keys root")]
     Length,
     /// The id is malformed.
-    #[error("a root's id is 1 to 16 of a-z, 0-9 and -")]
+    #[error("a root's id must be 1 to 16 of a-z, 0-9 and -")]
     Name,
 }
 
@@ -187,7 +187,8 @@ pub fn same(a: &str, b: &str) -> bool {
     a.as_bytes().ct_eq(b.as_bytes()).into()
 }
 
-/// All keys: roots for sealing (the first seals, all open), and one root for hashes, which does not change with the others.
+/// All keys. The current root seals, and all roots open sealed values. One more root is the key of all hashes and never
+/// changes.
 #[derive(Clone)]
 pub struct Keys {
     roots: Vec<Root>,
@@ -206,7 +207,7 @@ impl Keys {
         Self { roots: std::iter::once(current).chain(previous).collect(), hashes }
     }
 
-    /// Creates keys for one run.
+    /// Creates random keys that are not stored, for the demo and for tests.
     pub fn ephemeral() -> Self {
         let root = Root::random("run");
         Self::new(root.clone(), vec![], root)

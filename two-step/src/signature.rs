@@ -1,7 +1,7 @@
-//! The signature of an app's request: HTTP Message Signatures (RFC 9421) with one fixed profile, which leaves few choices.
-//! Components `"@method" "@authority" "@path" "@query" "content-digest"` in this order; parameters `created`, `nonce`,
-//! `keyid` and, where it is given, `alg` with `ecdsa-p256-sha256`; one signature per request. `keyid` is the RFC 7638
-//! thumbprint of the key. `content-digest` (RFC 9530) has one entry, `sha-256`, also where there is no body.
+//! The signature of an app's request: HTTP Message Signatures (RFC 9421) with one fixed profile, which leaves few
+//! choices. Components `"@method" "@authority" "@path" "@query" "content-digest"` in this order; parameters `created`,
+//! `nonce`, `keyid` and optionally `alg` with `ecdsa-p256-sha256`; one signature per request. `keyid` is the RFC 7638
+//! thumbprint of the key. `content-digest` (RFC 9530) has one entry, `sha-256`, also without a body.
 
 use std::fmt::Write;
 
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_thumbprint_and_the_digest_are_those_of_the_standards() {
+    fn the_thumbprint_and_the_digest_match_the_standards() {
         assert!(rfc_key().is_valid());
         // By Python's hashlib, over the JSON of RFC 7638, 3.
         assert_eq!(rfc_key().thumbprint(), "ydQXMtvbsOsZyFir-Y7A8t7fKEM1gbKPvyFkdpu4fvI");
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_fits_its_request_and_no_other() {
+    fn a_signature_is_valid_only_for_its_request() {
         let signer = Signer::new();
         let key = signer.key();
         let (body, list) = (b"{\"digits\":\"481516\"}".as_slice(), parameters_of(&key));
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_the_profile_is_refused() {
+    fn requests_outside_the_profile_are_refused() {
         let signer = Signer::new();
         let list = parameters_of(&signer.key());
         let digest = content_digest(b"");

@@ -52,15 +52,15 @@ const RULES: [Rule; 17] = [
 
 /// Carries out due support cases, and deletes expired rows. Returns the number of deleted rows.
 pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
-    core.do_due_cases().await?;
-    core.forget_app_calls();
+    core.carry_out_due_cases().await?;
+    core.remove_idle_apps();
     let mut deleted = sweep_unsaved_sets(core).await?;
     for rule in RULES {
         match sweep_rows(core, rule).await {
             Ok(rows) => deleted += rows,
             // A failing table must not block the others.
             Err(e) => {
-                tracing::warn!(table = rule.0, reason = %e, "expired rows not deleted: it will be retried");
+                tracing::warn!(table = rule.0, reason = %e, "expired rows were not deleted; the next run tries again");
             }
         }
     }

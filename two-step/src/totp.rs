@@ -120,7 +120,7 @@ mod tests {
 
     /// RFC 6238, appendix B, the SHA-1 rows; a code of six digits is the end of one of eight.
     #[test]
-    fn the_vectors_of_rfc_6238_hold() {
+    fn codes_match_the_vectors_of_rfc_6238() {
         let key = b"12345678901234567890";
         for (time, eight) in [
             (59, "94287082"),
@@ -137,7 +137,7 @@ mod tests {
 
     /// RFC 4648, section 10.
     #[test]
-    fn base32_is_that_of_rfc_4648() {
+    fn base32_follows_rfc_4648() {
         for (plain, encoded) in
             [("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foob", "MZXW6YQ"), ("foobar", "MZXW6YTBOI")]
         {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_used_once_and_its_neighbours_count() {
+    fn a_step_is_accepted_once_and_so_are_its_neighbours() {
         let key = b"12345678901234567890";
         let code = SecretText::from_kept(&at_step(key, 100));
         for step in [99, 100, 101] {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_off_is_named_up_to_five_minutes() {
+    fn a_clock_error_of_up_to_five_minutes_is_reported() {
         let key = b"12345678901234567890";
         let code = SecretText::from_kept(&at_step(key, 100));
         assert_eq!(check(key, &code, None, 1, at(108 * 30)), Checked::ClockOff { behind_s: 240 });

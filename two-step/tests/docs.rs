@@ -1,9 +1,9 @@
 //! `docs/two-step.md` names tests that exist.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 use std::path::Path;
 
-/// All Rust and scenario files below a folder, with their names in front.
+/// Appends all Rust and scenario files below a folder, each after its name.
 fn sources(folder: &Path, out: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -1,6 +1,7 @@
-//! Random sequences of actions of users, attackers and clocks. Invariants: no code is accepted twice, a challenge takes at
-//! most five wrong codes, and no user is verified without a proof. On `SQLite`, against a model of the sent codes.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Random sequences of actions of users, attackers and clocks. Invariants: no code is accepted twice, a challenge
+//! accepts at most five wrong codes, and no user is verified without a proof. On `SQLite`, against a model of the sent
+//! codes.
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod support;
 
@@ -113,13 +114,13 @@ impl Play {
     async fn new() -> Self {
         let world = World::new(Backend::Sqlite).await;
         let (user, app) = User::with_phone(&world, "u1", 1).await;
-        let thief = user.elsewhere();
-        for browser in [&user, &thief] {
+        let attacker = user.elsewhere();
+        for browser in [&user, &attacker] {
             browser.open_settings().await;
         }
         Self {
             world,
-            browsers: [user, thief],
+            browsers: [user, attacker],
             app,
             asked: vec![],
             wrong: vec![],
@@ -147,7 +148,7 @@ impl Play {
             .collect()
     }
 
-    async fn play(&mut self, action: &Action) {
+    async fn apply(&mut self, action: &Action) {
         let flows = self.world.core.clone();
         match *action {
             Action::Ask => match flows.create("shop", self.browsers[0].new_challenge()).await {
@@ -163,13 +164,16 @@ impl Play {
                 assert_eq!(cookie, None);
                 if let Claimed::Verified { .. } = claimed {
                     let row = self.browsers[browser].challenge(asked.id).await;
-                    assert!(self.verified.contains(&asked.id) || !passed(&row), "verified by opening it");
+                    assert!(
+                        self.verified.contains(&asked.id) || !is_verified(&row),
+                        "opening the challenge should not verify it"
+                    );
                 }
             }
             Action::Send { challenge, browser, call } => {
                 let Some(asked) = self.pick(challenge) else { return };
                 let channel = if call { Channel::Voice } else { Channel::Sms };
-                match flows.send(asked.id, &self.browsers[browser].who(), None, Some(channel)).await {
+                match flows.send(asked.id, &self.browsers[browser].requester(), None, Some(channel)).await {
                     Ok(_) | Err(FlowError::Missing("challenge")) => {}
                     Err(other) => panic!("{other:?}"),
                 }
@@ -206,10 +210,10 @@ impl Play {
             }
             Action::Cancel { challenge, browser } => {
                 let Some(asked) = self.pick(challenge) else { return };
-                let _ = flows.cancel(asked.id, &self.browsers[browser].who()).await;
+                let _ = flows.cancel(asked.id, &self.browsers[browser].requester()).await;
             }
             Action::Prove { browser } => {
-                if let Ok(id) = flows.ask_for_proof(&self.browsers[browser].visit).await
+                if let Ok(id) = flows.open_proof_challenge(&self.browsers[browser].visit).await
                     && !self.asked.iter().any(|a| a.id == id)
                 {
                     self.asked.push(CreatedChallenge { id, handle: String::new() });
@@ -248,7 +252,7 @@ impl Play {
         assert_eq!(
             owner,
             Some(self.world.core.browser_hash(&user.visit.browser)),
-            "somebody else's challenge"
+            "another browser's challenge"
         );
         let row = user.challenge(id).await;
         match entered {
@@ -273,7 +277,7 @@ impl Play {
             Entered::Ended { .. } | Entered::Paused { .. } => {}
             Entered::Unreadable => panic!("six digits"),
         }
-        assert_eq!(row.wrong, self.wrong_of(id), "what was said is what is counted");
+        assert_eq!(row.wrong, self.wrong_of(id), "the answers match the stored count");
     }
 
     fn wrong_of(&self, id: Uuid) -> u32 {
@@ -292,16 +296,16 @@ impl Play {
     async fn check(&self) {
         let known: Vec<Uuid> = self.asked.iter().map(|a| a.id).collect();
         for row in self.world.rows::<Challenge>("", &[]).await.iter().filter(|c| known.contains(&c.id)) {
-            assert_eq!(passed(row), self.verified.contains(&row.id), "{row:?}");
+            assert_eq!(is_verified(row), self.verified.contains(&row.id), "{row:?}");
             assert_eq!(row.wrong, self.wrong_of(row.id));
             assert!(row.sends <= 5 && row.calls <= 3);
-            assert!(!(row.wrong == 5 && passed(row)));
+            assert!(!(row.wrong == 5 && is_verified(row)));
         }
         assert_eq!(self.world.events("challenge.verified").await, self.verified.len());
     }
 }
 
-fn passed(challenge: &Challenge) -> bool {
+fn is_verified(challenge: &Challenge) -> bool {
     use ChallengeState::{Lapsed, Redeemed, Verified};
     matches!(challenge.state, Verified | Redeemed | Lapsed)
 }
@@ -309,12 +313,12 @@ fn passed(challenge: &Challenge) -> bool {
 proptest! {
     #![proptest_config(Cases { cases: 128, failure_persistence: None, ..Cases::default() })]
     #[test]
-    fn whatever_happens_the_flows_keep_their_promises(actions in actions()) {
+    fn invariants_hold_for_any_sequence_of_actions(actions in actions()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let mut play = Play::new().await;
             for action in &actions {
-                play.play(action).await;
+                play.apply(action).await;
             }
             play.check().await;
         });

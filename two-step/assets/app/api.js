@@ -2,13 +2,13 @@
 
 import { sign } from "./signer.js";
 
-/** Seconds that the server's clock is ahead of this phone's. */
+/** Seconds by which the server's clock is ahead of this phone's. */
 let ahead = 0;
 
 /** The server's time, in milliseconds. */
 export const serverNow = () => Date.now() + ahead * 1000;
 
-/** What the server refused. `kind` is the end of the problem's type; `offline` where nobody answered. */
+/** A refusal of the server. `kind` is the last part of the problem's type, or `offline` without an answer. */
 export class Refused extends Error {
   constructor(kind, problem = {}) {
     super(problem.detail ?? kind);
@@ -33,12 +33,12 @@ async function once(key, method, path, body, signal) {
   if (answer.status === 204) return undefined;
   const read = await answer.json().catch(() => ({}));
   if (answer.ok) return read;
-  // A server that is down, or a proxy that speaks for it, is as good as none.
+  // An error of a proxy counts as offline.
   if (answer.status >= 500) throw new Refused("offline");
   throw new Refused((read.type ?? "").split(":").pop() || `status-${answer.status}`, read);
 }
 
-/** A call. A phone whose clock is off takes the server's time, and tries once more. */
+/** Calls the server. If the phone's clock is wrong, the call is retried once with the server's time. */
 export async function call(key, method, path, body, signal) {
   try {
     return await once(key, method, path, body, signal);

@@ -1,4 +1,4 @@
-// The app: its accounts, and what it is asked.
+// The app: accounts and approval requests.
 
 import { Refused, call, serverNow } from "./api.js";
 import { newKey } from "./signer.js";
@@ -11,7 +11,7 @@ const main = document.querySelector("main");
 const offline = document.querySelector(".offline");
 offline.textContent = t.offline;
 
-/** Makes an element. Texts become text nodes: nothing is ever read as HTML. */
+/** Creates an element. Texts become text nodes, and are never parsed as HTML. */
 function el(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -23,14 +23,14 @@ function el(name, attributes = {}, ...children) {
   return made;
 }
 
-/** The user's own region of the page's language: dates and times look as at home. */
+/** The user's region of the page's language, for dates and times. */
 const region = navigator.languages.find((tag) => tag.startsWith(`${lang}-`)) ?? (lang === "en" ? "en-GB" : lang);
 
 const heading = (words) => el("h1", { tabindex: "-1" }, words);
 const button = (words, kind, act) => el("button", { type: "button", class: kind, onclick: act }, words);
 const spaced = (digits) => (digits.length > 4 ? `${digits.slice(0, digits.length / 2)} ${digits.slice(digits.length / 2)}` : digits);
 
-/** The pictures of the pages. */
+/** The icons. */
 const PATHS = {
   good: "M3.5 12a8.5 8.5 0 1 0 17 0a8.5 8.5 0 1 0-17 0M8.3 12.4l2.6 2.6 4.9-5.3",
   warning: "M12 4.2l8.8 15.3H3.2zM12 10v4.2M12 16.9v.1",
@@ -50,7 +50,7 @@ function icon(name) {
 
 const mark = (tone) => el("div", { class: "mark", "data-tone": tone }, icon(tone));
 
-/** Which view is shown, so that news from the server changes only what it is about. */
+/** The shown view, so that new data changes only the view that it concerns. */
 let shown = "";
 
 const controls = () => [...main.querySelectorAll("button, input")];
@@ -62,7 +62,7 @@ function show(view, ...children) {
   main.replaceChildren(...children.filter((child) => child !== undefined));
   document.title = main.querySelector("h1")?.textContent ?? document.title;
   if (!isNew) {
-    // The same view with news: whoever uses the keyboard stays where they were.
+    // The same view with new data: the keyboard focus is kept.
     if (focused >= 0) controls()[focused]?.focus();
     return;
   }
@@ -71,7 +71,7 @@ function show(view, ...children) {
   window.scrollTo(0, 0);
 }
 
-/** A line that says what went wrong, read out at once. */
+/** An error message, which screen readers read at once. */
 const problem = (words) => el("p", { class: "error", role: "alert" }, words);
 
 const words = (e) => {
@@ -104,7 +104,7 @@ function home() {
 
 const maySubscribe = () => "PushManager" in window && "Notification" in window && Notification.permission === "granted";
 
-/** The button that turns notifications on, where the browser and the server can push. */
+/** The button that turns notifications on, if the browser and the server support pushes. */
 function notifications() {
   const can = "PushManager" in window && "Notification" in window && accounts.some((account) => account.push_key);
   if (!can || Notification.permission === "denied") return undefined;
@@ -123,7 +123,7 @@ async function subscribe() {
       await call(account.key, "PUT", "/app/v1/push", { endpoint: subscription.endpoint });
       account.push = true;
     } catch {
-      // Without pushes the app asks for itself while it is open.
+      // Without pushes the app polls while it is open.
     }
   }
 }
@@ -133,7 +133,7 @@ async function subscribed(worker, applicationServerKey) {
   try {
     return await worker.pushManager.subscribe(options);
   } catch (e) {
-    // The server pushes with another key now: a new subscription takes the old one's place.
+    // The server's key has changed, so a new subscription replaces the old one.
     const old = e.name === "InvalidStateError" && (await worker.pushManager.getSubscription());
     if (!old) throw e;
     await old.unsubscribe();
@@ -141,7 +141,7 @@ async function subscribed(worker, applicationServerKey) {
   }
 }
 
-/** Takes notifications away that are about a request which is over. */
+/** Removes notifications of ended requests. */
 async function clearNotifications() {
   const worker = await navigator.serviceWorker?.getRegistration("/app");
   for (const notification of (await worker?.getNotifications({ tag: "request" })) ?? []) notification.close();
@@ -187,10 +187,10 @@ function add() {
     go.disabled = true;
     place.querySelector(".error")?.remove();
     try {
-      // The same key for each try: a lost answer is given again.
+      // Each try uses the same key, so the server repeats a lost answer.
       key ??= await newKey();
       const answer = await call(key, "POST", "/app/v1/register", { code: field.value, public_key: key.public, name: device() });
-      // Kept until they were typed: the user may have to leave the app for the browser.
+      // Stored until the user has typed the digits, because the user may have to switch to the browser.
       const account = { id: answer.account, key, product: answer.product.name, user: answer.user, state: "pending", digits: answer.digits };
       await store.put(account);
       accounts.push(account);
@@ -207,7 +207,7 @@ function add() {
   show("add", heading(t.add), el("p", { class: "lead" }, t.add_lead), form, button(t.cancel, "quiet", home));
 }
 
-/** What this phone is called in the settings. */
+/** The name of this phone in the settings. */
 function device() {
   const agent = navigator.userAgent;
   const named = [[/iPhone/, "iPhone"], [/iPad/, "iPad"], [/Android/, "Android"], [/Windows/, "Windows"], [/Mac OS X/, "Mac"], [/Linux/, "Linux"]];
@@ -220,10 +220,10 @@ function digits(account, code) {
 
 /* Requests */
 
-/** The request whose answer is on its way: its view stays until the server has said what became of it. */
+/** The request that is being answered. Its view stays until the server has answered. */
 let answering = "";
 
-/** What the user is asked: a sign-in, a proof for the product, or for the settings. */
+/** The purpose of a request: a sign-in, a proof for the product, or for the settings. */
 const title = (account, request) => (t[`ask_${request.purpose}`] ?? t.ask_sign_in)(account.product);
 
 function ask(account, request) {
@@ -242,7 +242,7 @@ function ask(account, request) {
   };
   const approve = async (event) => {
     event.preventDefault();
-    // A second press while the first is on its way would use up a try.
+    // A second press during the first call would use up an entry.
     if (answering) return;
     answering = request.id;
     try {
@@ -295,7 +295,7 @@ function ask(account, request) {
 }
 
 
-/** The request takes no answer any more. */
+/** The request has ended. */
 function over(state) {
   const why = { locked: t.over_locked, expired: t.over_expired, replaced: t.over_replaced }[state];
   show("answered", heading(t.over), why ? el("p", { class: "lead" }, why) : undefined, button(t.done, "primary", home));
@@ -304,7 +304,7 @@ function over(state) {
 /* The server */
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-/** Ends waits when the app comes back to the front, or is woken: each account has a wait of its own. */
+/** Ends the waits of all accounts when the app returns to the foreground or is woken. */
 const waiting = new Set();
 const wake = () => {
   for (const resolve of waiting) resolve();
@@ -312,7 +312,7 @@ const wake = () => {
 };
 const woken = () => new Promise((resolve) => waiting.add(resolve));
 
-/** Writes an account down, without what holds for this run alone. */
+/** Stores an account without the state of this run. */
 const keep = ({ stop, request, ...kept }) => store.update(kept);
 
 async function refresh(account) {
@@ -326,12 +326,12 @@ async function refresh(account) {
   if (shown === "home" || shown === `digits ${account.id}`) home();
 }
 
-/** Asks for an account's requests for as long as the app is open. */
+/** Polls for an account's requests while the app is open. */
 async function listen(account) {
   account.stop = new AbortController();
   const { signal } = account.stop;
   let seen = "";
-  // The first answer, and the first after an outage, comes at once: it says that the server is there.
+  // The first poll, and the first one after an outage, does not wait, because it shows that the server is reachable.
   let wait = 0;
   while (!signal.aborted) {
     try {
@@ -351,7 +351,7 @@ async function listen(account) {
       const isNew = (request?.id ?? "") !== seen;
       if (seen && isNew && !request) clearNotifications();
       account.request = request;
-      // A view with a half-typed field stays: the start page has a button for the request.
+      // A view with a partly filled field stays. The start page has a button for the request.
       const mayInterrupt = shown === "home" || shown === "answered" || shown === `account ${account.id}`;
       if (request && isNew && mayInterrupt) ask(account, request);
       else if (isNew && shown === "home") home();
@@ -384,6 +384,6 @@ navigator.storage?.persist?.();
 accounts = await store.all();
 offline.hidden = navigator.onLine;
 home();
-// A subscription may have been renewed meanwhile.
+// The subscription may have been renewed in the meantime.
 if (maySubscribe()) subscribe();
 for (const account of accounts) if (account.state !== "gone") listen(account);

@@ -1,4 +1,5 @@
-// Signs requests with the app's key: HTTP Message Signatures (RFC 9421) over P-256, as the server's contract says.
+// Signs requests with the app's key: HTTP Message Signatures (RFC 9421) over P-256, with the profile of the server's
+// contract.
 
 const COMPONENTS = '("@method" "@authority" "@path" "@query" "content-digest")';
 const text = new TextEncoder();
@@ -7,7 +8,7 @@ const base64 = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes)));
 const base64url = (bytes) => base64(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 const sha256 = (data) => crypto.subtle.digest("SHA-256", data);
 
-/** A new key. The private half can never leave the browser. */
+/** Creates a key. The private key cannot be exported. */
 export async function newKey() {
   const pair = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign"]);
   const { kty, crv, x, y } = await crypto.subtle.exportKey("jwk", pair.publicKey);

@@ -1,4 +1,4 @@
-// The accounts of this app, in IndexedDB. Keys are kept as the browser's own objects: nothing can read their private half.
+// The accounts of this app, in IndexedDB. Keys are stored as objects of the browser, whose private keys cannot be read.
 
 const NAME = "two-step";
 const STORE = "accounts";
@@ -28,7 +28,7 @@ async function run(mode, act) {
 
 export const all = () => run("readonly", (store) => store.getAll());
 export const put = (account) => run("readwrite", (store) => store.put(account));
-/** Writes an account that is still there: another tab may have removed it. */
+/** Stores an account if it still exists, because another tab may have removed it. */
 export const update = (account) =>
   run("readwrite", (store) => {
     const known = store.get(account.id);

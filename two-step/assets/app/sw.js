@@ -1,6 +1,6 @@
-// Keeps the app's files for when there is no network, and shows a notification when the server wakes it.
+// Caches the app's files for offline use, and shows a notification after a push.
 
-// A classic worker: not every browser loads modules here.
+// A classic worker, because not every browser supports module workers.
 const WORDS = {
   en: ["Do you want to approve this?", "Open the app to answer."],
   de: ["Möchten Sie das bestätigen?", "Öffnen Sie die App, um zu antworten."],
@@ -18,10 +18,11 @@ self.addEventListener("activate", (event) => {
   event.waitUntil(old.then((names) => Promise.all(names.map((name) => caches.delete(name)))).then(() => self.clients.claim()));
 });
 
-/** The page as it was last seen, with its name, language and colour. */
+/** The last loaded page, with its name, language and colour. */
 const isKept = (path) => FILES.includes(path) || path === "/app/icon" || /^\/assets\/accent-[0-9a-f]{6}\.css$/.test(path);
 
-// The network first, so that a new version shows at once; the kept files where there is none. The API is never kept.
+// Network first, so that a new version is used at once. Without a network the cached files are used. The API is never
+// cached.
 async function answer(request, path) {
   const cache = await caches.open(CACHE);
   try {
@@ -40,7 +41,7 @@ self.addEventListener("fetch", (event) => {
   event.respondWith(answer(event.request, url.pathname));
 });
 
-// A push carries nothing. The app asks for itself.
+// A push has no body, so the app fetches its requests.
 self.addEventListener("push", (event) => {
   const [title, body] = WORDS[self.navigator.language.slice(0, 2)] ?? WORDS.en;
   const shown = self.registration.showNotification(title, { body, tag: "request", renotify: true, icon: "/app/icon.png" });

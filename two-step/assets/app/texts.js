@@ -1,4 +1,4 @@
-// The texts of the app's pages, once for each language. The service worker has those of notifications.
+// The texts of the app's pages, once for each language. The texts of notifications are in the service worker.
 
 const en = {
   welcome: "Confirm sign-ins",

@@ -57,13 +57,15 @@ fn problem(e: &PathError) -> Problem {
         Some(_) if text.starts_with("unknown") => {
             let known = text.split_once(", expected ").map_or("none", |(_, known)| known);
             let known = known.split(" at line ").next().unwrap_or(known);
-            Problem::invalid("body", &format!("has a field that is not known {place}; known: {known}"))
+            Problem::invalid("body", &format!("has an unknown field {place}; known: {known}"))
         }
-        Some(field) if text.starts_with("duplicate") => Problem::invalid(field, "stands twice"),
+        Some(field) if text.starts_with("duplicate") => Problem::invalid(field, "is given twice"),
         _ if inner.is_data() && path.starts_with(|c: char| c.is_ascii_alphabetic()) => {
-            Problem::invalid(path, &format!("has a wrong form {place}"))
+            Problem::invalid(path, &format!("has the wrong type or format {place}"))
         }
-        _ if inner.is_data() => Problem::invalid("body", &format!("has a value of a wrong form {place}")),
+        _ if inner.is_data() => {
+            Problem::invalid("body", &format!("has a value of the wrong type or format {place}"))
+        }
         _ => Problem::invalid("body", &format!("is not JSON {place}")),
     }
 }

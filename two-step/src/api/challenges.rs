@@ -160,7 +160,7 @@ pub(super) fn id_of(id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, Probl
     tag = "challenges",
     params(idempotency::KeyParameter),
     request_body = NewChallengeBody,
-    responses((status = 201, description = "Whether a proof is needed", body = CreatedAnswer), CreateProblems)
+    responses((status = 201, description = "The challenge", body = CreatedAnswer), CreateProblems)
 )]
 pub(super) async fn create(
     Authorized { api, product, .. }: Authorized<scope::Challenge>, body: Body,
@@ -273,7 +273,7 @@ pub(super) struct SendBody {
     tag = "challenges",
     params(("id" = Uuid, Path, description = "The challenge's id"), idempotency::KeyParameter),
     request_body = SendBody,
-    responses((status = 202, description = "It goes out", body = ChallengeAnswer), SendProblems)
+    responses((status = 202, description = "The code was accepted for sending", body = ChallengeAnswer), SendProblems)
 )]
 pub(super) async fn send(
     Authorized { api, product, .. }: Authorized<scope::Challenge>, id: Result<Path<Uuid>, PathRejection>,
@@ -293,13 +293,15 @@ pub(super) async fn send(
 pub(super) fn not_sent(refused: SendRefused, now: Timestamp, expires_at: Timestamp) -> Problem {
     match refused {
         SendRefused::Limited { until } => {
-            Problem::limited("the next code can be sent later", seconds_until(now, until))
+            Problem::limited("it is too early for the next code", seconds_until(now, until))
         }
         SendRefused::UsedUp => {
-            Problem::limited("all sends of this challenge are used up", seconds_until(now, expires_at))
+            Problem::limited("no sends are left in this challenge", seconds_until(now, expires_at))
         }
         SendRefused::Ended(state) => Problem::ended(state.into()),
-        SendRefused::Method => Problem::invalid("method", "is not active, or takes no code this way"),
+        SendRefused::Method => {
+            Problem::invalid("method", "is not active, or cannot receive a code by this channel")
+        }
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) async fn list(
         ("user" = String, Path, description = "The product's id of the user"),
         ("id" = Uuid, Path, description = "The device's id")
     ),
-    responses((status = 204, description = "The device is not trusted any more"), RevokeProblems)
+    responses((status = 204, description = "The trust has ended"), RevokeProblems)
 )]
 pub(super) async fn revoke(
     Authorized { api, product, .. }: Authorized<scope::Manage>,

@@ -58,8 +58,8 @@ impl From<Event> for EventAnswer {
     path = "/v1/events",
     tag = "events",
     params(
-        ("after" = Option<Uuid>, Query, nullable = false, description = "The last event that was read"),
-        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 1000, description = "100 where it is missing")
+        ("after" = Option<Uuid>, Query, nullable = false, description = "The id of the last event that you read"),
+        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 1000, description = "default: 100")
     ),
     responses((status = 200, description = "The events after it", body = EventsAnswer), EventsProblems)
 )]
@@ -68,14 +68,14 @@ pub(super) async fn list(
 ) -> Result<Json<EventsAnswer>, Problem> {
     let [after, limit] = query::read(query.as_deref(), ["after", "limit"])?;
     let after = after.map_or(Ok(Uuid::nil()), |text| text.parse());
-    let after = after.map_err(|_| Problem::invalid("after", "is the id of an event"))?;
+    let after = after.map_err(|_| Problem::invalid("after", "must be the id of an event"))?;
     let limit = limit.map_or(Ok(DEFAULT_EVENTS), |text| text.parse());
     let limit = limit.ok().filter(|n| (1..=MAX_EVENTS).contains(n));
-    let limit = limit.ok_or_else(|| Problem::invalid("limit", "is from 1 to 1000"))?;
+    let limit = limit.ok_or_else(|| Problem::invalid("limit", "must be from 1 to 1000"))?;
     let events = api.core.events_after(&product, after, limit).await?;
     Ok(Json(EventsAnswer { events: events.into_iter().map(EventAnswer::from).collect() }))
 }
 
 problems! {
-    EventsProblems = [authorized::problems::<scope::Read>(), vec![Problem::invalid("limit", "is from 1 to 1000")]];
+    EventsProblems = [authorized::problems::<scope::Read>(), vec![Problem::invalid("limit", "must be from 1 to 1000")]];
 }

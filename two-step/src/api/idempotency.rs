@@ -30,7 +30,7 @@ const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// The header, for the contract.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "the contract alone reads it")]
+#[expect(dead_code, reason = "used only by the contract")]
 pub(super) struct KeyParameter {
     /// Your unique name for this request. A repeated request with the same body gets the same answer for 24 hours.
     #[param(
@@ -49,7 +49,7 @@ pub(super) fn problems() -> Vec<Problem> {
 }
 
 fn bad_key() -> Problem {
-    Problem::invalid("Idempotency-Key", "has 1 to 255 visible ASCII characters")
+    Problem::invalid("Idempotency-Key", "must have 1 to 255 visible ASCII characters")
 }
 
 /// The stored part of an answer.
@@ -122,7 +122,7 @@ async fn begin(api: &Api, row: &mut Idempotent) -> Result<Option<Result<Response
 
 fn answer_of(api: &Api, known: &Idempotent, row: &Idempotent, now: Timestamp) -> Result<Response, Problem> {
     if known.body_hash != row.body_hash {
-        return Err(Problem::invalid("Idempotency-Key", "was used with another body: choose a new one"));
+        return Err(Problem::invalid("Idempotency-Key", "was used with another body; choose a new one"));
     }
     let Some(sealed) = &known.answer_sealed else {
         let began = id_time(known.row_id);

@@ -120,7 +120,7 @@ pub(super) struct NewMethodAnswer {
     tag = "methods",
     params(("user" = String, Path, description = "The product's id of the user"), idempotency::KeyParameter),
     request_body = NewMethodBody,
-    responses((status = 201, description = "It waits for its first code", body = NewMethodAnswer), AddProblems)
+    responses((status = 201, description = "The pending method", body = NewMethodAnswer), AddProblems)
 )]
 pub(super) async fn add(
     Authorized { api, product, .. }: Authorized<scope::Manage>, user: Result<Path<String>, PathRejection>,
@@ -163,18 +163,18 @@ pub(super) async fn add(
 fn not_added(refused: AddRefused) -> Problem {
     match refused {
         AddRefused::Number(BadNumber::Country) => {
-            Problem::invalid("target", "is a number of a country that the product does not list")
+            Problem::invalid("target", "is a number of a country that is not in `countries`")
         }
         AddRefused::Number(BadNumber::Costly) => {
             Problem::invalid("target", "is a premium or shared-cost number")
         }
         AddRefused::Number(_) => {
-            Problem::invalid("target", "is no telephone number; a national one needs `country`")
+            Problem::invalid("target", "is not a telephone number; a national one needs `country`")
         }
-        AddRefused::Address => Problem::invalid("target", "is no e-mail address"),
-        AddRefused::Known => Problem::invalid("target", "is a method of this user already"),
+        AddRefused::Address => Problem::invalid("target", "is not an e-mail address"),
+        AddRefused::Known => Problem::invalid("target", "is already a method of this user"),
         AddRefused::Shared => Problem::invalid("target", "is used by too many accounts"),
-        AddRefused::TooMany => Problem::not_ready("the user has three authenticators: remove one first"),
+        AddRefused::TooMany => Problem::not_ready("the user has three authenticators; remove one first"),
         AddRefused::Send { refused, expires_at, now } => not_sent(refused, now, expires_at),
     }
 }
@@ -216,7 +216,7 @@ pub(super) enum FirstCodeAnswer {
         idempotency::KeyParameter
     ),
     request_body = FirstCodeBody,
-    responses((status = 200, description = "Whether it is right", body = FirstCodeAnswer), FirstCodeProblems)
+    responses((status = 200, description = "The result", body = FirstCodeAnswer), FirstCodeProblems)
 )]
 pub(super) async fn verify(
     Authorized { api, product, .. }: Authorized<scope::Manage>,
@@ -244,9 +244,9 @@ pub(super) async fn verify(
         ("user" = String, Path, description = "The product's id of the user"),
         ("id" = Uuid, Path, description = "The method's id"),
         ("proof" = Option<Uuid>, Query, nullable = false,
-         description = "The `jti` of a result for `confirm`; needed while two-step verification is on")
+         description = "The `jti` of a result for `confirm`; required while two-step verification is on")
     ),
-    responses((status = 204, description = "It is removed, and its secrets are erased"), RemoveProblems)
+    responses((status = 204, description = "The method is removed, and its secrets are erased"), RemoveProblems)
 )]
 pub(super) async fn remove(
     Authorized { api, product, .. }: Authorized<scope::Manage>,
@@ -254,7 +254,8 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     let Path((user, method)) = path.map_err(|_| Problem::not_found())?;
     let [proof] = query::read(query.as_deref(), ["proof"])?;
-    let proof = proof.map(|p| p.parse()).transpose().map_err(|_| Problem::invalid("proof", "is a UUID"))?;
+    let proof =
+        proof.map(|p| p.parse()).transpose().map_err(|_| Problem::invalid("proof", "must be a UUID"))?;
     api.core.user(&product, &user).await?;
     let author = Author::Product { product, user, proof, display_name: None };
     match api.core.change(author, method, &Change::Remove).await? {
@@ -264,7 +265,7 @@ pub(super) async fn remove(
 }
 
 fn last() -> Problem {
-    let detail = "without it two-step verification would have no method or no backup: add another first, or turn it off";
+    let detail = "the account would have no method or no backup; add another one first, or turn two-step verification off";
     Problem::not_ready(detail)
 }
 
@@ -302,7 +303,7 @@ pub(super) async fn recovery_codes(
 ) -> Result<Json<RecoveryCodesAnswer>, Problem> {
     let ProofBody { proof } = body::read_or_default(body).await?;
     let author = Author::Product { product, user: user_of(user)?, proof, display_name: None };
-    let codes = api.core.make_recovery_codes(author).await?;
+    let codes = api.core.create_recovery_codes(author).await?;
     Ok(Json(RecoveryCodesAnswer { codes: codes.iter().map(|code| (**code).clone()).collect() }))
 }
 
@@ -313,12 +314,12 @@ problems! {
     FirstCodeProblems = [
         authorized::problems::<scope::Manage>(), body::problems(), idempotency::problems(),
         vec![
-            Problem::not_found(), limited(), Problem::locked("too many wrong codes: the account is paused", 60),
+            Problem::not_found(), limited(), Problem::locked("too many wrong codes; the account is paused", 60),
             Problem::ended("expired"),
         ],
     ];
     RemoveProblems = [
-        authorized::problems::<scope::Manage>(), vec![Problem::not_found(), Problem::invalid("proof", "is a UUID"), last()],
+        authorized::problems::<scope::Manage>(), vec![Problem::not_found(), Problem::invalid("proof", "must be a UUID"), last()],
     ];
     RecoveryProblems = [authorized::problems::<scope::Manage>(), body::problems(), idempotency::problems(), vec![Problem::not_found(), limited()]];
 }

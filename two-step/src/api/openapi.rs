@@ -51,13 +51,13 @@ answers 405.";
     ),
     components(schemas(Problem)),
     tags(
-        (name = "challenges", description = "One demand for a proof each"),
+        (name = "challenges", description = "Requests for a proof"),
         (name = "sessions", description = "Visits to the settings pages"),
-        (name = "users", description = "Two-step verification is turned on and off"),
+        (name = "users", description = "Show, turn on, turn off and erase users"),
         (name = "methods", description = "Phones, authenticators, mailboxes, recovery codes"),
         (name = "devices", description = "Browsers that skip the second step"),
-        (name = "support", description = "Cases of people who cannot sign in"),
-        (name = "events", description = "What happened"),
+        (name = "support", description = "Support cases"),
+        (name = "events", description = "Events"),
         (name = "contract", description = "This document")
     ),
     security(("bearer" = [])),
@@ -69,7 +69,7 @@ struct Bearer;
 
 impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let how = "`Authorization: Bearer ts_…`. Make a key with `two-step keys create`; its scopes say what it may do.";
+        let how = "`Authorization: Bearer ts_…`. Create a key with `two-step keys create`. Its scopes limit the allowed operations.";
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(how)).build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
@@ -155,7 +155,7 @@ fn response(problems: &[Problem]) -> Response {
     if problems.iter().all(Problem::has_retry_after) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).build();
         let mut wait = Header::new(seconds);
-        wait.description = Some("Seconds after which to come again".to_owned());
+        wait.description = Some("Seconds to wait before a retry".to_owned());
         response = response.header("Retry-After", wait);
     }
     if problems.iter().any(|p| p.name() == "unauthorized") {

@@ -14,7 +14,7 @@ use crate::signature::BadSignature;
 /// The content type of an error.
 pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 
-/// An error: what happened, and what to do. It never quotes a value of the request.
+/// An error with its cause and a remedy. It never quotes a value of the request.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Problem {
     /// The type of problem, stable: `urn:two-step:problem:<name>`
@@ -27,7 +27,7 @@ pub(super) struct Problem {
     #[serde(serialize_with = "number")]
     #[schema(value_type = u16, minimum = 400, maximum = 599)]
     status: StatusCode,
-    /// What happened, and what to do.
+    /// The cause, and the remedy.
     detail: String,
     /// The invalid field of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,7 +99,7 @@ impl Problem {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "unauthorized",
-            "missing or unknown bearer key: create one with `two-step keys create`",
+            "the bearer key is missing or unknown; create one with `two-step keys create`",
         )
     }
 
@@ -109,23 +109,23 @@ impl Problem {
     }
 
     pub(super) fn unknown_key() -> Self {
-        let detail = "no app has this key: it was removed or replaced, or its set-up was never finished; set the app up again";
+        let detail = "no app has this key; it was removed or replaced, or the set-up was not finished; set the app up again";
         Self::new(StatusCode::UNAUTHORIZED, "unknown-key", detail)
     }
 
     pub(super) fn clock(now: Timestamp) -> Self {
-        let detail = "`created` is more than a minute off: sign again with the time in `now`";
+        let detail = "`created` is more than a minute off; sign again with the time in `now`";
         let problem = Self::new(StatusCode::UNAUTHORIZED, "clock", detail);
         Self { now: Some(now.as_second()), ..problem }
     }
 
     pub(super) fn replayed() -> Self {
-        let detail = "a request with this nonce was here before: take a new one for each request";
+        let detail = "the nonce was already used; use a new nonce for each request";
         Self::new(StatusCode::UNAUTHORIZED, "replayed", detail)
     }
 
     pub(super) fn set_up_code() -> Self {
-        let detail = "no set-up waits for this code: it is wrong, was used, or is too old; show a new one in the settings";
+        let detail = "the set-up code is wrong, used or expired; show a new one in the settings";
         Self::new(StatusCode::CONFLICT, "set-up-code", detail)
     }
 
@@ -134,11 +134,15 @@ impl Problem {
     }
 
     pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "there is no such thing here")
+        Self::new(StatusCode::NOT_FOUND, "not-found", "not found")
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path takes other methods")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "the path does not support this method",
+        )
     }
 
     pub(super) fn ended(state: &'static str) -> Self {
@@ -147,13 +151,13 @@ impl Problem {
     }
 
     pub(super) fn request_replaced() -> Self {
-        let detail = "a newer request took the place of this one: show that";
+        let detail = "a newer request replaced this one; show the newer one";
         let problem = Self::new(StatusCode::CONFLICT, "ended", detail);
         Self { state: Some("replaced"), ..problem }
     }
 
     pub(super) fn case_over(state: &'static str) -> Self {
-        let problem = Self::new(StatusCode::CONFLICT, "ended", format!("the case is over: {state}"));
+        let problem = Self::new(StatusCode::CONFLICT, "ended", format!("the case has ended: {state}"));
         Self { state: Some(state), ..problem }
     }
 
@@ -166,13 +170,13 @@ impl Problem {
     }
 
     pub(super) fn in_flight() -> Self {
-        let detail = "the same request is under way: repeat it later";
+        let detail = "the same request is still running; repeat it later";
         let problem = Self::new(StatusCode::CONFLICT, "in-flight", detail);
         Self { retry_after_s: Some(1), ..problem }
     }
 
     pub(super) fn unknown_outcome() -> Self {
-        let detail = "nobody knows whether this request was carried out: look first, then send it with another Idempotency-Key";
+        let detail = "it is unknown whether this request was carried out; check, then send it with another Idempotency-Key";
         Self::new(StatusCode::CONFLICT, "unknown-outcome", detail)
     }
 
@@ -198,7 +202,7 @@ impl Problem {
         let problem = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
-            "two-step cannot answer now: try again with the same Idempotency-Key, as the request may have been carried out",
+            "two-step cannot answer now; try again with the same Idempotency-Key, because the request may have been carried out",
         );
         Self { retry_after_s: Some(2), ..problem }
     }
@@ -228,15 +232,13 @@ impl From<AppRefused> for Problem {
             AppRefused::UnknownKey => Self::unknown_key(),
             AppRefused::Clock { now } => Self::clock(now),
             AppRefused::Replayed => Self::replayed(),
-            AppRefused::TooOften => {
-                Self::limited("this app calls too often: two calls a second are enough", 1)
-            }
+            AppRefused::TooOften => Self::limited("this app exceeds two calls per second", 1),
         }
     }
 }
 
 fn proof_missing() -> Problem {
-    let rule = "two-step verification is on: send the `jti` of a `confirm` result that is not older than `proof.fresh`";
+    let rule = "two-step verification is on; send the `jti` of a `confirm` result that is not older than `proof.fresh`";
     Problem::invalid("proof", rule)
 }
 

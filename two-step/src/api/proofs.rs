@@ -25,7 +25,7 @@ pub(super) struct VerifyBody {
     code: Option<String>,
     /// The method that your page shows, if it is not the one of the last sent code.
     method: Option<Uuid>,
-    /// Whether the device is to be trusted.
+    /// Whether to trust the device.
     #[serde(default)]
     trust: bool,
     /// The device token from an earlier answer.
@@ -71,7 +71,7 @@ pub(super) enum VerifyAnswer {
     tag = "challenges",
     params(("id" = Uuid, Path, description = "The challenge's id"), idempotency::KeyParameter),
     request_body = VerifyBody,
-    responses((status = 200, description = "Whether it is right", body = VerifyAnswer), VerifyProblems)
+    responses((status = 200, description = "The result", body = VerifyAnswer), VerifyProblems)
 )]
 pub(super) async fn verify(
     Authorized { api, product, .. }: Authorized<scope::Challenge>, id: Result<Path<Uuid>, PathRejection>,
@@ -105,17 +105,17 @@ pub(super) async fn verify(
 }
 
 fn not_confirmed() -> Problem {
-    Problem::not_ready("nobody has confirmed it in the app yet: send a `code`, or ask again")
+    Problem::not_ready("the app has not approved the request yet: send `code`, or retry later")
 }
 
 /// Returns the problem of an entry that was not checked.
 pub(super) fn entry_refused(entered: &Entered) -> Problem {
     match entered {
         Entered::Paused { until, now } => {
-            Problem::locked("too many wrong codes: the account is paused", seconds_until(*now, *until))
+            Problem::locked("too many wrong codes; the account is paused", seconds_until(*now, *until))
         }
         Entered::Ended { state: ChallengeState::Locked, paused_s } => {
-            Problem::locked("too many wrong codes: create a new challenge", paused_s.unwrap_or_default())
+            Problem::locked("too many wrong codes; create a new challenge", paused_s.unwrap_or_default())
         }
         Entered::Ended { state, .. } => Problem::ended((*state).into()),
         _ => Problem::invalid(
@@ -165,7 +165,7 @@ problems! {
     VerifyProblems = [
         authorized::problems::<scope::Challenge>(), body::problems(), idempotency::problems(),
         vec![
-            Problem::not_found(), limited(), Problem::locked("too many wrong codes: the account is paused", 60),
+            Problem::not_found(), limited(), Problem::locked("too many wrong codes; the account is paused", 60),
             Problem::ended("expired"),
         ],
         vec![not_confirmed()],

@@ -9,10 +9,10 @@ pub(super) fn read<const N: usize>(
     let mut values = [const { None }; N];
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         let place = names.iter().position(|n| *n == name);
-        let place =
-            place.ok_or_else(|| Problem::invalid("query", &format!("knows {}", names.join(" and "))))?;
+        let place = place
+            .ok_or_else(|| Problem::invalid("query", &format!("may only contain {}", names.join(" and "))))?;
         if values[place].replace(value.into_owned()).is_some() {
-            return Err(Problem::invalid(names[place], "stands twice"));
+            return Err(Problem::invalid(names[place], "is given twice"));
         }
     }
     Ok(values)

@@ -28,7 +28,7 @@ pub(super) struct CaseBody {
     action: SupportAction,
     /// The method, for `remove_method` and `send_recovery_code`.
     method: Option<Uuid>,
-    /// The reason, for later readers of the case.
+    /// The reason. It is stored in the case.
     reason: String,
     /// Kinds of evidence that identified the person, such as `id_card`; never answers.
     #[serde(default)]
@@ -106,7 +106,7 @@ pub(super) async fn ask(
         evidence: wanted.evidence,
         agent: wanted.agent,
     };
-    let case = api.core.ask_support(&product, new).await?.map_err(refused)?;
+    let case = api.core.open_case(&product, new).await?.map_err(refused)?;
     Ok((StatusCode::CREATED, Json(CaseAnswer::from(&case))))
 }
 
@@ -203,17 +203,19 @@ fn field(why: SupportRefused) -> &'static str {
 /// Explains why a case was refused, and what to do instead.
 pub(crate) fn sentence(why: SupportRefused) -> &'static str {
     match why {
-        SupportRefused::Over(_) => "the case is over: open a new one",
-        SupportRefused::Waits => "another case of this user waits: approve or cancel it first",
-        SupportRefused::SameAgent => "the agent who asked cannot approve: ask a second agent",
-        SupportRefused::NoDelay => "the case waits for its code, and needs no approval",
-        SupportRefused::Off => "two-step verification is off",
-        SupportRefused::On => "two-step verification is on, and no case waits",
-        SupportRefused::NotUndone => {
-            "support did not turn it off, or the methods that are left do not suffice: the user turns it on in the settings"
+        SupportRefused::Over(_) => "the case has ended; open a new one",
+        SupportRefused::Waits => "another case of this user is waiting; approve or cancel it first",
+        SupportRefused::SameAgent => {
+            "the agent who opened the case cannot approve it; a second agent must approve"
         }
-        SupportRefused::Method => "is not a method of this user that this action can use",
-        SupportRefused::Last => "is the last method that can sign in: use turn_off",
+        SupportRefused::NoDelay => "the case waits for its code and needs no approval",
+        SupportRefused::Off => "two-step verification is off",
+        SupportRefused::On => "two-step verification is on, and no case is waiting",
+        SupportRefused::NotUndone => {
+            "support did not turn it off, or the remaining methods do not suffice; the user can turn it on in the settings"
+        }
+        SupportRefused::Method => "must be a method of this user that fits the action",
+        SupportRefused::Last => "is the last method; use turn_off instead",
     }
 }
 

@@ -16,7 +16,7 @@ use super::openapi::problems;
 use super::problem::Problem;
 use super::{Api, body, idempotency, scope};
 use crate::account::AccountState;
-use crate::flow::{Author, SwitchRefused};
+use crate::flow::{Author, TurnOnRefused};
 
 pub(super) fn user_of(user: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
     user.map(|Path(user)| user).map_err(|_| Problem::not_found())
@@ -73,7 +73,7 @@ pub(super) async fn show(
     path = "/v1/users/{user}",
     tag = "users",
     params(("user" = String, Path, description = "The product's id of the user")),
-    responses((status = 204, description = "All is erased"), EraseProblems)
+    responses((status = 204, description = "The user is erased"), EraseProblems)
 )]
 pub(super) async fn erase(
     Authorized { api, product, .. }: Authorized<scope::Manage>, user: Result<Path<String>, PathRejection>,
@@ -111,10 +111,11 @@ pub(super) async fn on(
     let wanted: OnBody = body::read(body).await?;
     match api.core.turn_on_with(&product, &user, &wanted.methods).await? {
         Ok(()) => answer(&api, &product, &user).await,
-        Err(SwitchRefused::BackupMissing) => Err(no_backup()),
-        Err(SwitchRefused::ProofMissing) => {
-            Err(Problem::invalid("methods", "names no method that can stand alone, or no backup besides"))
-        }
+        Err(TurnOnRefused::BackupMissing) => Err(no_backup()),
+        Err(TurnOnRefused::ProofMissing) => Err(Problem::invalid(
+            "methods",
+            "must contain a method that suffices as a second step, and a backup",
+        )),
     }
 }
 
@@ -185,7 +186,7 @@ pub(super) struct EndAnswer {
     tag = "users",
     params(("user" = String, Path, description = "The product's id of the user"), idempotency::KeyParameter),
     request_body = EndBody,
-    responses((status = 200, description = "What has ended", body = EndAnswer), EndProblems)
+    responses((status = 200, description = "The number of ended challenges and trusts", body = EndAnswer), EndProblems)
 )]
 pub(super) async fn end(
     Authorized { api, product, .. }: Authorized<scope::Manage>, user: Result<Path<String>, PathRejection>,
@@ -194,7 +195,7 @@ pub(super) async fn end(
     let user = user_of(user)?;
     let wanted: EndBody = body::read_or_default(body).await?;
     let (challenges_ended, devices_forgotten) =
-        api.core.end_all(&product, &user, wanted.forget_devices).await?;
+        api.core.end_sessions(&product, &user, wanted.forget_devices).await?;
     Ok(Json(EndAnswer { challenges_ended, devices_forgotten }))
 }
 

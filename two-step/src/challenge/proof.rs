@@ -23,7 +23,7 @@ pub enum Proof {
 }
 
 impl Proof {
-    /// Authentication method references: those of RFC 8176 where it has one, else our own.
+    /// Authentication method references: values of RFC 8176 if it has one, otherwise our own.
     pub fn amr(self) -> &'static [&'static str] {
         match self {
             Self::Sms => &["otp", "sms"],

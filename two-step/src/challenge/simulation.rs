@@ -60,7 +60,7 @@ fn an_attacker_with_the_password_has_about_one_chance_in_a_hundred_in_a_week_of_
 }
 
 #[test]
-fn an_owner_who_signs_in_often_gives_an_attacker_the_quick_tries_again() {
+fn right_codes_of_the_owner_give_an_attacker_more_quick_tries() {
     // Each right code resets the count of wrong ones: once, three times and ten times a day.
     let every = |times_a_day: u64| Some(Duration::from_secs(86400 / times_a_day));
     let guesses = [1, 3, 10].map(|times| guesses_in_a_week(&Limits::default(), every(times)));

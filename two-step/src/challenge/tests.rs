@@ -16,7 +16,7 @@ fn challenge() -> (Challenge, Account) {
 }
 
 #[test]
-fn the_fifth_wrong_entry_locks_and_nothing_counts_after_it() {
+fn the_fifth_wrong_entry_locks_and_no_later_entry_counts() {
     let (mut c, mut a) = challenge();
     c.claim("b", LIFE).unwrap();
     let left: Vec<u32> = (0..5).map(|_| c.count_wrong(&mut a, [], &Limits::default(), at(2)).left).collect();
@@ -25,7 +25,7 @@ fn the_fifth_wrong_entry_locks_and_nothing_counts_after_it() {
 }
 
 #[test]
-fn one_browser_gets_it_and_may_open_it_again() {
+fn one_browser_claims_a_challenge_and_can_open_it_again() {
     let (mut c, _) = challenge();
     assert_eq!(c.claim("one", LIFE), Ok(()));
     assert_eq!(c.claim("two", LIFE), Err(ClaimRefused::OtherBrowser));
@@ -34,7 +34,7 @@ fn one_browser_gets_it_and_may_open_it_again() {
 }
 
 #[test]
-fn unclaimed_it_ends_after_ten_minutes_and_a_ticket_after_one() {
+fn an_unclaimed_challenge_expires_after_ten_minutes_and_a_ticket_after_one() {
     let (mut c, _) = challenge();
     assert!(!c.pass_time(at(599)) && c.pass_time(at(600)));
     assert_eq!(
@@ -49,7 +49,7 @@ fn unclaimed_it_ends_after_ten_minutes_and_a_ticket_after_one() {
 }
 
 #[test]
-fn sends_keep_their_gaps_and_calls_have_a_limit_of_their_own() {
+fn sends_keep_their_gaps_and_calls_have_their_own_limit() {
     let (mut c, _) = challenge();
     let limits = Limits::default();
     c.open(LIFE);
@@ -90,7 +90,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 
 proptest! {
     #[test]
-    fn whatever_happens_a_challenge_keeps_its_promises(actions in actions()) {
+    fn invariants_of_a_challenge_hold_for_any_actions(actions in actions()) {
         let (mut c, mut a) = challenge();
         let limits = Limits::default();
         let (mut now, mut wrong, mut sends, mut ended) = (0, 0, 0, None);

@@ -10,7 +10,7 @@ use super::{ConfigFile, Failure};
 /// Number of events in one query.
 const PAGE_SIZE: u32 = 1000;
 
-/// Print what happened, oldest first.
+/// Print events, oldest first.
 #[derive(Debug, Args)]
 pub(super) struct Events {
     #[command(flatten)]
@@ -18,10 +18,10 @@ pub(super) struct Events {
     /// The product
     #[arg(long)]
     product: String,
-    /// Only those after this event
+    /// Only events after this one
     #[arg(long, value_name = "ID")]
     after: Option<Uuid>,
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }

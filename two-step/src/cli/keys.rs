@@ -9,19 +9,19 @@ use crate::flow::Core;
 use crate::seal::Root;
 use crate::store::{ApiKey, Store};
 
-/// Make, revoke and rotate keys.
+/// Create, revoke and rotate keys.
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
     /// Print a new root, for `keys.root_file`
     Root,
-    /// Make a bearer key for a product's back end, and print it once
+    /// Create a bearer key for a product's back end, and print it once
     Create {
         #[command(flatten)]
         file: ConfigFile,
         /// The product
         #[arg(long)]
         product: String,
-        /// What it may do; default: challenge, manage, read
+        /// Scopes; default: challenge, manage, read
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<Scope>,
     },
@@ -34,7 +34,7 @@ pub(super) enum Keys {
         /// The id
         id: String,
     },
-    /// Publish a new key that signs results; it signs from tomorrow on
+    /// Publish a new signing key for results; it signs after 24 hours
     Rotate(ConfigFile),
 }
 
@@ -94,7 +94,7 @@ impl Keys {
                 if core.rotate_signing_keys(true).await? {
                     println!("A new key is published. It signs in 24 hours.");
                 } else {
-                    println!("Nothing was done: a new key is published already, and signs within 24 hours.");
+                    println!("Nothing changed: a new key is already published and signs within 24 hours.");
                 }
             }
         }

@@ -17,7 +17,7 @@ pub(crate) use serve::{shutdown_signal, start_logs};
 use crate::config::{BadConfig, Config, DEFAULT};
 use crate::store::Store;
 
-/// Two-step verification: makes and checks one-time codes; otpost carries them.
+/// Two-step verification: creates and checks one-time codes; otpost sends them.
 #[derive(Debug, Parser)]
 #[command(name = "two-step", version, about, long_about = None, after_help = AFTER)]
 struct Cli {
@@ -32,7 +32,7 @@ Exit codes: 0 well, 1 it failed, 2 the command or the configuration is wrong";
 enum Command {
     /// Run the service: pages, API, relay
     Serve(serve::Serve),
-    /// Show a whole shop on this machine: pages, phones and mailbox on one screen
+    /// Run a demo shop on this machine: pages, phones and mailbox on one page
     #[cfg(feature = "demo")]
     Demo(crate::demo::Demo),
     /// Migrate the database's schema to this version
@@ -40,26 +40,26 @@ enum Command {
     /// Check or print a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Make, revoke and rotate keys
+    /// Create, revoke and rotate keys
     #[command(subcommand)]
     Keys(keys::Keys),
     /// Show or erase a user
     #[command(subcommand)]
     Users(users::Users),
-    /// Help a user who cannot prove anything
+    /// Open and approve support cases
     #[command(subcommand)]
     Support(support::Support),
-    /// Print what happened, oldest first
+    /// Print events, oldest first
     Events(events::Events),
     /// Print the contract of the API, as JSON
     Contracts {
-        /// The API of the product's own app instead
+        /// Print the contract of the app's API instead
         #[arg(long)]
         app: bool,
     },
 }
 
-/// Where the configuration is.
+/// The location of the configuration.
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// The configuration file
@@ -70,7 +70,7 @@ struct ConfigFile {
 impl ConfigFile {
     fn load(&self) -> Result<Config, Failure> {
         let Some(file) = &self.config else {
-            let why = "which configuration? Name it with --config two-step.toml, or in TWO_STEP_CONFIG";
+            let why = "no configuration file: use --config two-step.toml or set TWO_STEP_CONFIG";
             return Err(Failure::Usage(why.to_owned()));
         };
         Ok(Config::load(Some(file))?)
@@ -79,13 +79,13 @@ impl ConfigFile {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Read a configuration, say what is wrong with it, and change nothing
+    /// Check a configuration and print the first error; changes nothing
     Check(ConfigFile),
-    /// Print the default configuration, every key with its comment
+    /// Print the default configuration, with a comment for every key
     Print,
 }
 
-/// Why a command failed. It decides the exit code.
+/// Why a command failed. It determines the exit code.
 pub(crate) enum Failure {
     /// The command or the configuration is invalid: exit code 2.
     Usage(String),
@@ -130,7 +130,7 @@ impl From<crate::flow::FlowError> for Failure {
             crate::flow::FlowError::Missing("user") => {
                 "; USER is the product's own id, as its back end sends it in `user`"
             }
-            crate::flow::FlowError::Missing("case") => "; the events of the user name it: two-step events",
+            crate::flow::FlowError::Missing("case") => "; list the user's events with: two-step events",
             _ => "",
         };
         Self::Failed(format!("{e}{next}"))
@@ -143,7 +143,7 @@ pub fn run() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
-            eprintln!("two-step: no threads: {}", e.kind());
+            eprintln!("two-step: cannot start threads: {}", e.kind());
             return ExitCode::FAILURE;
         }
     };
@@ -196,7 +196,7 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
         return Err(Failure::Usage("no product is configured: add a section [products.NAME]".to_owned()));
     }
     let names: Vec<&str> = config.products.keys().map(String::as_str).collect();
-    println!("The configuration is good. Products: {}.", names.join(", "));
+    println!("The configuration is valid. Products: {}.", names.join(", "));
     for warning in config.warnings() {
         println!("Warning: {warning}.");
     }

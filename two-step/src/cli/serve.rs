@@ -54,17 +54,17 @@ impl Serve {
                 Err(e) => {
                     tracing::error!(
                         reason = e.text(),
-                        "reload failed: the previous configuration stays in force"
+                        "reload failed; the previous configuration stays in use"
                     );
                 }
                 Ok(mut config) => {
                     for key in config.keep_from(&app.core.config()) {
-                        tracing::warn!(key, "this key needs a restart: the old value stays in use");
+                        tracing::warn!(key, "this key needs a restart; the old value stays in use");
                     }
                     // The old values of these keys may not fit the rest of the new file.
                     if let Err(e) = config.check() {
                         let reason = &e.0;
-                        tracing::error!(reason, "reload failed: the file is valid only after a restart");
+                        tracing::error!(reason, "reload failed; the file is valid only after a restart");
                         continue;
                     }
                     for warning in config.warnings() {
@@ -80,12 +80,13 @@ impl Serve {
 
 /// Writes logs to standard error.
 pub(crate) fn start_logs(config: &LogConfig) -> Result<(), Failure> {
-    let bad = |_| Failure::Usage("log.level is no filter such as info, or two_step=debug,info".to_owned());
+    let bad =
+        |_| Failure::Usage("log.level is not a valid filter; use info, or two_step=debug,info".to_owned());
     let mut filter = EnvFilter::builder().parse(&config.level).map_err(bad)?;
     for directive in SILENCED_TARGETS {
         // These directives come last, so they override the configuration for the same target.
         filter = filter.add_directive(
-            directive.parse().map_err(|_| Failure::Failed("a log filter is wrong".to_owned()))?,
+            directive.parse().map_err(|_| Failure::Failed("an internal log filter is invalid".to_owned()))?,
         );
     }
     let colours = std::io::stderr().is_terminal();

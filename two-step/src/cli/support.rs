@@ -9,7 +9,7 @@ use crate::api::support::{CaseAnswer, sentence};
 use crate::flow::{NewCase, SupportRefused};
 use crate::store::{SupportAction, SupportCase};
 
-/// Help a user who cannot prove anything.
+/// Open and approve support cases.
 #[derive(Debug, Subcommand)]
 pub(super) enum Support {
     /// End the pauses of a user and the methods
@@ -18,7 +18,7 @@ pub(super) enum Support {
     TurnOff(Ask),
     /// Undo turn-off
     TurnOn(Ask),
-    /// End the delay of a case; needs another agent than the one who asked
+    /// Approve a case as a second agent, which ends its delay
     Approve {
         #[command(flatten)]
         file: ConfigFile,
@@ -38,10 +38,10 @@ pub(super) enum Support {
 pub(super) struct Ask {
     #[command(flatten)]
     of: User,
-    /// The agent who asks
+    /// The agent who opens the case
     #[arg(long)]
     agent: String,
-    /// Why
+    /// Reason
     #[arg(long)]
     reason: String,
     /// A kind of evidence, such as `id_card`; never an answer. May be repeated
@@ -62,7 +62,7 @@ impl Support {
         };
         let Ask { of, agent, reason, evidence } = ask;
         let new = NewCase { user: of.id, action, method: None, reason, evidence, agent };
-        print(core(&of.file, &of.product)?.ask_support(&of.product, new).await?, of.json)
+        print(core(&of.file, &of.product)?.open_case(&of.product, new).await?, of.json)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::store::Store;
 pub(super) enum Users {
     /// Print a user's state and masked methods
     Show(User),
-    /// Erase all that is known of a user
+    /// Erase all data of a user
     Erase(User),
 }
 
@@ -39,7 +39,7 @@ pub(super) fn core(file: &ConfigFile, product: &str) -> Result<Core, Failure> {
     let config = file.load()?;
     if config.product(product).is_none() {
         return Err(Failure::Usage(format!(
-            "there is no section [products.{product}]: name a product of the configuration"
+            "there is no section [products.{product}]; use a product of the configuration"
         )));
     }
     let (store, keys) = (Store::open(config.database.url(), 1)?, config.keys()?);

@@ -27,6 +27,6 @@ pub struct Life(pub Duration);
 impl TryFrom<String> for Life {
     type Error = &'static str;
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        read_duration(&text).map(Self).ok_or("a time is written like 30s, 10m, 24h or 30d")
+        read_duration(&text).map(Self).ok_or("a duration must be written like 30s, 10m, 24h or 30d")
     }
 }

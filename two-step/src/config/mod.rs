@@ -21,7 +21,7 @@ pub use sections::*;
 use crate::limit::Limits;
 use crate::seal::{Keys, Root};
 
-/// The default configuration, every key commented.
+/// The default configuration, with a comment for every key.
 pub const DEFAULT: &str = include_str!("../../config/two-step.toml");
 
 /// Why a configuration is invalid, and what to change.
@@ -102,7 +102,7 @@ impl Config {
         })
     }
 
-    /// Relative paths start at the folder of the file.
+    /// Resolves relative paths against the folder of the file.
     fn resolve(&mut self, folder: &Path) {
         let mut files = vec![
             &mut self.database.url_file,
@@ -156,12 +156,12 @@ impl Config {
             product.check(name)?;
             if product.new_device_check == NewDeviceCheck::Email && self.smtp.url.is_none() {
                 return Err(BadConfig(format!(
-                    "products.{name}: new_device_check is email: name a mail server in smtp.url_file, or set it to off"
+                    "products.{name}.new_device_check is email: set smtp.url_file, or set it to off"
                 )));
             }
         }
         if self.email.second_step && self.smtp.url.is_none() {
-            return bad("email.second_step is on: name a mail server in smtp.url_file, or turn it off");
+            return bad("email.second_step is true: set smtp.url_file, or set it to false");
         }
         if self.code.life.0 > self.challenge.life.0 {
             return bad("code.life must not be longer than challenge.life");
@@ -171,7 +171,7 @@ impl Config {
         }
         if let Some(n) = self.app.push_hosts.iter().position(|host| !crate::push::is_entry(host)) {
             return Err(BadConfig(format!(
-                "app.push_hosts: entry {} is no host in small letters, such as push.example.com or *.push.example.com",
+                "app.push_hosts: entry {} is not a host in lower case, such as push.example.com or *.push.example.com",
                 n + 1
             )));
         }
@@ -185,7 +185,7 @@ impl Config {
             }
         }
         if !["postgres://", "postgresql://", "sqlite:"].iter().any(|s| self.database.url().starts_with(s)) {
-            return bad("database.url begins with postgres:// or sqlite:");
+            return bad("database.url must begin with postgres:// or sqlite:");
         }
         let listeners = [self.pages.listen, self.api.listen, self.ops.listen];
         let twice = |n: usize| listeners[..n].iter().any(|l| l.port() != 0 && *l == listeners[n]);
@@ -197,7 +197,7 @@ impl Config {
         }
         if !self.keys.previous.is_empty() && self.keys.hash_root.is_none() {
             return bad(
-                "keys.previous is set: name the file of the first root in keys.hash_root_file, or all hashes are lost",
+                "keys.previous is set: set keys.hash_root_file to the file of the first root; otherwise no stored hash matches",
             );
         }
         let limits = &self.limits;
@@ -227,18 +227,17 @@ impl Config {
         }
         if self.trust.life.is_none() {
             warnings.push(
-                "trust.life is until_sign_out: a stolen device stays trusted until somebody revokes it"
+                "trust.life is until_sign_out: a stolen device stays trusted until its trust is revoked"
                     .to_owned(),
             );
         }
         if self.support.delay.0.is_zero() {
-            warnings.push("support.delay is 0s: a caller who deceives support gets in at once".to_owned());
+            warnings
+                .push("support.delay is 0s: an attacker who deceives support gets access at once".to_owned());
         }
         if self.app.number_digits < 6 && self.products.values().any(|p| p.app.is_some()) {
-            warnings.push(format!(
-                "app.number_digits is {}: a guess is right more often",
-                self.app.number_digits
-            ));
+            warnings
+                .push(format!("app.number_digits is {}: guesses succeed more often", self.app.number_digits));
         }
         warnings
     }
@@ -310,7 +309,7 @@ fn texts<'s>(secrets: impl IntoIterator<Item = &'s Option<SecretString>>) -> Vec
 fn read_root(key: &str, id: &str, hex: Option<&SecretString>) -> Result<Root, BadConfig> {
     let hex = hex.ok_or_else(|| {
         BadConfig(format!(
-            "{key} is missing: make a root with `two-step keys root` and name its file in {key}_file"
+            "{key} is missing: create a root with `two-step keys root`, and set {key}_file to its file"
         ))
     })?;
     Root::from_hex(id, hex.expose_secret()).map_err(|e| BadConfig(format!("{key}: {e}")))
@@ -334,7 +333,7 @@ fn without_values(message: &str) -> String {
     }
     match message.split_once(", expected ") {
         Some((_, expected)) if message.starts_with("unknown variant") => {
-            format!("the word is not known; expected {expected}")
+            format!("unknown word; expected {expected}")
         }
         _ => message.lines().next().unwrap_or("not valid TOML").to_owned(),
     }
@@ -343,7 +342,7 @@ fn without_values(message: &str) -> String {
 /// Describes why a file cannot be read.
 fn unreadable(e: &std::io::Error) -> String {
     match e.kind() {
-        std::io::ErrorKind::NotFound => "is not there".to_owned(),
+        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
         std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
         kind => format!("cannot be read ({kind})"),
     }

@@ -90,17 +90,19 @@ impl ProductConfig {
         let named = (1..=64).contains(&key.len())
             && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
         if !named {
-            return bad("a product's key is 1 to 64 of a-z, 0-9, - and _".to_owned());
+            return bad("a product's name must be 1 to 64 of a-z, 0-9, - and _".to_owned());
         }
         if self.name.is_empty() || self.name.chars().count() > 40 || self.name.chars().any(char::is_control) {
-            return bad("name is needed: 1 to 40 characters".to_owned());
+            return bad("name is required: 1 to 40 characters".to_owned());
         }
         if self.countries.is_empty() {
-            return bad("countries is needed: the ISO 3166 codes of the countries whose numbers are served"
-                .to_owned());
+            return bad(
+                "countries is required: the ISO 3166 codes of the countries whose numbers are allowed"
+                    .to_owned(),
+            );
         }
         if let Some(n) = self.countries.iter().position(|c| !is_country(c)) {
-            return bad(format!("countries: entry {} is no ISO 3166 code such as GB", n + 1));
+            return bad(format!("countries: entry {} is not an ISO 3166 code such as GB", n + 1));
         }
         if let Some(n) = self.return_urls.iter().position(|url| !is_return_url(url)) {
             return bad(format!("return_urls: entry {} {PLAIN_URL}", n + 1));
@@ -109,12 +111,12 @@ impl ProductConfig {
             return bad(format!("home_url {PLAIN_URL}"));
         }
         if self.colour.as_ref().is_some_and(|c| !is_colour(c)) {
-            return bad("colour is # and six hexadecimal digits, such as #1a5fb4".to_owned());
+            return bad("colour must be # and six hexadecimal digits, such as #1a5fb4".to_owned());
         }
         let icon = self.app.as_ref().and_then(|app| app.icon_file.as_ref());
         let is_image = |path: &PathBuf| path.extension().is_some_and(|e| e == "svg" || e == "png");
         if icon.is_some_and(|path| !is_image(path)) {
-            return bad("app.icon_file ends in .svg or .png".to_owned());
+            return bad("app.icon_file must end in .svg or .png".to_owned());
         }
         match self.webhook.as_ref().and_then(WebhookConfig::fault) {
             Some(fault) => bad(fault.to_owned()),
@@ -139,7 +141,7 @@ impl WebhookConfig {
             return Some("webhook.url must be https, or http on loopback");
         }
         self.key().is_none().then_some(
-            "webhook.secret must be whsec_ and 24 to 64 bytes in base64; name a file that holds it in secret_file",
+            "webhook.secret must be whsec_ and 24 to 64 bytes in base64; store it in a file, and set secret_file",
         )
     }
 }

@@ -51,7 +51,7 @@ impl TryFrom<String> for PublicUrl {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let wrong = "public_url is https://host, or http:// on loopback, without a path";
+        let wrong = "public_url must be https://host, or http:// on loopback, without a path";
         let text = text.trim_end_matches('/').to_owned();
         let url = reqwest::Url::parse(&text).map_err(|_| wrong)?;
         let host = url.host_str().ok_or(wrong)?.to_owned();
@@ -254,7 +254,7 @@ impl TryFrom<String> for TrustLife {
         if text == "until_sign_out" {
             return Ok(Self(None));
         }
-        let wrong = "trust.life is a time such as 30d, or until_sign_out";
+        let wrong = "trust.life must be a duration such as 30d, or until_sign_out";
         read_duration(&text).filter(|d| !d.is_zero()).map(|d| Self(Some(d))).ok_or(wrong)
     }
 }

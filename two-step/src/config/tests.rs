@@ -7,7 +7,7 @@ fn parse(text: &str) -> Result<Config, BadConfig> {
 }
 
 #[test]
-fn the_commented_default_is_the_default() {
+fn the_default_file_equals_the_default_configuration() {
     let config = parse(DEFAULT).unwrap();
     assert_eq!(config.public_url, PublicUrl::default());
     assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
@@ -15,16 +15,16 @@ fn the_commented_default_is_the_default() {
 }
 
 #[test]
-fn a_wrong_key_or_value_is_named_without_its_value() {
+fn an_error_names_the_key_and_not_the_value() {
     for (text, says) in [
         ("pubic_url = 'QUOTED'", "unknown field"),
-        ("public_url = 'http://shop.example/QUOTED'", "public_url is https"),
+        ("public_url = 'http://shop.example/QUOTED'", "public_url must be https"),
         ("public_url = 'https://shop.example/QUOTED'", "without a path"),
-        ("code.life = 'QUOTED'", "a time is written like"),
+        ("code.life = 'QUOTED'", "a duration must be written like"),
         ("code.life = '40m'\nchallenge.life = '50m'", "code.life must be from 1m to 30m"),
         ("limits.mails = ['QUOTED']", "a limit is written N/window"),
-        ("[products.shop]\nname = 'Shop'", "countries is needed"),
-        ("[products.shop]\nname = 'Shop'\ncountries = ['GB', 'QQ']", "entry 2 is no ISO 3166 code"),
+        ("[products.shop]\nname = 'Shop'", "countries is required"),
+        ("[products.shop]\nname = 'Shop'\ncountries = ['GB', 'QQ']", "entry 2 is not an ISO 3166 code"),
         (
             "[products.shop]\nname = 'Shop'\ncountries = ['GB']\nreturn_urls = ['http://shop.example/QUOTED']",
             "must be https",
@@ -35,11 +35,11 @@ fn a_wrong_key_or_value_is_named_without_its_value() {
         ),
         (
             "[products.shop]\nname = 'Shop'\ncountries = ['GB']\nnew_device_check = 'email'",
-            "name a mail server in smtp.url_file",
+            "set smtp.url_file",
         ),
-        ("email.second_step = true", "name a mail server in smtp.url_file"),
+        ("email.second_step = true", "set smtp.url_file"),
         ("ops.listen = '0.0.0.0:1'", "ops.token_file"),
-        ("database.url = 'QUOTED://x'", "begins with postgres:// or sqlite:"),
+        ("database.url = 'QUOTED://x'", "must begin with postgres:// or sqlite:"),
         ("pages.listen = '127.0.0.1:8092'", "must differ"),
     ] {
         let e = parse(text).unwrap_err().to_string();
@@ -48,7 +48,7 @@ fn a_wrong_key_or_value_is_named_without_its_value() {
 }
 
 #[test]
-fn settings_below_the_standards_warn() {
+fn settings_below_the_standards_give_warnings() {
     let config = parse(
         "code.life = '20m'\nsmtp.url = 'smtp://127.0.0.1:1'\nemail.second_step = true\ntrust.life = 'until_sign_out'\nsupport.delay = '0s'",
     )
@@ -57,7 +57,7 @@ fn settings_below_the_standards_warn() {
 }
 
 #[test]
-fn a_webhook_needs_a_secret_that_signs_and_a_url_that_hides_it() {
+fn a_webhook_needs_a_valid_secret_and_an_https_url() {
     const LONG: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
     let webhook = |url: &str, secret: &str| {
         parse(&format!(
@@ -87,12 +87,12 @@ fn a_colour_is_six_hexadecimal_digits() {
     };
     assert_eq!(product("#1A5fb4"), Ok(()));
     for bad in ["1a5fb4", "#1a5fb", "#1a5fbg", "red", "", "#1a5fb4;"] {
-        assert!(product(bad).unwrap_err().to_string().contains("colour is # and six"), "{bad}");
+        assert!(product(bad).unwrap_err().to_string().contains("colour must be # and six"), "{bad}");
     }
 }
 
 #[test]
-fn the_public_url_is_kept_as_browsers_write_an_origin() {
+fn the_public_url_has_the_form_of_an_origin() {
     for (text, origin) in [
         ("https://Verify.Shop.example:443/", "https://verify.shop.example"),
         ("https://verify.shop.example:8443", "https://verify.shop.example:8443"),

@@ -12,7 +12,7 @@ const MAX_REDIRECTS: usize = 10;
 /// A browser.
 pub(super) struct Browser {
     client: Client,
-    /// Cookies by port. Real browsers share them over ports, but each listener here stands for a host.
+    /// Cookies by port. Real browsers share them over ports, but here each listener represents a host.
     cookies: BTreeMap<u16, BTreeMap<String, String>>,
     /// The current URL.
     pub(super) url: Url,

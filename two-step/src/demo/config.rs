@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_and_a_line_that_is_no_toml_are_refused() {
+    fn an_unknown_key_and_invalid_toml_are_refused() {
         assert!(read_with(&["support.delais = \"1h\""]).is_err());
         assert!(read_with(&["support.delay: 1h"]).is_err());
     }

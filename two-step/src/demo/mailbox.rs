@@ -102,7 +102,7 @@ async fn serve(stream: TcpStream, emails: &Emails) -> std::io::Result<()> {
             "EHLO" => b"250-demo\r\n250 8BITMIME\r\n",
             "RCPT" => {
                 to = line.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
-                if to.starts_with(REFUSED) { b"550 no such mailbox\r\n" } else { b"250 taken\r\n" }
+                if to.starts_with(REFUSED) { b"550 no such mailbox\r\n" } else { b"250 accepted\r\n" }
             }
             "DATA" => {
                 stream.write_all(b"354 go on\r\n").await?;

@@ -1,5 +1,5 @@
-//! `two-step demo`: a whole shop on this machine. One process runs otpost with a mock carrier, two-step, a shop with
-//! passwords and an SMTP server, and shows shop and phones side by side. Nothing leaves the machine.
+//! `two-step demo`: a demo shop on this machine. One process runs otpost with a mock carrier, two-step, a shop with
+//! passwords and an SMTP server, and shows shop and phones side by side. No message leaves the machine.
 //!
 //! Only this folder uses the crates of otpost and its mock carrier. It starts them, and then calls them over HTTP.
 
@@ -32,19 +32,19 @@ use embedded::Otpost;
 use mailbox::Mailbox;
 use shop::Shop;
 
-/// Show a whole shop on this machine.
+/// Run a demo shop on this machine.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// Where the demo's page is shown
+    /// Port of the demo's page
     #[arg(long, default_value_t = 8099)]
     port: u16,
-    /// Walk the whole round by itself on free ports, print a table, and end
+    /// Run all scenarios on free ports, print a table, and exit
     #[arg(long)]
     play: bool,
-    /// Print the URLs, or with --play the rounds, as JSON
+    /// Print the URLs, or with --play the results, as JSON
     #[arg(long)]
     json: bool,
-    /// Show the log
+    /// Print the log
     #[arg(long)]
     log: bool,
     /// Keep two-step's data in this PostgreSQL instead of a temporary file: postgres://…
@@ -59,15 +59,15 @@ pub(crate) struct Demo {
     /// Seconds from one send to the next
     #[arg(long, value_name = "SECONDS")]
     gap: Option<u64>,
-    /// Let a back end of yours use the demo: a URL that it takes browsers back at. May be given several times
+    /// Allow your own back end to use the demo: its return URL. May be repeated
     #[arg(long = "return-url", value_name = "URL")]
     return_urls: Vec<String>,
-    /// Change a key of the configuration, written as in two-step.toml: 'trust.life = "1h"'. May be given several times
+    /// Change a key of the configuration, written as in two-step.toml: 'trust.life = "1h"'. May be repeated
     #[arg(long = "set", value_name = "KEY = VALUE")]
     changes: Vec<String>,
 }
 
-/// Everything that the demo runs.
+/// The servers of the demo.
 pub(crate) struct Running {
     otpost: Otpost,
     app: App,
@@ -110,10 +110,10 @@ impl Demo {
             println!("{urls}");
             return;
         }
-        println!("A shop with two-step verification runs on this machine. Nothing leaves it.\n");
+        println!("A shop with two-step verification runs on this machine. No message is really sent.\n");
         println!("  Open   {url}\n");
         println!("Sign in as ada with the password lovelace, then turn two-step verification on.");
-        println!("Use any number such as 07700 900200: texts and calls show up beside the shop.");
+        println!("Use any number such as 07700 900200: texts and calls appear beside the shop.");
         if !self.return_urls.is_empty() {
             println!("\nYour own back end is the product `shop`, and needs:\n");
             println!("  export TWO_STEP_API=http://{}", running.app.api);
@@ -151,7 +151,7 @@ impl Running {
         // Scenarios do not wait between sends.
         let port = if demo.play { 0 } else { demo.port };
         let gap = demo.gap.or(demo.play.then_some(1));
-        // First, so that an invalid `--set` fails before anything is started.
+        // Read first, so that an invalid `--set` fails before any server starts.
         config::read(
             "http://127.0.0.1:1",
             "http://127.0.0.1:1",

@@ -66,14 +66,14 @@ impl PhoneApp {
 
     async fn request(&self) -> anyhow::Result<String> {
         let answer = self.call(Method::GET, "/app/v1/requests?wait=10", None).await?;
-        answer["requests"][0]["id"].as_str().map(str::to_owned).context("the app was not asked")
+        answer["requests"][0]["id"].as_str().map(str::to_owned).context("the app has no request")
     }
 
     /// Approves a request with the digits of the page.
     pub(super) async fn approve(&self, digits: &str) -> anyhow::Result<()> {
         let path = format!("/app/v1/requests/{}/approve", self.request().await?);
         let answer = self.call(Method::POST, &path, Some(json!({"digits": digits}))).await?;
-        ensure!(answer["status"] == "approved", "the digits were not taken: {answer}");
+        ensure!(answer["status"] == "approved", "the digits were not accepted: {answer}");
         Ok(())
     }
 

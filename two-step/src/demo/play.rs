@@ -12,21 +12,21 @@ use crate::cli::Failure;
 pub(super) async fn play(running: &Running, as_json: bool) -> Result<(), Failure> {
     let began = Instant::now();
     let width = SCENARIOS.iter().map(|r| r.title.len()).max().unwrap_or(0);
-    let (mut well, mut rows) = (0, vec![]);
+    let (mut passed, mut rows) = (0, vec![]);
     for scenario in SCENARIOS {
         let started = Instant::now();
         let site = format!("http://{}", running.site);
         let ending = match tokio::time::timeout(SCENARIO_TIMEOUT, (scenario.run)(site)).await {
             Ok(Ok(saw)) => Ok(saw),
             Ok(Err(e)) => Err(format!("{e:#}")),
-            Err(_) => Err("it did not end within a minute".to_owned()),
+            Err(_) => Err("it did not finish within a minute".to_owned()),
         };
         let seconds = started.elapsed().as_secs_f64();
         let (mark, says) = match &ending {
             Ok(saw) => ('✓', saw.clone()),
             Err(why) => ('✗', why.clone()),
         };
-        well += usize::from(ending.is_ok());
+        passed += usize::from(ending.is_ok());
         if !as_json {
             println!(" {mark} {:width$}  {seconds:5.1} s  {says}", scenario.title);
         }
@@ -34,9 +34,13 @@ pub(super) async fn play(running: &Running, as_json: bool) -> Result<(), Failure
     }
     let all = SCENARIOS.len();
     if as_json {
-        println!("{}", json!({"rounds": rows, "well": well, "of": all}));
+        println!("{}", json!({"rounds": rows, "well": passed, "of": all}));
     } else {
-        println!("\n{well} of {all} scenarios passed, in {:.1} s.", began.elapsed().as_secs_f64());
+        println!("\n{passed} of {all} scenarios passed, in {:.1} s.", began.elapsed().as_secs_f64());
     }
-    if well == all { Ok(()) } else { Err(Failure::Failed("not every scenario ended as expected".to_owned())) }
+    if passed == all {
+        Ok(())
+    } else {
+        Err(Failure::Failed("not every scenario ended as expected".to_owned()))
+    }
 }

@@ -28,11 +28,11 @@ macro_rules! scenarios {
 scenarios! {
     "turned on with a phone and recovery codes" => turned_on,
     "a new browser signs in with a code by text" => by_text,
-    "a trusted browser comes back" => trusted,
+    "a trusted browser signs in again" => trusted,
     "a call instead of the text" => by_call,
-    "a text comes back, a call follows" => fallback,
+    "a text is undelivered, a call follows" => fallback,
     "five wrong codes lock the challenge" => locked,
-    "the shop's own app confirms, and denies" => by_app,
+    "the shop's own app approves and denies" => by_app,
     "turned off again" => turned_off,
 }
 
@@ -115,7 +115,7 @@ async fn set_up(
     browser.send("/settings/recovery-codes/saved", &[("saved", "yes")]).await?;
     ensure!(
         browser.url.path() == "/settings/on",
-        "the wizard should offer to turn it on, and is at {}",
+        "the wizard should offer to turn it on, but shows {}",
         browser.url.path()
     );
     browser.send("/settings/on", &[]).await?;
@@ -125,7 +125,7 @@ async fn set_up(
 async fn turned_on(site: String) -> anyhow::Result<String> {
     let mut browser = set_up(&site, "ada", "lovelace", "07700 900200", "+447700900200").await?;
     browser.send("/settings/leave", &[]).await?;
-    ensure!(browser.url.path() == "/shop", "the shop should show again");
+    ensure!(browser.url.path() == "/shop", "the shop's page should be shown");
     Ok("1 text, 10 recovery codes, on".to_owned())
 }
 
@@ -147,11 +147,11 @@ async fn trusted(site: String) -> anyhow::Result<String> {
     browser.send(&path, &[("code", &code), ("trust", "yes")]).await?;
     browser.send("/shop/close", &[]).await?;
     browser.send("/shop/sign-in", &[("user", "ada"), ("password", "lovelace")]).await?;
-    ensure!(browser.shows("trust (trusted)"), "the trusted browser should go straight on");
+    ensure!(browser.shows("trust (trusted)"), "a trusted browser should need no code");
     browser.send("/shop/sign-out", &[]).await?;
     browser.send("/shop/sign-in", &[("user", "ada"), ("password", "lovelace")]).await?;
     ensure!(browser.url.path().starts_with("/challenge/"), "after sign-out a code should be needed");
-    Ok("straight on; after sign-out a code again".to_owned())
+    Ok("no code needed; after sign-out a code is needed again".to_owned())
 }
 
 async fn by_call(site: String) -> anyhow::Result<String> {
@@ -177,8 +177,8 @@ async fn fallback(site: String) -> anyhow::Result<String> {
     let code = code(&site, "+447700900102", "voice", 0).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &code)]).await?;
-    ensure!(!browser.url.path().starts_with("/settings/phone/"), "the code of the call should count");
-    Ok("the call brought the same code".to_owned())
+    ensure!(!browser.url.path().starts_with("/settings/phone/"), "the code of the call should be accepted");
+    Ok("the call spoke the same code".to_owned())
 }
 
 async fn locked(site: String) -> anyhow::Result<String> {
@@ -193,8 +193,8 @@ async fn locked(site: String) -> anyhow::Result<String> {
     for _ in 0..5 {
         browser.send(&path, &[("code", wrong)]).await.context("a wrong code")?;
     }
-    ensure!(browser.form_is_gone(&path), "no code should be taken any more");
-    Ok("no sixth try".to_owned())
+    ensure!(browser.form_is_gone(&path), "no further code should be accepted");
+    Ok("a sixth entry is refused".to_owned())
 }
 
 /// Returns the text of the first element with this mark.
@@ -226,11 +226,11 @@ async fn by_app(site: String) -> anyhow::Result<String> {
     app.approve(&number).await?;
     other.send_to(&path, &format!("{path}/app"), &[]).await?;
     ensure!(other.shows("app (second)"), "the shop should have a result by the app");
-    let mut thief = signed_in(&site, "alan", "turing").await?;
-    let path = thief.url.path().to_owned();
+    let mut attacker = signed_in(&site, "alan", "turing").await?;
+    let path = attacker.url.path().to_owned();
     app.deny().await?;
-    thief.open(&path).await?;
-    ensure!(thief.form_is_gone(&path), "the denied sign-in should have ended");
+    attacker.open(&path).await?;
+    ensure!(attacker.form_is_gone(&path), "the denied sign-in should have ended");
     Ok("a number typed into the app; “It was not me” ends a sign-in".to_owned())
 }
 
@@ -250,5 +250,5 @@ async fn turned_off(site: String) -> anyhow::Result<String> {
     browser.send("/settings/off", &[("phones", "erase")]).await?;
     let back = signed_in(&site, "ada", "lovelace").await?;
     ensure!(back.shows("The password alone signed you in"), "the password alone should sign in");
-    Ok("a fresh proof first; the password alone signs in".to_owned())
+    Ok("after a fresh proof; then the password alone signs in".to_owned())
 }

@@ -20,7 +20,7 @@ pub(super) struct Visit {
     pub(super) nonce: String,
     pub(super) signed_in: bool,
     pub(super) password_at: jiff::Timestamp,
-    /// The claims of the result in words.
+    /// The claims of the result as a text.
     pub(super) proof: Option<String>,
     /// The trusted device, which the shop sends at sign-out.
     pub(super) device: Option<String>,
@@ -47,7 +47,7 @@ pub(super) enum Denied {
 
 impl Shop {
     pub(super) fn new(url: String, api: String, pages: String, key: String) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "speaks with a listener of this process")]
+        #[expect(clippy::disallowed_methods, reason = "connects to a listener of this process")]
         let client = reqwest::Client::new();
         Self { url, api, pages, key, client, visits: Arc::default() }
     }
@@ -165,7 +165,7 @@ impl Shop {
         }
     }
 
-    /// Forgets the visit, as if the browser was closed. The device stays trusted.
+    /// Deletes the visit, as if the browser was closed. The device stays trusted.
     pub(super) fn forget(&self, cookie: &str) {
         self.visits().remove(cookie);
     }

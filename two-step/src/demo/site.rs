@@ -42,7 +42,7 @@ struct ShopView {
 /// The routes.
 pub(super) fn router(shop: Shop, gateway: String, emails: Emails, app: String) -> Router {
     let site = move || async move { Html(DemoView { app }.render().unwrap_or_default()) };
-    #[expect(clippy::disallowed_methods, reason = "speaks with a listener of this process")]
+    #[expect(clippy::disallowed_methods, reason = "connects to a listener of this process")]
     let client = reqwest::Client::new();
     Router::new()
         .route("/", get(site))
@@ -125,7 +125,7 @@ async fn sign_in(State(site): State<Arc<DemoSite>>, body: Body) -> Response {
     }
 }
 
-/// Reads values of a query. A missing value is empty.
+/// Reads values of a query. A missing value is returned as an empty text.
 fn value_in(query: Option<&str>) -> impl Fn(&str) -> String {
     move |name| {
         let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());

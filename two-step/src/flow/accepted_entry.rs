@@ -7,7 +7,7 @@ use super::counting::lock_subject;
 use super::enter::{Entered, Entry, Match, Requester, ended};
 use super::enter_recovery::SlowHashes;
 use super::events::Notice;
-use super::{Core, FlowError, Locked, Visit};
+use super::{Core, FlowError, LockedRows, Visit};
 use crate::challenge::{Acr, Challenge, ChallengeState, Proof, Purpose};
 use crate::code::Code;
 use crate::device::TrustKind;
@@ -20,12 +20,12 @@ const DEFAULT_DEVICE_LABEL: &str = "Device";
 impl Core {
     /// Resumes methods that wrong codes paused, after a proof by another method. Pauses by a carrier or a stop page stay.
     async fn resume_methods(
-        &self, tx: &mut Tx, locked: &mut Locked, purpose: Purpose, proved: Uuid,
+        &self, tx: &mut Tx, locked: &mut LockedRows, purpose: Purpose, proved: Uuid,
     ) -> Result<(), FlowError> {
         if !matches!(purpose, Purpose::SignIn | Purpose::Confirm | Purpose::Settings) {
             return Ok(());
         }
-        let Locked { account, methods, now } = locked;
+        let LockedRows { account, methods, now } = locked;
         for method in methods.iter_mut().filter(|m| m.id != proved && m.is_paused_for(WRONG_CODES)) {
             method.activate(*now);
             tx.update(method).await?;
@@ -37,9 +37,9 @@ impl Core {
 
     /// Writes the event of a resumed method. Sends a notice to the others while two-step verification is on.
     async fn notify_resumed(
-        &self, tx: &mut Tx, locked: &Locked, method: Uuid, actor: &str,
+        &self, tx: &mut Tx, locked: &LockedRows, method: Uuid, actor: &str,
     ) -> Result<(), FlowError> {
-        let Locked { account, methods, now } = locked;
+        let LockedRows { account, methods, now } = locked;
         let kind: &str = locked.method(method).map_or("", |m| m.kind.into());
         let data = json!({"method": method, "kind": kind});
         self.event(tx, account, "method.resumed", actor, data, *now).await?;
@@ -53,7 +53,7 @@ impl Core {
     /// Returns whether the maximum number of other accounts has a phone's number. Checked again at the first code, because
     /// a pending phone does not count.
     pub(super) async fn is_shared(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: Uuid,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &Challenge, method: Uuid,
     ) -> Result<bool, FlowError> {
         let new =
             locked.method(method).filter(|m| challenge.purpose == Purpose::Enrol && m.verified_at.is_none());
@@ -66,17 +66,17 @@ impl Core {
 
     /// Ends the enrolment of a number that too many accounts have.
     pub(super) async fn cancel_shared_enrolment(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, method: Uuid,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &mut Challenge, method: Uuid,
     ) -> Result<Entered, FlowError> {
         challenge.end(ChallengeState::Cancelled, locked.now);
         tx.delete::<Method>(method).await?;
-        self.forget_codes(tx, challenge, locked.now).await?;
+        self.delete_codes(tx, challenge, locked.now).await?;
         Ok(ended(challenge, &locked.account, locked.now))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that a proof changes")]
+    #[expect(clippy::too_many_arguments, reason = "each argument is a row or a value that a proof changes")]
     pub(super) async fn accept_entry(
-        &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, found: &Match, entry: &Entry,
+        &self, tx: &mut Tx, locked: &mut LockedRows, challenge: &mut Challenge, found: &Match, entry: &Entry,
         who: &Requester, codes: &[Code], slow: Option<SlowHashes>,
     ) -> Result<Entered, FlowError> {
         let now = locked.now;
@@ -167,7 +167,7 @@ impl Core {
             tx.update(&session).await?;
         }
         tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
-        self.settle_dispatches(tx, challenge, found.group.filter(|_| !codes.is_empty()), now).await?;
+        self.report_right_code(tx, challenge, found.group.filter(|_| !codes.is_empty()), now).await?;
         Ok(Entered::Verified { location: self.location(challenge), cookie, result: None, new_recovery_code })
     }
 }

@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::app_ask::app_requests;
 use super::app_call::AppCall;
-use super::app_wait::is_other_network;
-use super::counting::{Count, clear, count};
+use super::app_poll::is_other_network;
+use super::app_send::app_requests;
+use super::counting::{LimitFor, clear, count};
 use super::enter::{Entered, Entry, Match, Requester};
 use super::send::may_prove;
-use super::{Core, FlowError, Locked, lock_account, lock_challenge};
+use super::{Core, FlowError, LockedRows, lock_account, lock_challenge};
 use crate::app_key::AppKey;
 use crate::app_request::{AppRequest, RequestState, read_digits};
 use crate::challenge::{Challenge, ChallengeState, EntryRefused, Proof, TICKET_LIFE};
@@ -68,7 +68,7 @@ impl Core {
     }
 
     async fn approve_in(
-        &self, call: &AppCall, found: (Tx, Locked, Challenge, AppRequest), typed: &str,
+        &self, call: &AppCall, found: (Tx, LockedRows, Challenge, AppRequest), typed: &str,
     ) -> Result<Answered, FlowError> {
         let (mut tx, mut locked, mut challenge, mut request) = found;
         let digits = read_digits(typed, self.config().app.number_digits);
@@ -78,14 +78,14 @@ impl Core {
             tx.commit().await?;
             return Ok(Answered::Approved);
         }
-        if let Some(closed) = self.closed_as(&locked, &challenge, &request, call) {
+        if let Some(closed) = self.refused_answer(&locked, &challenge, &request, call) {
             tx.commit().await?;
             return Ok(closed);
         }
         if digits.is_none() {
             return Ok(Answered::Unreadable);
         }
-        self.count_entry(&mut tx, &challenge, locked.now).await?;
+        self.count_against_client_limit(&mut tx, &challenge, locked.now).await?;
         if !fits {
             let left =
                 self.apply_wrong_entry(&mut tx, &mut locked, &mut challenge, &[request.method]).await?;
@@ -144,11 +144,11 @@ impl Core {
         tx.update(&request).await?;
         challenge.end(ChallengeState::Denied, now);
         tx.update(&challenge).await?;
-        self.forget_codes(&mut tx, &challenge, now).await?;
+        self.delete_codes(&mut tx, &challenge, now).await?;
         let data = json!({"challenge": challenge.id, "method": "app"});
         self.event(&mut tx, &locked.account, "challenge.denied", "user", data, now).await?;
         let rules = [Rule::per(1, DENIAL_WINDOW.as_secs())];
-        let limit = Count { name: "app_denials", subject: request.account.to_string(), rules: &rules };
+        let limit = LimitFor { name: "app_denials", subject: request.account.to_string(), rules: &rules };
         let second = count(&mut tx, &self.keys, &[limit], now).await?.is_some();
         let paused_until = second.then(|| after(now, DENIAL_WINDOW));
         if let Some(until) = paused_until {
@@ -159,7 +159,7 @@ impl Core {
     }
 
     async fn pause_app(
-        &self, tx: &mut Tx, locked: &mut Locked, method: Uuid, until: Timestamp,
+        &self, tx: &mut Tx, locked: &mut LockedRows, method: Uuid, until: Timestamp,
     ) -> Result<(), FlowError> {
         let Some(paused) = locked.methods.iter_mut().find(|m| m.id == method && m.is_active()) else {
             return Ok(());
@@ -211,7 +211,7 @@ impl Core {
         let Some((mut tx, locked, challenge, mut request)) = self.lock_request(call, request).await? else {
             return Err(FlowError::Missing("request"));
         };
-        if let Some(closed) = self.closed_as(&locked, &challenge, &request, call) {
+        if let Some(closed) = self.refused_answer(&locked, &challenge, &request, call) {
             tx.commit().await?;
             return Ok(Err(closed));
         }
@@ -227,7 +227,7 @@ impl Core {
     /// Locks a request with its account and challenge. Returns `None` if the request is not for this app.
     async fn lock_request(
         &self, call: &AppCall, request: Uuid,
-    ) -> Result<Option<(Tx, Locked, Challenge, AppRequest)>, FlowError> {
+    ) -> Result<Option<(Tx, LockedRows, Challenge, AppRequest)>, FlowError> {
         let mut tx = self.store.begin().await?;
         let seen = tx.get::<AppRequest>(request).await?.filter(|r| r.method == call.key.method);
         let Some(seen) = seen else { return Ok(None) };
@@ -237,8 +237,8 @@ impl Core {
     }
 
     /// Returns why a request does not accept an answer, or `None` if it does.
-    fn closed_as(
-        &self, locked: &Locked, challenge: &Challenge, request: &AppRequest, call: &AppCall,
+    fn refused_answer(
+        &self, locked: &LockedRows, challenge: &Challenge, request: &AppRequest, call: &AppCall,
     ) -> Option<Answered> {
         match challenge.may_enter(&locked.account, locked.now) {
             Err(EntryRefused::Ended(state)) => return Some(Answered::Ended(state)),

@@ -3,14 +3,14 @@
 use uuid::Uuid;
 
 use super::enter::{Entered, Requester, ended};
-use super::{Core, DeviceCookie, FlowError, Locked, Visit, lock_challenge};
+use super::{Core, DeviceCookie, FlowError, LockedRows, Visit, lock_challenge};
 use crate::challenge::{Challenge, ChallengeState, Proof, Purpose, TICKET_LIFE};
 use crate::clock::after;
 use crate::device::{Device, TrustKind};
 use crate::store::Tx;
 
 impl Core {
-    /// Continues a browser after an approval, and trusts its device if the user ticked the box.
+    /// Continues a browser after an approval, and trusts its device if the user ticked the checkbox.
     pub async fn continue_approved(
         &self, challenge: Uuid, visit: &Visit, trust: bool,
     ) -> Result<Option<Entered>, FlowError> {
@@ -37,7 +37,7 @@ impl Core {
 
     /// Trusts or recognises the browser of an approved challenge. Returns its cookie, also when the answer is repeated.
     async fn trust_approved(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, visit: &Visit, trust: bool,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &mut Challenge, visit: &Visit, trust: bool,
     ) -> Result<Option<String>, FlowError> {
         if let Some(device) = challenge.device {
             let device = tx.get::<Device>(device).await?;
@@ -71,7 +71,7 @@ impl Core {
         let agent = challenge.agent.clone().unwrap_or_default();
         let visit = Visit { device, agent, ..Visit::default() };
         let cookie = self.trust_approved(&mut tx, &locked, &mut challenge, &visit, trust && first).await?;
-        let result = self.result_directly(&mut tx, &locked, &mut challenge).await?;
+        let result = self.result_for_back_end(&mut tx, &locked, &mut challenge).await?;
         tx.update(&challenge).await?;
         tx.commit().await?;
         Ok(Some(Entered::Verified { location: None, cookie, result, new_recovery_code: None }))

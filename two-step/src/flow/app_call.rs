@@ -96,7 +96,7 @@ impl Core {
     }
 
     /// Removes apps without recent calls from the rate limiter.
-    pub fn forget_app_calls(&self) {
+    pub fn remove_idle_apps(&self) {
         self.app_calls.retain_recent();
         self.app_calls.shrink_to_fit();
     }

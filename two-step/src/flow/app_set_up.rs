@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::app_call::AppRefused;
 use super::author::{Author, Settings};
-use super::counting::{Count, count, limited_until};
+use super::counting::{LimitFor, count, limited_until};
 use super::enrol::AddRefused;
 use super::send::may_prove;
 use super::{Core, FlowError, lock_challenge};
@@ -85,8 +85,8 @@ pub enum RegisterRefused {
 }
 
 /// The limit of wrong set-up codes of an address. It is separate from other entries, so that it does not block sign-ins.
-fn wrong_set_ups(config: &Config, subject: String) -> Count<'_> {
-    Count { name: "client_set_ups", subject, rules: &config.limits.client_entries }
+fn wrong_set_ups(config: &Config, subject: String) -> LimitFor<'_> {
+    LimitFor { name: "client_set_ups", subject, rules: &config.limits.client_entries }
 }
 
 impl Core {
@@ -101,7 +101,7 @@ impl Core {
         if of_kind().filter(|m| m.state != MethodState::Pending).count() >= MAX_APPS {
             return Ok(Err(AddRefused::TooMany));
         }
-        let waiting = match self.pending_here(&mut tx, &settings, Kind::App).await? {
+        let waiting = match self.pending_in_visit(&mut tx, &settings, Kind::App).await? {
             Some(method) => self.waiting(&mut tx, &method, settings.now).await?.map(|key| (method, key)),
             None => None,
         };
@@ -134,7 +134,7 @@ impl Core {
     }
 
     async fn new_app(&self, tx: &mut Tx, settings: &Settings) -> Result<(Method, AppKey), FlowError> {
-        self.drop_pending(tx, settings, Kind::App).await?;
+        self.replace_pending(tx, settings, Kind::App).await?;
         let method = Method::new(new_id(), settings.account.id, Kind::App, settings.now);
         tx.insert(&method).await?;
         let code = self.unused_set_up_code(tx).await?;
@@ -167,7 +167,7 @@ impl Core {
                 return Ok(code);
             }
         }
-        Err(FlowError::Internal("no set-up code is free"))
+        Err(FlowError::Internal("no unused set-up code was found"))
     }
 
     /// Registers an app: checks its set-up code and stores its key. The app may repeat the call after a lost answer.
@@ -188,11 +188,11 @@ impl Core {
         if let Err(refused) = self.check_freshness(&mut tx, &claim).await? {
             return Ok(Err(RegisterRefused::Call(refused)));
         }
-        if let Some(until) = self.wrong_set_ups_full(&mut tx, new).await? {
+        if let Some(until) = self.wrong_set_ups_blocked_until(&mut tx, new).await? {
             let now = tx.now().await?;
             return Ok(Err(RegisterRefused::Limited { until, now }));
         }
-        let registered = match self.take_set_up(&mut tx, &claim, new).await {
+        let registered = match self.store_app_key(&mut tx, &claim, new).await {
             // Nothing is written: an app of another account has this key, and the transaction has failed.
             Err(FlowError::Store(StoreError::Exists)) => return Ok(Err(RegisterRefused::Key)),
             registered => registered?,
@@ -205,7 +205,7 @@ impl Core {
     }
 
     /// Stores the app's key in its set-up, and returns the six digits. Returns `None` if the code is not valid.
-    async fn take_set_up(
+    async fn store_app_key(
         &self, tx: &mut Tx, claim: &Claim, new: &NewAppKey,
     ) -> Result<Option<Registered>, FlowError> {
         let Some(seen) = self.set_up_of(tx, claim, new).await? else { return Ok(None) };
@@ -274,7 +274,9 @@ impl Core {
     }
 
     /// Returns until when the limit of wrong set-up codes of an address is reached.
-    async fn wrong_set_ups_full(&self, tx: &mut Tx, new: &NewAppKey) -> Result<Option<Timestamp>, FlowError> {
+    async fn wrong_set_ups_blocked_until(
+        &self, tx: &mut Tx, new: &NewAppKey,
+    ) -> Result<Option<Timestamp>, FlowError> {
         let Some(client) = new.client else { return Ok(None) };
         let config = self.config();
         let limit = wrong_set_ups(&config, self.client_hash(client));

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::send::may_prove;
-use super::{Core, FlowError, Locked, Requester, lock_challenge};
+use super::{Core, FlowError, LockedRows, Requester, lock_challenge};
 use crate::account::Account;
 use crate::app_request::AppRequest;
 use crate::challenge::{Challenge, ChallengeState};
@@ -78,7 +78,7 @@ impl Core {
         if challenge.state.is_live() {
             challenge.end(ChallengeState::Cancelled, locked.now);
             tx.update(&challenge).await?;
-            self.forget_codes(&mut tx, &challenge, locked.now).await?;
+            self.delete_codes(&mut tx, &challenge, locked.now).await?;
         }
         tx.commit().await?;
         Ok(self.location(&challenge))
@@ -87,7 +87,7 @@ impl Core {
 
 /// The same in a transaction that holds the locks.
 pub(super) async fn challenge_snapshot_in(
-    tx: &mut Tx, locked: Locked, challenge: Challenge,
+    tx: &mut Tx, locked: LockedRows, challenge: Challenge,
 ) -> Result<ChallengeSnapshot, FlowError> {
     let dispatch = match challenge.method {
         Some(method) => newest_dispatch(tx, challenge.id, method).await?,
@@ -102,7 +102,7 @@ pub(super) async fn challenge_snapshot_in(
         Some(app) => newest_request(tx, challenge.id, app.id).await?,
         None => None,
     };
-    let Locked { account, methods, now } = locked;
+    let LockedRows { account, methods, now } = locked;
     Ok(ChallengeSnapshot { account, challenge, methods, dispatch, mail, request, now })
 }
 

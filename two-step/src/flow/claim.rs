@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Core, FlowError, Locked, lock_challenge};
+use super::{Core, FlowError, LockedRows, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Acr, Challenge, ChallengeState, ClaimRefused, Proof, Purpose};
-use crate::device::{Device, Presented, Trust, TrustKind, trust_until};
+use crate::device::{Device, DeviceCheck, Trust, TrustKind, trust_until};
 use crate::method::{Method, first};
 use crate::seal::{Hashed, Keys, same};
 use crate::store::{Tx, Value, new_id};
@@ -124,7 +124,7 @@ impl Core {
         if let Some(client) = visit.client {
             challenge.client_hash = Some(self.client_hash(client));
         }
-        let (trusted, cookie) = self.present(&mut tx, &locked, &challenge, visit).await?;
+        let (trusted, cookie) = self.check_device_cookie(&mut tx, &locked, &challenge, visit).await?;
         if let Some(device) = trusted {
             challenge.device = Some(device);
             let acr = acr_of_trust(&challenge);
@@ -160,35 +160,35 @@ impl Core {
     }
 
     /// Verifies a challenge without pages by a trusted device. Returns the signed result.
-    pub(super) async fn trusted_directly(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge,
+    pub(super) async fn verify_by_trust(
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &mut Challenge,
     ) -> Result<String, FlowError> {
         let acr = acr_of_trust(challenge);
         self.verify(challenge, Proof::Trust, acr, locked.now);
         self.verified_by_trust(tx, locked, challenge).await?;
-        let result = self.result_directly(tx, locked, challenge).await?;
+        let result = self.result_for_back_end(tx, locked, challenge).await?;
         tx.update(challenge).await?;
         result.ok_or(FlowError::Missing("challenge"))
     }
 
     /// Checks and rotates a device cookie. Returns the device if the account trusts it, and the new cookie.
-    pub(super) async fn present(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, visit: &Visit,
+    pub(super) async fn check_device_cookie(
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &Challenge, visit: &Visit,
     ) -> Result<(Option<Uuid>, Option<String>), FlowError> {
         let Some(cookie) = visit.device.as_deref().and_then(|text| DeviceCookie::read(&self.keys, text))
         else {
             return Ok((None, None));
         };
         let Some(mut device) = tx.lock::<Device>(cookie.id).await? else { return Ok((None, None)) };
-        let judged = device.present(cookie.generation, locked.now);
+        let judged = device.check_and_rotate(cookie.generation, locked.now);
         tx.update(&device).await?;
         match judged {
-            Presented::Unknown => return Ok((None, None)),
-            Presented::Replayed => {
+            DeviceCheck::Unknown => return Ok((None, None)),
+            DeviceCheck::Replayed => {
                 self.end_replayed(tx, locked, &device).await?;
                 return Ok((None, None));
             }
-            Presented::Good => {}
+            DeviceCheck::Good => {}
         }
         let kind = match challenge.purpose {
             Purpose::SignIn => TrustKind::Trusted,
@@ -217,14 +217,14 @@ impl Core {
 
     /// Marks a challenge as verified by a trusted device.
     pub(super) async fn verified_by_trust(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &Challenge,
     ) -> Result<(), FlowError> {
         let data = json!({"challenge": challenge.id, "method": Proof::Trust.to_string(), "device": challenge.device});
         self.event(tx, &locked.account, "challenge.verified", "user", data, locked.now).await
     }
 
     /// Ends the trust of all accounts in a device whose cookie was copied.
-    async fn end_replayed(&self, tx: &mut Tx, locked: &Locked, device: &Device) -> Result<(), FlowError> {
+    async fn end_replayed(&self, tx: &mut Tx, locked: &LockedRows, device: &Device) -> Result<(), FlowError> {
         let of_device = [Value::Uuid(device.id)];
         let trusting = tx.select::<Trust>("where device = $1 order by account", &of_device).await?;
         let trusts = tx.execute("delete from trust where device = $1", &of_device).await?;
@@ -255,7 +255,7 @@ impl Core {
 
     /// Trusts the browser for an account. Returns the device and the new cookie.
     pub(super) async fn trust(
-        &self, tx: &mut Tx, locked: &Locked, kind: TrustKind, visit: &Visit,
+        &self, tx: &mut Tx, locked: &LockedRows, kind: TrustKind, visit: &Visit,
     ) -> Result<(Uuid, String), FlowError> {
         let now = locked.now;
         let known = match visit.device.as_deref().and_then(|text| DeviceCookie::read(&self.keys, text)) {

@@ -9,7 +9,7 @@ use crate::seal::{Hashed, Keys};
 use crate::store::{Counter, Record, Tx, Value};
 
 /// A limit and its subject.
-pub(super) struct Count<'a> {
+pub(super) struct LimitFor<'a> {
     /// The limit's name.
     pub(super) name: &'static str,
     /// The subject: an account's id, a number or an address.
@@ -18,7 +18,7 @@ pub(super) struct Count<'a> {
     pub(super) rules: &'a [Rule],
 }
 
-impl Count<'_> {
+impl LimitFor<'_> {
     fn key(&self, keys: &Keys) -> String {
         keys.hash(Hashed::Counter, &[self.name.as_bytes(), self.subject.as_bytes()])
     }
@@ -26,7 +26,7 @@ impl Count<'_> {
 
 /// Counts an event for each limit if all allow it. Otherwise counts nothing and returns until when a limit is reached.
 pub(super) async fn count(
-    tx: &mut Tx, keys: &Keys, counts: &[Count<'_>], now: Timestamp,
+    tx: &mut Tx, keys: &Keys, counts: &[LimitFor<'_>], now: Timestamp,
 ) -> Result<Option<Timestamp>, FlowError> {
     let mut locked = lock(tx, keys, counts, now).await?;
     let full = locked.iter().filter_map(|(times, _, rules)| times.free_at(rules, now)).max();
@@ -44,13 +44,13 @@ pub(super) async fn count(
 }
 
 /// Resets a counter.
-pub(super) async fn clear(tx: &mut Tx, keys: &Keys, limit: &Count<'_>) -> Result<(), FlowError> {
+pub(super) async fn clear(tx: &mut Tx, keys: &Keys, limit: &LimitFor<'_>) -> Result<(), FlowError> {
     Ok(tx.delete::<Counter>(limit.key(keys)).await?)
 }
 
 /// Returns until when a limit is reached. Counts nothing.
 pub(super) async fn limited_until(
-    tx: &mut Tx, keys: &Keys, counts: &[Count<'_>], now: Timestamp,
+    tx: &mut Tx, keys: &Keys, counts: &[LimitFor<'_>], now: Timestamp,
 ) -> Result<Option<Timestamp>, FlowError> {
     let mut until = None;
     for limit in counts {
@@ -64,7 +64,7 @@ pub(super) async fn limited_until(
 
 /// Locks the counters in the order of their keys, so that transactions cannot deadlock.
 async fn lock<'a>(
-    tx: &mut Tx, keys: &Keys, counts: &[Count<'a>], now: Timestamp,
+    tx: &mut Tx, keys: &Keys, counts: &[LimitFor<'a>], now: Timestamp,
 ) -> Result<Vec<(Times, Counter, &'a [Rule])>, FlowError> {
     let mut keyed: Vec<(String, &'a [Rule])> =
         counts.iter().filter(|c| !c.rules.is_empty()).map(|c| (c.key(keys), c.rules)).collect();
@@ -83,7 +83,7 @@ async fn lock_one(tx: &mut Tx, key_hash: String, now: Timestamp) -> Result<Count
     let sql = "insert into counter (key_hash, times, expires_at) values ($1, '[]', $2) \
                on conflict (key_hash) do update set key_hash = excluded.key_hash returning key_hash, times, expires_at";
     let rows = tx.query(sql, &[Value::Text(key_hash), Value::Int(now.as_millisecond())]).await?;
-    let row = rows.first().ok_or(FlowError::Internal("a counter was not written"))?;
+    let row = rows.first().ok_or(FlowError::Internal("a counter row is missing"))?;
     Ok(Counter::from_row(row)?)
 }
 

@@ -93,7 +93,8 @@ impl Core {
             // A hundred wrong codes pause a method. They must not turn the check off.
             let checks =
                 |m: &Method| Some(m.kind) == wanted && (m.is_active() || m.is_paused_for(WRONG_CODES));
-            // The check of unknown browsers is for sign-ins only. There is no method to confirm with.
+            // The check of unknown browsers is for sign-ins only. For a confirmation there is no method, so the answer
+            // is `not_required`.
             if new.confirm || !methods.iter().any(checks) {
                 tx.commit().await?;
                 return Ok(Created::NotRequired);
@@ -120,11 +121,11 @@ impl Core {
         if new.device_token.is_some() {
             let visit = Visit { device: new.device_token, ..Visit::default() };
             let locked = lock_account(&mut tx, account.id).await?;
-            let (trusted, token) = self.present(&mut tx, &locked, &challenge, &visit).await?;
+            let (trusted, token) = self.check_device_cookie(&mut tx, &locked, &challenge, &visit).await?;
             device_token = token;
             if trusted.is_some() {
                 challenge.device = trusted;
-                let result = self.trusted_directly(&mut tx, &locked, &mut challenge).await?;
+                let result = self.verify_by_trust(&mut tx, &locked, &mut challenge).await?;
                 tx.commit().await?;
                 self.metrics.count_challenge(product, purpose);
                 self.metrics.count_proof(product, purpose, challenge.proof);

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Core, FlowError, Locked, lock_account};
+use super::{Core, FlowError, LockedRows, lock_account};
 use crate::challenge::Challenge;
 use crate::clock::after;
 use crate::method::{Channel, Method};
@@ -66,7 +66,7 @@ impl Core {
 
     /// Stores what a carrier reports about a number, for later codes.
     async fn update_method(
-        &self, tx: &mut Tx, locked: &Locked, method: &Method, row: &Dispatch,
+        &self, tx: &mut Tx, locked: &LockedRows, method: &Method, row: &Dispatch,
     ) -> Result<(), FlowError> {
         let mut method = method.clone();
         // A failed call says nothing about a phone that receives texts.

@@ -27,7 +27,7 @@ impl Core {
         if settings.methods.iter().any(|m| m.is_kept() && m.target_hash.as_ref() == Some(&hash)) {
             return Ok(Err(AddRefused::Known));
         }
-        self.drop_pending(&mut tx, &settings, Kind::Email).await?;
+        self.replace_pending(&mut tx, &settings, Kind::Email).await?;
         let mut method = Method::new(new_id(), settings.account.id, Kind::Email, settings.now);
         method.target_sealed = Some(self.keys.seal(Sealed::MethodTarget, method.id, address.as_bytes()));
         method.target_hash = Some(hash);

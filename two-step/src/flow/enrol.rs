@@ -6,11 +6,11 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::author::{Author, Settings};
-use super::counting::{Count, count};
+use super::counting::{LimitFor, count};
 use super::create::MAX_NAME_CHARS;
 use super::events::Notice;
 use super::users::find;
-use super::{Core, FlowError, Locked, Visit};
+use super::{Core, FlowError, LockedRows, Visit};
 use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, MethodState};
 use crate::number::{BadNumber, Number};
@@ -89,7 +89,7 @@ impl Core {
                     now,
                 }));
             }
-            self.drop_pending(&mut tx, &settings, Kind::Phone).await?;
+            self.replace_pending(&mut tx, &settings, Kind::Phone).await?;
             let mut method = Method::new(new_id(), settings.account.id, Kind::Phone, settings.now);
             method.target_sealed =
                 Some(self.keys.seal(Sealed::MethodTarget, method.id, number.expose().as_bytes()));
@@ -148,8 +148,11 @@ impl Core {
         if is_new {
             tx.insert(&challenge).await?;
         }
-        let locked =
-            Locked { account: settings.account.clone(), methods: vec![method.clone()], now: settings.now };
+        let locked = LockedRows {
+            account: settings.account.clone(),
+            methods: vec![method.clone()],
+            now: settings.now,
+        };
         let sent = self.send_in(&mut tx, &locked, &mut challenge, Some(method.id), channel).await?;
         tx.update(&challenge).await?;
         tx.commit().await?;
@@ -167,7 +170,7 @@ impl Core {
     }
 
     /// Sends a code for a pending method, or for a phone that was kept while two-step verification was off.
-    pub async fn enrol_again(
+    pub async fn resend_first_code(
         &self, by: impl Into<Author>, method: Uuid, channel: Option<Channel>,
     ) -> Result<Result<Uuid, AddRefused>, FlowError> {
         let mut tx = self.store.begin().await?;
@@ -210,19 +213,19 @@ impl Core {
     ) -> Result<Option<jiff::Timestamp>, FlowError> {
         let limits = &self.config().limits;
         let mut counts = vec![
-            Count {
+            LimitFor {
                 name: "account_new_numbers",
                 subject: settings.account.id.to_string(),
                 rules: &limits.account_new_numbers,
             },
-            Count {
+            LimitFor {
                 name: "prefix_new_numbers",
                 subject: number.prefix().to_owned(),
                 rules: &limits.prefix_new_numbers,
             },
         ];
         if let Some(client) = settings.session.as_ref().and_then(|s| s.client_hash.as_ref()) {
-            counts.push(Count {
+            counts.push(LimitFor {
                 name: "client_new_numbers",
                 subject: client.clone(),
                 rules: &limits.client_new_numbers,
@@ -233,7 +236,7 @@ impl Core {
 
     /// Returns the pending method of a kind in this visit. Methods of other visits stay hidden: an attacker with the
     /// password could let the user activate a key that the attacker knows. A back end gets a key once.
-    pub(super) async fn pending_here(
+    pub(super) async fn pending_in_visit(
         &self, tx: &mut Tx, settings: &Settings, kind: Kind,
     ) -> Result<Option<Method>, FlowError> {
         let Some(visit) = settings.visit() else { return Ok(None) };
@@ -252,7 +255,7 @@ impl Core {
     }
 
     /// Deletes an unfinished method that a new attempt replaces.
-    pub(super) async fn drop_pending(
+    pub(super) async fn replace_pending(
         &self, tx: &mut Tx, settings: &Settings, kind: Kind,
     ) -> Result<(), FlowError> {
         for method in settings.methods.iter().filter(|m| m.kind == kind && m.state == MethodState::Pending) {
@@ -271,17 +274,18 @@ impl Core {
         if of_kind().filter(|m| m.state != MethodState::Pending).count() >= MAX_AUTHENTICATORS {
             return Ok(Err(AddRefused::TooMany));
         }
-        let (method, key) = if let Some(pending) = self.pending_here(&mut tx, &settings, Kind::Totp).await? {
-            let sealed = pending.secret_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
-            (pending.clone(), self.keys.open(Sealed::MethodSecret, pending.id, sealed)?)
-        } else {
-            self.drop_pending(&mut tx, &settings, Kind::Totp).await?;
-            let key = totp::random_key();
-            let mut method = Method::new(new_id(), settings.account.id, Kind::Totp, settings.now);
-            method.secret_sealed = Some(self.keys.seal(Sealed::MethodSecret, method.id, &*key));
-            tx.insert(&method).await?;
-            (method, Zeroizing::new(key.to_vec()))
-        };
+        let (method, key) =
+            if let Some(pending) = self.pending_in_visit(&mut tx, &settings, Kind::Totp).await? {
+                let sealed = pending.secret_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
+                (pending.clone(), self.keys.open(Sealed::MethodSecret, pending.id, sealed)?)
+            } else {
+                self.replace_pending(&mut tx, &settings, Kind::Totp).await?;
+                let key = totp::random_key();
+                let mut method = Method::new(new_id(), settings.account.id, Kind::Totp, settings.now);
+                method.secret_sealed = Some(self.keys.seal(Sealed::MethodSecret, method.id, &*key));
+                tx.insert(&method).await?;
+                (method, Zeroizing::new(key.to_vec()))
+            };
         let issuer = &self.product(&settings.account.product)?.name;
         let name = settings.display_name.as_deref().unwrap_or(&settings.account.user_ref);
         let name: String = name.chars().take(MAX_NAME_CHARS).collect();
@@ -292,7 +296,7 @@ impl Core {
 
     /// Activates a method, writes the event, and sends a notice to the other methods while two-step verification is on.
     pub(super) async fn enrolled(
-        &self, tx: &mut Tx, locked: &Locked, method: Uuid, actor: &str,
+        &self, tx: &mut Tx, locked: &LockedRows, method: Uuid, actor: &str,
     ) -> Result<(), FlowError> {
         let kind = locked.method(method).map_or("", |m| m.kind.into());
         let data = json!({"method": method, "kind": kind});

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::claim::DeviceCookie;
-use super::counting::{Count, count};
-use super::{Core, FlowError, Locked, Visit, lock_challenge};
+use super::counting::{LimitFor, count};
+use super::{Core, FlowError, LockedRows, Visit, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Challenge, ChallengeState, EntryRefused, Proof, Purpose};
 use crate::clock::seconds_until;
@@ -17,7 +17,7 @@ use crate::method::{Kind, WRONG_CODES};
 use crate::seal::same;
 use crate::store::{Tx, Value};
 
-/// The requester of an action on a challenge.
+/// The client that acts on a challenge.
 #[derive(Debug, Clone)]
 pub enum Requester {
     /// The browser that claimed it.
@@ -100,7 +100,7 @@ pub enum Entered {
 }
 
 /// Returns whether the method of the page receives codes, and none of them is live.
-fn has_expired(locked: &Locked, challenge: &Challenge, codes: &[Code]) -> bool {
+fn has_expired(locked: &LockedRows, challenge: &Challenge, codes: &[Code]) -> bool {
     let shown = challenge.method.and_then(|id| locked.method(id));
     let gets_codes = shown.filter(|m| matches!(m.kind, Kind::Phone | Kind::Email));
     gets_codes.is_some_and(|m| {
@@ -159,7 +159,7 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let (mut locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
-        if let Some(mut entered) = self.entered_again(&mut tx, &challenge, who, &typed, locked.now).await? {
+        if let Some(mut entered) = self.repeated_answer(&mut tx, &challenge, who, &typed, locked.now).await? {
             self.add_result(&mut tx, &locked, &mut challenge, who, &mut entered).await?;
             tx.commit().await?;
             return Ok((entered, None));
@@ -177,7 +177,7 @@ impl Core {
         let is_not_a_code = match &typed {
             TypedText::Unreadable => true,
             // Eight digits count as a code only while a code from support is live.
-            TypedText::Support(_) => !self.awaits_support_code(&mut tx, &locked).await?,
+            TypedText::Support(_) => !self.has_live_support_code(&mut tx, &locked).await?,
             TypedText::Code(_) | TypedText::Recovery(_) => false,
         };
         if is_not_a_code {
@@ -185,7 +185,7 @@ impl Core {
         }
         // An entry with a slow hash was counted before the hash was computed.
         if slow.is_none() {
-            self.count_entry(&mut tx, &challenge, locked.now).await?;
+            self.count_against_client_limit(&mut tx, &challenge, locked.now).await?;
         }
         challenge.open(self.config().challenge.life.0);
         if let Some(id) = entry.method.filter(|_| challenge.purpose != Purpose::Enrol) {
@@ -243,11 +243,11 @@ impl Core {
     }
 
     /// Counts an entry for the client's address of the challenge.
-    pub(super) async fn count_entry(
+    pub(super) async fn count_against_client_limit(
         &self, tx: &mut Tx, challenge: &Challenge, now: Timestamp,
     ) -> Result<(), FlowError> {
         let Some(subject) = challenge.client_hash.clone() else { return Ok(()) };
-        let limit = Count { name: "client_entries", subject, rules: &self.config().limits.client_entries };
+        let limit = LimitFor { name: "client_entries", subject, rules: &self.config().limits.client_entries };
         match count(tx, &self.keys, &[limit], now).await? {
             Some(until) => Err(FlowError::Limited { until, now }),
             None => Ok(()),
@@ -256,17 +256,17 @@ impl Core {
 
     /// A back end that verifies a challenge gets the result in the same transaction.
     async fn add_result(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, who: &Requester,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &mut Challenge, who: &Requester,
         entered: &mut Entered,
     ) -> Result<(), FlowError> {
         if let (Requester::Product(_), Entered::Verified { result, .. }) = (who, entered) {
-            *result = self.result_directly(tx, locked, challenge).await?;
+            *result = self.result_for_back_end(tx, locked, challenge).await?;
         }
         Ok(())
     }
 
     /// Repeats the first answer for the same right code, until a minute after its ticket was redeemed.
-    async fn entered_again(
+    async fn repeated_answer(
         &self, tx: &mut Tx, challenge: &Challenge, who: &Requester, typed: &TypedText, now: Timestamp,
     ) -> Result<Option<Entered>, FlowError> {
         let (TypedText::Code(digits), Some(right)) = (typed, &challenge.answer_hash) else { return Ok(None) };
@@ -291,7 +291,7 @@ impl Core {
 
     /// Counts a wrong entry. Returns the entries left, or `None` if the challenge is locked.
     pub(super) async fn apply_wrong_entry(
-        &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, compared: &[Uuid],
+        &self, tx: &mut Tx, locked: &mut LockedRows, challenge: &mut Challenge, compared: &[Uuid],
     ) -> Result<Option<u32>, FlowError> {
         let now = locked.now;
         let methods = locked.methods.iter_mut().filter(|m| compared.contains(&m.id));
@@ -312,7 +312,7 @@ impl Core {
         if wrong.left == 0 {
             let data = json!({"challenge": challenge.id});
             self.event(tx, &locked.account, "challenge.locked", "system", data, now).await?;
-            self.forget_codes(tx, challenge, now).await?;
+            self.delete_codes(tx, challenge, now).await?;
         }
         if let Some(until) = wrong.account_paused_until {
             self.event(tx, &locked.account, "account.paused", "system", json!({"until": until}), now).await?;

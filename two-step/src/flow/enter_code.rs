@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::enter::Match;
 use super::send::may_prove;
-use super::{Core, FlowError, Locked};
+use super::{Core, FlowError, LockedRows};
 use crate::app_request::AppRequest;
 use crate::challenge::{Challenge, Proof, Purpose};
 use crate::code::{Code, SecretText, TypedText};
@@ -16,7 +16,7 @@ use crate::totp::{self, Checked};
 impl Core {
     /// Returns the matching live code, or the matching authenticator if the page shows one.
     pub(super) async fn find_code(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, codes: &[Code], digits: &SecretText,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &Challenge, codes: &[Code], digits: &SecretText,
     ) -> Result<(Option<Match>, Option<i64>), FlowError> {
         let email = self.config().email.second_step;
         let usable = |id: Uuid| locked.method(id).filter(|m| may_prove(m, challenge, email));
@@ -29,8 +29,8 @@ impl Core {
                     Kind::App => Proof::App,
                     _ => delivery_channel(tx, code).await?,
                 };
-                let other_network =
-                    method.kind == Kind::App && fetched_elsewhere(tx, challenge.id, method.id).await?;
+                let other_network = method.kind == Kind::App
+                    && fetched_from_other_network(tx, challenge.id, method.id).await?;
                 let group = Some(code.group_id);
                 return Ok((Some(Match { group, other_network, ..Match::of(method.id, proof) }), None));
             }
@@ -62,7 +62,7 @@ impl Core {
 
     /// Returns the methods that an entry is compared with.
     pub(super) fn compared_with(
-        &self, locked: &Locked, challenge: &Challenge, codes: &[Code], typed: &TypedText,
+        &self, locked: &LockedRows, challenge: &Challenge, codes: &[Code], typed: &TypedText,
     ) -> Vec<Uuid> {
         let email = self.config().email.second_step;
         let methods = locked.methods.iter().filter(|m| may_prove(m, challenge, email));
@@ -78,7 +78,7 @@ impl Core {
 }
 
 /// Returns whether the app fetched its code from another network than the browser's.
-async fn fetched_elsewhere(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<bool, FlowError> {
+async fn fetched_from_other_network(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<bool, FlowError> {
     let request = "where challenge = $1 and method = $2 and other_network";
     let values = [Value::Uuid(challenge), Value::Uuid(method)];
     Ok(tx.find::<AppRequest>(request, &values).await?.is_some())

@@ -4,7 +4,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::enter::{Match, Requester};
-use super::{Core, FlowError, Locked};
+use super::{Core, FlowError, LockedRows};
 use crate::account::Account;
 use crate::challenge::{Challenge, Proof};
 use crate::code::SecretText;
@@ -37,7 +37,7 @@ impl Core {
         }
         let rows = tx.select::<RecoveryCode>("where account = $1", &[Value::Uuid(account.id)]).await?;
         let Some(salt) = rows.first().map(|row| row.salt.clone()) else { return Ok(None) };
-        self.count_entry(&mut tx, &challenge, now).await?;
+        self.count_against_client_limit(&mut tx, &challenge, now).await?;
         tx.commit().await?;
         let typed = self.slow_hash(code.expose(), &salt).await?;
         let fits = rows.iter().any(|row| row.used_at.is_none() && same(&row.hash, &typed));
@@ -52,16 +52,16 @@ impl Core {
 
     /// Computes the keyed hash of a code's slow hash. At most one per core runs at a time.
     pub(super) async fn slow_hash(&self, canonical: &str, salt: &str) -> Result<String, FlowError> {
-        let gone = |_| FlowError::Internal("a hash was not made");
+        let gone = |_| FlowError::Internal("the hash could not be computed");
         let _permit = self.slow_hashes.acquire().await.map_err(gone)?;
         let (canonical, salt) = (Zeroizing::new(canonical.to_owned()), salt.to_owned());
         let slow = tokio::task::spawn_blocking(move || recovery::slow_hash(&canonical, &salt)).await;
-        let slow = slow.map_err(|_| FlowError::Internal("a hash was not made"))?;
+        let slow = slow.map_err(|_| FlowError::Internal("the hash could not be computed"))?;
         Ok(self.keys.hash(Hashed::Recovery, &[&*slow]))
     }
 
     pub(super) async fn find_recovery(
-        &self, tx: &mut Tx, locked: &Locked, slow: Option<&SlowHashes>,
+        &self, tx: &mut Tx, locked: &LockedRows, slow: Option<&SlowHashes>,
     ) -> Result<Option<Match>, FlowError> {
         let (Some(slow), Some(set)) =
             (slow, locked.methods.iter().find(|m| m.kind == Kind::Recovery && m.is_active()))
@@ -82,11 +82,11 @@ impl Core {
 
     /// Replaces a used recovery code by a new one, which is shown once.
     pub(super) async fn replace_recovery_code(
-        &self, tx: &mut Tx, locked: &Locked, slow: Option<SlowHashes>,
+        &self, tx: &mut Tx, locked: &LockedRows, slow: Option<SlowHashes>,
     ) -> Result<Zeroizing<String>, FlowError> {
         let (code, hash) = slow
             .and_then(|s| s.replacement)
-            .ok_or(FlowError::Internal("no replacement for a recovery code"))?;
+            .ok_or(FlowError::Internal("the replacement of a recovery code is missing"))?;
         let account = Value::Uuid(locked.account.id);
         let used = tx
             .find::<RecoveryCode>(
@@ -94,7 +94,7 @@ impl Core {
                 &[account],
             )
             .await?
-            .ok_or(FlowError::Internal("no replacement for a recovery code"))?;
+            .ok_or(FlowError::Internal("the replacement of a recovery code is missing"))?;
         tx.delete::<RecoveryCode>(used.id).await?;
         tx.insert(&RecoveryCode { id: new_id(), hash, used_at: None, ..used }).await?;
         Ok(code)

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use super::{Core, FlowError, Locked};
+use super::{Core, FlowError, LockedRows};
 use crate::account::Account;
 use crate::clock::after;
 use crate::method::{Channel, Kind, Method, WRONG_CODES};
@@ -38,7 +38,7 @@ impl<'a> From<&'a str> for Notice<'a> {
 
 /// The kind, subject and owner of an outbox row.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Order {
+pub(super) struct OutboxHeader {
     pub(super) kind: OutboxKind,
     /// Rows of one subject are published in order.
     pub(super) subject: Uuid,
@@ -68,7 +68,7 @@ impl Core {
             // Webhooks of one user are sent in order.
             self.enqueue(
                 tx,
-                Order { kind: OutboxKind::Webhook, subject: account.id, account: Some(account.id) },
+                OutboxHeader { kind: OutboxKind::Webhook, subject: account.id, account: Some(account.id) },
                 &body,
                 after(now, MAIL_LIFE),
                 now,
@@ -118,7 +118,7 @@ impl Core {
                                   "locale": account.locale});
                 self.enqueue(
                     tx,
-                    Order { kind: OutboxKind::Mail, subject: method.id, account: Some(account.id) },
+                    OutboxHeader { kind: OutboxKind::Mail, subject: method.id, account: Some(account.id) },
                     &body,
                     after(now, MAIL_LIFE),
                     now,
@@ -137,7 +137,7 @@ impl Core {
             tx.insert(&dispatch).await?;
             self.enqueue(
                 tx,
-                Order { kind: OutboxKind::Dispatch, subject: dispatch.id, account: Some(account.id) },
+                OutboxHeader { kind: OutboxKind::Dispatch, subject: dispatch.id, account: Some(account.id) },
                 &body,
                 until,
                 now,
@@ -149,9 +149,9 @@ impl Core {
 
     /// Writes the event of a paused method, and sends a notice to the others.
     pub(super) async fn notify_pause(
-        &self, tx: &mut Tx, locked: &Locked, method: Uuid, reason: &str,
+        &self, tx: &mut Tx, locked: &LockedRows, method: Uuid, reason: &str,
     ) -> Result<(), FlowError> {
-        let Locked { account, methods, now } = locked;
+        let LockedRows { account, methods, now } = locked;
         let data = json!({"method": method, "reason": reason});
         self.event(tx, account, "method.paused", "system", data, *now).await?;
         let notice = Notice { about: "method_paused", except: Some(method), added: None };
@@ -160,9 +160,9 @@ impl Core {
 
     /// Seals a message and writes it to the outbox.
     pub(super) async fn enqueue(
-        &self, tx: &mut Tx, order: Order, body: &Json, not_after: Timestamp, now: Timestamp,
+        &self, tx: &mut Tx, header: OutboxHeader, body: &Json, not_after: Timestamp, now: Timestamp,
     ) -> Result<(), FlowError> {
-        let Order { kind, subject, account } = order;
+        let OutboxHeader { kind, subject, account } = header;
         let id = new_id_at(now);
         let body_sealed = self.keys.seal(Sealed::Outbox, id, body.to_string().as_bytes());
         tx.insert(&OutboxRow { id, kind, subject, account, body_sealed, not_after, tries: 0, next_at: now })

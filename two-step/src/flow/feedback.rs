@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::events::Order;
+use super::events::OutboxHeader;
 use super::{Core, FlowError};
 use crate::challenge::Challenge;
 use crate::clock::after;
@@ -17,7 +17,7 @@ const RETRY_LIFE: Duration = Duration::from_secs(600);
 
 impl Core {
     /// Reports a right code to otpost, and cancels dispatches in progress.
-    pub(super) async fn settle_dispatches(
+    pub(super) async fn report_right_code(
         &self, tx: &mut Tx, challenge: &Challenge, group: Option<Uuid>, now: Timestamp,
     ) -> Result<(), FlowError> {
         let rows = tx
@@ -53,7 +53,7 @@ impl Core {
     }
 
     /// Deletes the codes of an ended challenge, and cancels its dispatches.
-    pub(super) async fn forget_codes(
+    pub(super) async fn delete_codes(
         &self, tx: &mut Tx, challenge: &Challenge, now: Timestamp,
     ) -> Result<(), FlowError> {
         let id = [Value::Uuid(challenge.id)];
@@ -70,11 +70,11 @@ impl Core {
         &self, tx: &mut Tx, dispatch: &Dispatch, account: Option<Uuid>, now: Timestamp,
     ) -> Result<(), FlowError> {
         let body = json!({"id": dispatch.id});
-        let order = Order { kind: OutboxKind::Cancel, subject: dispatch.id, account };
-        self.enqueue(tx, order, &body, after(now, RETRY_LIFE), now).await
+        let header = OutboxHeader { kind: OutboxKind::Cancel, subject: dispatch.id, account };
+        self.enqueue(tx, header, &body, after(now, RETRY_LIFE), now).await
     }
 }
 
-fn feedback(dispatch: &Dispatch, challenge: &Challenge) -> Order {
-    Order { kind: OutboxKind::Feedback, subject: dispatch.id, account: Some(challenge.account) }
+fn feedback(dispatch: &Dispatch, challenge: &Challenge) -> OutboxHeader {
+    OutboxHeader { kind: OutboxKind::Feedback, subject: dispatch.id, account: Some(challenge.account) }
 }

@@ -1,14 +1,14 @@
-//! The actions of users and back ends. Each is one transaction: load the rows under their locks, call the pure rules, write
-//! the result, commit. Locks are taken in the order account, challenge, session, method, counters.
+//! The actions of users and back ends. Each is one transaction: it locks and loads the rows, calls the pure rules,
+//! writes the result, and commits. Locks are taken in the order account, challenge, session, method, counters.
 
 mod accepted_entry;
 mod app_answer;
 mod app_approved;
-mod app_ask;
 mod app_call;
-mod app_leave;
+mod app_changes;
+mod app_poll;
+mod app_send;
 mod app_set_up;
-mod app_wait;
 mod author;
 mod challenge_snapshot;
 mod claim;
@@ -20,10 +20,10 @@ mod enrol;
 mod enter;
 mod enter_code;
 mod enter_recovery;
+mod event_order;
 mod events;
 mod feedback;
 mod on_off;
-mod reading;
 mod recovery_set;
 mod redeem;
 mod removal;
@@ -46,9 +46,9 @@ use uuid::Uuid;
 
 pub use app_answer::Answered;
 pub use app_call::{AppCall, AppRefused};
-pub use app_leave::{AppAccount, KeyRefused};
+pub use app_changes::{AppAccount, KeyRefused};
+pub use app_poll::OpenAppRequest;
 pub use app_set_up::{NewApp, NewAppKey, RegisterRefused, Registered};
-pub use app_wait::OpenAppRequest;
 pub use author::Author;
 pub use challenge_snapshot::{ChallengeSnapshot, MailState};
 pub use claim::{Claimed, DeviceCookie, Visit};
@@ -56,7 +56,7 @@ pub use create::{Created, NewChallenge};
 pub use dispatch_events::DispatchEvent;
 pub use enrol::{AddRefused, NewAuthenticator};
 pub use enter::{Entered, Entry, Requester};
-pub use on_off::SwitchRefused;
+pub use on_off::TurnOnRefused;
 pub use redeem::Redeemed;
 pub use session::{NewSession, Opened, SessionClaimed, Visitor};
 pub use settings::{Change, ChangeRefused, MAX_LABEL_CHARS};
@@ -64,7 +64,7 @@ pub use stop::{NoticeDetails, StopOutcome};
 pub use support::{NewCase, SupportRefused};
 
 use app_call::{AppCalls, app_calls};
-use app_wait::AppWaits;
+use app_poll::AppWaits;
 
 use crate::account::Account;
 use crate::challenge::Challenge;
@@ -84,10 +84,10 @@ pub enum FlowError {
     #[error(transparent)]
     Seal(#[from] SealError),
     /// The challenge, session, method or user does not exist.
-    #[error("there is no such {0}")]
+    #[error("the {0} does not exist")]
     Missing(&'static str),
     /// Two-step verification is on, and there was no recent proof.
-    #[error("a fresh proof is needed")]
+    #[error("a fresh proof is required")]
     ProofMissing,
     /// A bug or a fault of the service. Nothing was committed.
     #[error("internal error: {0}")]
@@ -191,13 +191,13 @@ impl Core {
 }
 
 /// A locked account and its methods.
-pub(crate) struct Locked {
+pub(crate) struct LockedRows {
     pub(crate) account: Account,
     pub(crate) methods: Vec<Method>,
     pub(crate) now: Timestamp,
 }
 
-impl Locked {
+impl LockedRows {
     pub(crate) fn method(&self, id: Uuid) -> Option<&Method> {
         self.methods.iter().find(|m| m.id == id)
     }
@@ -209,7 +209,7 @@ impl Locked {
 }
 
 /// Locks an account, then its methods, and reads the time.
-pub(crate) async fn lock_account(tx: &mut Tx, id: Uuid) -> Result<Locked, FlowError> {
+pub(crate) async fn lock_account(tx: &mut Tx, id: Uuid) -> Result<LockedRows, FlowError> {
     let account = tx.lock::<Account>(id).await?.ok_or(FlowError::Missing("account"))?;
     let methods = tx
         .select_locked::<Method>(
@@ -218,11 +218,11 @@ pub(crate) async fn lock_account(tx: &mut Tx, id: Uuid) -> Result<Locked, FlowEr
         )
         .await?;
     let now = tx.now().await?;
-    Ok(Locked { account, methods, now })
+    Ok(LockedRows { account, methods, now })
 }
 
 /// Locks an account and one of its challenges, and expires the challenge if its time has passed.
-pub(crate) async fn lock_challenge(tx: &mut Tx, id: Uuid) -> Result<(Locked, Challenge), FlowError> {
+pub(crate) async fn lock_challenge(tx: &mut Tx, id: Uuid) -> Result<(LockedRows, Challenge), FlowError> {
     let missing = || FlowError::Missing("challenge");
     let seen = tx.get::<Challenge>(id).await?.ok_or_else(missing)?;
     let account = tx.lock::<Account>(seen.account).await?.ok_or_else(missing)?;
@@ -237,5 +237,5 @@ pub(crate) async fn lock_challenge(tx: &mut Tx, id: Uuid) -> Result<(Locked, Cha
     if challenge.pass_time(now) {
         tx.update(&challenge).await?;
     }
-    Ok((Locked { account, methods, now }, challenge))
+    Ok((LockedRows { account, methods, now }, challenge))
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::author::{Author, Settings};
-use super::{Core, FlowError, Locked, Visit};
+use super::{Core, FlowError, LockedRows, Visit};
 use crate::account::{Account, AccountState};
 use crate::challenge::ChallengeState;
 use crate::device::TrustKind;
@@ -14,7 +14,7 @@ use crate::store::{Session, SupportCase, SupportState, Tx, Value};
 
 /// Why two-step verification was not turned on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SwitchRefused {
+pub enum TurnOnRefused {
     /// No active method, or no backup.
     BackupMissing,
     /// Too few methods were verified in this visit. A kept phone needs one code first.
@@ -26,12 +26,12 @@ impl Core {
     /// anybody with the password may have added them. Returns the device's cookie if the visitor trusts the browser.
     pub async fn turn_on(
         &self, visit: &Visit, trust: bool,
-    ) -> Result<Result<Option<String>, SwitchRefused>, FlowError> {
+    ) -> Result<Result<Option<String>, TurnOnRefused>, FlowError> {
         let mut tx = self.store.begin().await?;
         let mut settings = self.settings(&mut tx, &visit.into()).await?;
         if !settings.account.is_on() {
             let visit = settings.visit();
-            let switched = self.switch_on(&mut tx, &mut settings, |m| m.proved_in == visit).await?;
+            let switched = self.turn_account_on(&mut tx, &mut settings, |m| m.proved_in == visit).await?;
             if let Err(refused) = switched {
                 return Ok(Err(refused));
             }
@@ -41,7 +41,7 @@ impl Core {
             // The visitor has just verified a method, so no fresh proof is needed.
             tx.update(&Session { proof_at: Some(now), account_version: account.version, ..session }).await?;
         }
-        let locked = Locked { account, methods, now };
+        let locked = LockedRows { account, methods, now };
         let mut cookie = None;
         if trust {
             cookie = Some(self.trust(&mut tx, &locked, TrustKind::Trusted, visit).await?.1);
@@ -53,7 +53,7 @@ impl Core {
     /// Turns two-step verification on over the API with the methods that the back end names. All others are removed.
     pub async fn turn_on_with(
         &self, product: &str, user: &str, methods: &[Uuid],
-    ) -> Result<Result<(), SwitchRefused>, FlowError> {
+    ) -> Result<Result<(), TurnOnRefused>, FlowError> {
         let mut tx = self.store.begin().await?;
         let by = Author::Product {
             product: product.to_owned(),
@@ -70,7 +70,7 @@ impl Core {
         if !methods.iter().all(is_usable) {
             return Err(FlowError::invalid("methods", "must be active methods of this user"));
         }
-        let switched = self.switch_on(&mut tx, &mut settings, |m| methods.contains(&m.id)).await?;
+        let switched = self.turn_account_on(&mut tx, &mut settings, |m| methods.contains(&m.id)).await?;
         if switched.is_ok() {
             tx.commit().await?;
         }
@@ -78,17 +78,17 @@ impl Core {
     }
 
     /// Turns an account on. Methods that are not kept are removed.
-    async fn switch_on(
+    async fn turn_account_on(
         &self, tx: &mut Tx, settings: &mut Settings, keep: impl Fn(&Method) -> bool,
-    ) -> Result<Result<(), SwitchRefused>, FlowError> {
+    ) -> Result<Result<(), TurnOnRefused>, FlowError> {
         let email = self.config().email.second_step;
         let active = || settings.methods.iter().filter(|m| m.is_active());
         if !may_be_on(&active().map(|m| m.kind).collect::<Vec<_>>(), email) {
-            return Ok(Err(SwitchRefused::BackupMissing));
+            return Ok(Err(TurnOnRefused::BackupMissing));
         }
         let kept: Vec<Kind> = active().filter(|m| keep(m)).map(|m| m.kind).collect();
         if !may_be_on(&kept, email) {
-            return Ok(Err(SwitchRefused::ProofMissing));
+            return Ok(Err(TurnOnRefused::ProofMissing));
         }
         let Settings { account, methods, actor, now, .. } = settings;
         // Removed methods get a notice too. They may be the user's, and the author an attacker.
@@ -117,9 +117,9 @@ impl Core {
         if !account.is_on() {
             return Ok(());
         }
-        let mut locked = Locked { account, methods, now };
+        let mut locked = LockedRows { account, methods, now };
         self.notify(&mut tx, &locked.account, &locked.methods, "turned_off", now).await?;
-        self.switch_off(&mut tx, &mut locked, keep_phones, actor).await?;
+        self.turn_account_off(&mut tx, &mut locked, keep_phones, actor).await?;
         if let Some(session) = session {
             let account_version = locked.account.version;
             tx.update(&Session { proof_at: None, account_version, ..session }).await?;
@@ -129,8 +129,8 @@ impl Core {
     }
 
     /// Erases the secrets of two-step verification. Kept phones must be verified again.
-    pub(super) async fn switch_off(
-        &self, tx: &mut Tx, locked: &mut Locked, keep_phones: bool, actor: &str,
+    pub(super) async fn turn_account_off(
+        &self, tx: &mut Tx, locked: &mut LockedRows, keep_phones: bool, actor: &str,
     ) -> Result<(), FlowError> {
         let (account, now, email) = (&mut locked.account, locked.now, self.config().email.second_step);
         account.state = AccountState::Off;
@@ -175,7 +175,7 @@ impl Core {
 
     /// Stops waiting support cases after a proof, because the user still has a method.
     pub(super) async fn end_support_cases(
-        &self, tx: &mut Tx, locked: &mut Locked, now: Timestamp,
+        &self, tx: &mut Tx, locked: &mut LockedRows, now: Timestamp,
     ) -> Result<(), FlowError> {
         let waiting = tx
             .select_locked::<SupportCase>(

@@ -4,15 +4,15 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::author::Author;
-use super::counting::{Count, count};
-use super::{Core, FlowError, Locked};
+use super::counting::{LimitFor, count};
+use super::{Core, FlowError, LockedRows};
 use crate::method::{Kind, Method, MethodState};
 use crate::recovery::{self, RecoveryCode, SET_SIZE};
 use crate::store::{Value, new_id};
 
 impl Core {
     /// Creates a set of recovery codes. It becomes valid when the user confirms saving it; over the API at once.
-    pub async fn make_recovery_codes(
+    pub async fn create_recovery_codes(
         &self, by: impl Into<Author>,
     ) -> Result<Vec<Zeroizing<String>>, FlowError> {
         let by = by.into();
@@ -59,7 +59,8 @@ impl Core {
         }
         if settings.session.is_none() && !set.is_active() {
             set.activate(settings.now);
-            let locked = Locked { account: settings.account, methods: vec![set.clone()], now: settings.now };
+            let locked =
+                LockedRows { account: settings.account, methods: vec![set.clone()], now: settings.now };
             self.enrolled(&mut tx, &locked, set.id, settings.actor).await?;
         }
         tx.update(&set).await?;
@@ -71,7 +72,7 @@ impl Core {
     async fn count_recovery_set(&self, by: &Author) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let settings = self.settings(&mut tx, by).await?;
-        let limit = Count {
+        let limit = LimitFor {
             name: "recovery_sets",
             subject: settings.account.id.to_string(),
             rules: &self.config().limits.recovery_sets,
@@ -91,7 +92,8 @@ impl Core {
             let mut set = set.clone();
             set.activate(settings.now);
             tx.update(&set).await?;
-            let locked = Locked { account: settings.account, methods: settings.methods, now: settings.now };
+            let locked =
+                LockedRows { account: settings.account, methods: settings.methods, now: settings.now };
             self.enrolled(&mut tx, &locked, set.id, settings.actor).await?;
         }
         tx.commit().await?;

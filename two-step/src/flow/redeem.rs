@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::counting::lock_subject;
-use super::{Core, FlowError, Locked, lock_challenge};
+use super::{Core, FlowError, LockedRows, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Acr, Challenge, ChallengeState, Proof, Purpose, TICKET_LIFE};
 use crate::clock::{after, before};
@@ -116,8 +116,8 @@ impl Core {
 
     /// Returns the signed result of a challenge that the back end has just verified; `None` for a challenge of our own
     /// settings. The caller writes the challenge.
-    pub(super) async fn result_directly(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge,
+    pub(super) async fn result_for_back_end(
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &mut Challenge,
     ) -> Result<Option<String>, FlowError> {
         if matches!(challenge.purpose, Purpose::Settings | Purpose::Enrol) {
             return Ok(None);
@@ -145,12 +145,12 @@ impl Core {
         let key = keys
             .iter()
             .find(|k| k.retired_at.is_none() && k.signs_from <= now)
-            .ok_or(FlowError::Internal("no key to sign results with"))?;
+            .ok_or(FlowError::Internal("there is no key to sign results"))?;
         let private = self.keys.open(Sealed::SigningKey, key.id, &key.sealed)?;
         claims
             .sign(key.id, &private)
             .map(Some)
-            .map_err(|_| FlowError::Internal("no key to sign results with"))
+            .map_err(|_| FlowError::Internal("there is no key to sign results"))
     }
 
     /// Returns the published keys, newest first. Creates the first one. A successor is published a day before it signs.
@@ -179,12 +179,12 @@ impl Core {
         if signs(&keys, now) {
             return Ok((keys, now));
         }
-        let key = self.make_signing_key(tx, now, now).await?;
+        let key = self.create_signing_key(tx, now, now).await?;
         keys.insert(0, key);
         Ok((keys, now))
     }
 
-    async fn make_signing_key(
+    async fn create_signing_key(
         &self, tx: &mut Tx, signs_from: Timestamp, now: Timestamp,
     ) -> Result<SigningKey, FlowError> {
         let (private, public) = generate();
@@ -207,7 +207,7 @@ impl Core {
         let successor_waits = newest.is_some_and(|k| k.signs_from > now);
         let publishes = (due || force) && !successor_waits;
         if publishes {
-            self.make_signing_key(&mut tx, after(now, KEY_OVERLAP), now).await?;
+            self.create_signing_key(&mut tx, after(now, KEY_OVERLAP), now).await?;
         }
         let signing = keys.iter().filter(|k| k.retired_at.is_none() && k.signs_from <= now);
         for old in signing.skip(1) {

@@ -5,9 +5,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::challenge_snapshot::challenge_snapshot_in;
-use super::counting::{Count, count, limited_until};
-use super::events::Order;
-use super::{ChallengeSnapshot, Core, FlowError, Locked, Requester, lock_challenge};
+use super::counting::{LimitFor, count, limited_until};
+use super::events::OutboxHeader;
+use super::{ChallengeSnapshot, Core, FlowError, LockedRows, Requester, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::clock::{after, between, seconds_until};
@@ -50,7 +50,7 @@ impl Core {
 
     /// The same in a transaction that holds the locks. The caller writes the challenge.
     pub(super) async fn send_in(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, method: Option<Uuid>,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &mut Challenge, method: Option<Uuid>,
         channel: Option<Channel>,
     ) -> Result<Result<(), SendRefused>, FlowError> {
         let now = locked.now;
@@ -64,7 +64,7 @@ impl Core {
         let channel = match method.kind {
             Kind::Phone => Some(self.channel_of(method, channel)),
             Kind::Email => None,
-            Kind::App => return self.ask_app(tx, locked, challenge, method).await,
+            Kind::App => return self.create_app_request(tx, locked, challenge, method).await,
             // An authenticator sends nothing. The page shows this method now.
             Kind::Totp | Kind::Recovery => return Ok(Ok(())),
         };
@@ -93,8 +93,14 @@ impl Core {
             let minutes = between(now, code.expires_at).as_secs().div_ceil(60);
             let body = json!({"to": *target, "kind": "code", "code": digits.expose(), "minutes": minutes,
                               "product": name, "locale": challenge.locale, "why": mail_purpose(challenge, method)});
-            self.enqueue(tx, order(OutboxKind::Mail, code.group_id, challenge), &body, code.expires_at, now)
-                .await?;
+            self.enqueue(
+                tx,
+                outbox_header(OutboxKind::Mail, code.group_id, challenge),
+                &body,
+                code.expires_at,
+                now,
+            )
+            .await?;
         }
         challenge.count_send(channel, &self.config().limits, now);
         Ok(Ok(()))
@@ -106,27 +112,30 @@ impl Core {
     }
 
     async fn count_send(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method, channel: Option<Channel>,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &Challenge, method: &Method,
+        channel: Option<Channel>,
     ) -> Result<Option<Timestamp>, FlowError> {
         let config = self.config();
-        let counts = counts_of(&config.limits, &locked.account, challenge, method, channel);
+        let counts = limits_of_send(&config.limits, &locked.account, challenge, method, channel);
         count(tx, &self.keys, &counts, locked.now).await
     }
 
     /// Returns until when a limit prevents sends with the method of the page.
-    pub async fn full_until(&self, snapshot: &ChallengeSnapshot) -> Result<Option<Timestamp>, FlowError> {
+    pub async fn send_blocked_until(
+        &self, snapshot: &ChallengeSnapshot,
+    ) -> Result<Option<Timestamp>, FlowError> {
         match snapshot.method() {
-            Some(method) => self.method_full_until(snapshot, method).await,
+            Some(method) => self.method_blocked_until(snapshot, method).await,
             None => Ok(None),
         }
     }
 
     /// The same for another method.
-    pub async fn method_full_until(
+    pub async fn method_blocked_until(
         &self, snapshot: &ChallengeSnapshot, method: &Method,
     ) -> Result<Option<Timestamp>, FlowError> {
         if method.kind == Kind::App {
-            return self.app_full_until(snapshot).await;
+            return self.app_requests_blocked_until(snapshot).await;
         }
         let channel = match method.kind {
             Kind::Phone => Some(self.channel_of(method, snapshot.challenge.channel)),
@@ -134,7 +143,7 @@ impl Core {
             _ => return Ok(None),
         };
         let config = self.config();
-        let counts = counts_of(&config.limits, &snapshot.account, &snapshot.challenge, method, channel);
+        let counts = limits_of_send(&config.limits, &snapshot.account, &snapshot.challenge, method, channel);
         let mut tx = self.store.begin().await?;
         limited_until(&mut tx, &self.keys, &counts, snapshot.now).await
     }
@@ -183,10 +192,10 @@ impl Core {
         self.keys.hash(Hashed::Code, &[code.as_bytes(), digits.as_bytes()])
     }
 
-    /// Orders a text or a call from otpost.
-    #[expect(clippy::too_many_arguments, reason = "all of it stands in the job")]
+    /// Sends a text or a call through otpost.
+    #[expect(clippy::too_many_arguments, reason = "each argument becomes a field of the job")]
     async fn dispatch(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method, code: &Code,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &Challenge, method: &Method, code: &Code,
         digits: &SecretText, channel: Channel,
     ) -> Result<(), FlowError> {
         let now = locked.now;
@@ -214,7 +223,8 @@ impl Core {
         tx.insert(&dispatch).await?;
         let not_after =
             crate::clock::before(code.expires_at, std::time::Duration::from_secs(MIN_CODE_LIFE_S));
-        self.enqueue(tx, order(OutboxKind::Dispatch, dispatch.id, challenge), &body, not_after, now).await
+        self.enqueue(tx, outbox_header(OutboxKind::Dispatch, dispatch.id, challenge), &body, not_after, now)
+            .await
     }
 
     /// Requests that otpost calls instead of sending the text of an open dispatch. Returns whether there was such a
@@ -240,8 +250,14 @@ impl Core {
         dispatch.call_due_at = Some(after(now, CALL_ACCEPT_TIMEOUT));
         tx.update(&dispatch).await?;
         let body = json!({"id": dispatch.id, "step": 1});
-        self.enqueue(tx, order(OutboxKind::Next, dispatch.id, challenge), &body, challenge.expires_at, now)
-            .await?;
+        self.enqueue(
+            tx,
+            outbox_header(OutboxKind::Next, dispatch.id, challenge),
+            &body,
+            challenge.expires_at,
+            now,
+        )
+        .await?;
         Ok(true)
     }
 
@@ -275,28 +291,28 @@ fn mail_purpose(challenge: &Challenge, method: &Method) -> &'static str {
     }
 }
 
-fn order(kind: OutboxKind, subject: Uuid, challenge: &Challenge) -> Order {
-    Order { kind, subject, account: Some(challenge.account) }
+fn outbox_header(kind: OutboxKind, subject: Uuid, challenge: &Challenge) -> OutboxHeader {
+    OutboxHeader { kind, subject, account: Some(challenge.account) }
 }
 
 /// Returns the limits of a send.
-fn counts_of<'l>(
+fn limits_of_send<'l>(
     limits: &'l Limits, account: &Account, challenge: &Challenge, method: &Method, channel: Option<Channel>,
-) -> Vec<Count<'l>> {
+) -> Vec<LimitFor<'l>> {
     let target = || method.target_hash.clone().unwrap_or_default();
     let mut counts = vec![
-        Count { name: "account_sends", subject: account.id.to_string(), rules: &limits.account_sends },
-        Count { name: "product_sends", subject: account.product.clone(), rules: &limits.product_sends },
+        LimitFor { name: "account_sends", subject: account.id.to_string(), rules: &limits.account_sends },
+        LimitFor { name: "product_sends", subject: account.product.clone(), rules: &limits.product_sends },
     ];
     if let Some(client) = &challenge.client_hash {
-        counts.push(Count { name: "client_sends", subject: client.clone(), rules: &limits.client_sends });
+        counts.push(LimitFor { name: "client_sends", subject: client.clone(), rules: &limits.client_sends });
     }
     if channel == Some(Channel::Voice) {
-        counts.push(Count { name: "number_calls", subject: target(), rules: &limits.number_calls });
+        counts.push(LimitFor { name: "number_calls", subject: target(), rules: &limits.number_calls });
     }
     counts.push(match channel {
-        None => Count { name: "mails", subject: target(), rules: &limits.mails },
-        Some(_) => Count { name: "number_sends", subject: target(), rules: &limits.number_sends },
+        None => LimitFor { name: "mails", subject: target(), rules: &limits.mails },
+        Some(_) => LimitFor { name: "number_sends", subject: target(), rules: &limits.number_sends },
     });
     counts
 }

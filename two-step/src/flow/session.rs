@@ -100,7 +100,7 @@ impl Core {
         if !fresh {
             return Err(FlowError::invalid(
                 "password_at",
-                "must be at most 10 minutes ago: ask for the password again",
+                "must be at most 10 minutes ago; request the password again",
             ));
         }
         if let Some(locale) = &new.locale {
@@ -204,7 +204,7 @@ impl Core {
     }
 
     /// Returns the open challenge for a fresh proof, or creates one.
-    pub async fn ask_for_proof(&self, visit: &Visit) -> Result<Uuid, FlowError> {
+    pub async fn open_proof_challenge(&self, visit: &Visit) -> Result<Uuid, FlowError> {
         let mut tx = self.store.begin().await?;
         let visitor = self.visitor_in(&mut tx, visit).await?;
         let open = tx
@@ -220,7 +220,7 @@ impl Core {
             self.challenge_of(visitor.account.id, Some(&visitor.session), Purpose::Settings, visitor.now);
         challenge.return_url = Some(format!("{}/settings", self.config().public_url.as_str()));
         challenge.agent = Some(visit.agent.clone()).filter(|agent| !agent.is_empty());
-        let locked = super::Locked {
+        let locked = super::LockedRows {
             account: visitor.account.clone(),
             methods: visitor.methods.clone(),
             now: visitor.now,

@@ -79,7 +79,7 @@ impl Core {
                 for mut open in tx.select_locked::<Challenge>(enrolments, &[Value::Uuid(id)]).await? {
                     open.end(ChallengeState::Cancelled, settings.now);
                     tx.update(&open).await?;
-                    self.forget_codes(&mut tx, &open, settings.now).await?;
+                    self.delete_codes(&mut tx, &open, settings.now).await?;
                 }
                 self.delete_pending(&mut tx, method).await?;
             }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Core, FlowError, Locked, lock_account};
+use super::{Core, FlowError, LockedRows, lock_account};
 use crate::account::Account;
 use crate::challenge::ChallengeState;
 use crate::clock::before;
@@ -63,7 +63,7 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let hash = self.keys.hash_text(Hashed::Notice, token);
         let Some(seen) = tx.get::<NoticeToken>(hash.clone()).await? else { return Ok(StopOutcome::TooLate) };
-        let mut locked: Locked = lock_account(&mut tx, seen.account).await?;
+        let mut locked: LockedRows = lock_account(&mut tx, seen.account).await?;
         let notice = tx.lock::<NoticeToken>(hash).await?.filter(|n| locked.now < n.until);
         let Some(mut notice) = notice else { return Ok(StopOutcome::TooLate) };
         if notice.about == STOPPED_NOTICE {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::events::Notice;
 use super::users::find;
-use super::{Core, FlowError, Locked, lock_account};
+use super::{Core, FlowError, LockedRows, lock_account};
 use crate::account::{Account, AccountState};
 use crate::challenge::ChallengeState;
 use crate::clock::after;
@@ -24,11 +24,11 @@ const MAX_EVIDENCE_CHARS: usize = 40;
 pub struct NewCase {
     /// The product's id of the user.
     pub user: String,
-    /// The action asked for.
+    /// The action.
     pub action: SupportAction,
     /// The method to remove, or the target of the code.
     pub method: Option<Uuid>,
-    /// The reason, in the agent's words.
+    /// The reason, as the agent entered it.
     pub reason: String,
     /// Kinds of evidence, never answers.
     pub evidence: Vec<String>,
@@ -61,7 +61,7 @@ pub enum SupportRefused {
 
 impl Core {
     /// Opens a case. An action without a delay is carried out at once.
-    pub async fn ask_support(
+    pub async fn open_case(
         &self, product: &str, new: NewCase,
     ) -> Result<Result<SupportCase, SupportRefused>, FlowError> {
         let new = check(new)?;
@@ -88,7 +88,7 @@ impl Core {
         self.support_event(&mut tx, &locked.account, "support.asked", &case, &case.asked_by, now).await?;
         let asked = match case.action {
             SupportAction::Unlock => self.unlock(&mut tx, &mut locked, &case).await.map(Ok)?,
-            SupportAction::TurnOn => self.undo_off(&mut tx, &mut locked, &case).await?,
+            SupportAction::TurnOn => self.undo_turn_off(&mut tx, &mut locked, &case).await?,
             SupportAction::SendRecoveryCode => {
                 let sent = self.send_support_code(&mut tx, &locked, &mut case).await?;
                 // The method that gets the code needs no notice.
@@ -116,8 +116,10 @@ impl Core {
 
     /// Ends the pauses of an account and its methods. A method that a stop page paused stays paused, because somebody else
     /// added it. An app that deleted its key stays paused too.
-    async fn unlock(&self, tx: &mut Tx, locked: &mut Locked, case: &SupportCase) -> Result<bool, FlowError> {
-        let Locked { account, methods, now } = locked;
+    async fn unlock(
+        &self, tx: &mut Tx, locked: &mut LockedRows, case: &SupportCase,
+    ) -> Result<bool, FlowError> {
+        let LockedRows { account, methods, now } = locked;
         self.notify(tx, account, methods, "support_asked", *now).await?;
         account.count_right();
         for method in methods {
@@ -134,16 +136,16 @@ impl Core {
 
     /// Starts the delay, and sends a notice to all methods. Returns whether the case was carried out at once.
     async fn start_delay(
-        &self, tx: &mut Tx, locked: &mut Locked, case: &mut SupportCase,
+        &self, tx: &mut Tx, locked: &mut LockedRows, case: &mut SupportCase,
     ) -> Result<Result<bool, SupportRefused>, FlowError> {
         if self.delayed_case(tx, locked.account.id, case.id).await?.is_some() {
             return Ok(Err(SupportRefused::Waits));
         }
-        if let Err(refused) = self.may_act(locked, case) {
+        if let Err(refused) = self.can_carry_out(locked, case) {
             return Ok(Err(refused));
         }
         if self.config().support.delay.0.is_zero() {
-            self.act(tx, locked, case).await?;
+            self.apply_case(tx, locked, case).await?;
             return Ok(Ok(true));
         }
         case.due_at = after(locked.now, self.config().support.delay.0);
@@ -166,8 +168,8 @@ impl Core {
     }
 
     /// Undoes an action of support: stops a waiting case, or turns the account on again with the kept methods.
-    async fn undo_off(
-        &self, tx: &mut Tx, locked: &mut Locked, case: &SupportCase,
+    async fn undo_turn_off(
+        &self, tx: &mut Tx, locked: &mut LockedRows, case: &SupportCase,
     ) -> Result<Result<bool, SupportRefused>, FlowError> {
         let now = locked.now;
         match locked.account.state {
@@ -288,7 +290,7 @@ pub(super) fn actor(agent: &str) -> String {
 }
 
 /// Locks the account of a product's case, then the case.
-async fn lock_case(tx: &mut Tx, product: &str, id: Uuid) -> Result<(Locked, SupportCase), FlowError> {
+async fn lock_case(tx: &mut Tx, product: &str, id: Uuid) -> Result<(LockedRows, SupportCase), FlowError> {
     let seen = tx.get::<SupportCase>(id).await?.ok_or(FlowError::Missing("case"))?;
     let locked = lock_account(tx, seen.account).await?;
     if locked.account.product != product {
@@ -301,14 +303,15 @@ async fn lock_case(tx: &mut Tx, product: &str, id: Uuid) -> Result<(Locked, Supp
 fn check(new: NewCase) -> Result<NewCase, FlowError> {
     let reason = new.reason.trim().to_owned();
     if reason.chars().count() > MAX_REASON_CHARS || reason.is_empty() || reason.contains('\0') {
-        return Err(FlowError::invalid("reason", "has 1 to 500 characters"));
+        return Err(FlowError::invalid("reason", "must have 1 to 500 characters"));
     }
     let is_kind = |kind: &String| {
         (1..=MAX_EVIDENCE_CHARS).contains(&kind.len())
             && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     if new.evidence.len() > MAX_EVIDENCE || !new.evidence.iter().all(is_kind) {
-        let rule = "is at most 10 kinds, such as id_card: letters, digits, - and _, at most 40 characters";
+        let rule =
+            "must be at most 10 kinds, such as id_card: letters, digits, - and _, at most 40 characters";
         return Err(FlowError::invalid("evidence", rule));
     }
     Ok(NewCase { reason, agent: read_agent(&new.agent)?, ..new })
@@ -318,7 +321,10 @@ fn read_agent(agent: &str) -> Result<String, FlowError> {
     let agent = agent.trim();
     let fits = (1..=MAX_AGENT_CHARS).contains(&agent.chars().count());
     if !fits || agent.chars().any(char::is_control) {
-        return Err(FlowError::invalid("agent", "has 1 to 64 characters, none of them a control character"));
+        return Err(FlowError::invalid(
+            "agent",
+            "must have 1 to 64 characters, none of them a control character",
+        ));
     }
     Ok(agent.to_owned())
 }

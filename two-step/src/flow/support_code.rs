@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::counting::{Count, count};
-use super::events::Order;
+use super::counting::{LimitFor, count};
+use super::events::OutboxHeader;
 use super::support::SupportRefused;
-use super::{Core, FlowError, Locked};
+use super::{Core, FlowError, LockedRows};
 use crate::clock::{after, before, between};
 use crate::code::SecretText;
 use crate::method::{Channel, Kind, Method};
@@ -26,13 +26,13 @@ const MIN_CODE_LIFE: Duration = Duration::from_secs(10);
 impl Core {
     /// Sends a code, which replaces an earlier one. The caller writes the case.
     pub(super) async fn send_support_code(
-        &self, tx: &mut Tx, locked: &Locked, case: &mut SupportCase,
+        &self, tx: &mut Tx, locked: &LockedRows, case: &mut SupportCase,
     ) -> Result<Result<(), SupportRefused>, FlowError> {
         if !locked.account.is_on() {
             return Ok(Err(SupportRefused::Off));
         }
         let now = locked.now;
-        let able = || locked.methods.iter().filter(|m| takes_support_code(m));
+        let able = || locked.methods.iter().filter(|m| can_receive_support_code(m));
         let method = match case.method {
             Some(id) => able().find(|m| m.id == id),
             None => able().find(|m| m.kind == Kind::Email).or_else(|| able().next()),
@@ -61,7 +61,7 @@ impl Core {
                               "product": product, "locale": locked.account.locale});
             self.enqueue(
                 tx,
-                Order { kind: OutboxKind::Mail, subject: case.id, account: Some(case.account) },
+                OutboxHeader { kind: OutboxKind::Mail, subject: case.id, account: Some(case.account) },
                 &body,
                 until,
                 now,
@@ -73,7 +73,7 @@ impl Core {
     }
 
     async fn dispatch_support_code(
-        &self, tx: &mut Tx, locked: &Locked, method: &Method, case: Uuid, digits: &SecretText,
+        &self, tx: &mut Tx, locked: &LockedRows, method: &Method, case: Uuid, digits: &SecretText,
         until: jiff::Timestamp,
     ) -> Result<(), FlowError> {
         let now = locked.now;
@@ -87,7 +87,11 @@ impl Core {
         tx.insert(&dispatch).await?;
         self.enqueue(
             tx,
-            Order { kind: OutboxKind::Dispatch, subject: dispatch.id, account: Some(locked.account.id) },
+            OutboxHeader {
+                kind: OutboxKind::Dispatch,
+                subject: dispatch.id,
+                account: Some(locked.account.id),
+            },
             &body,
             before(until, MIN_CODE_LIFE),
             now,
@@ -97,36 +101,36 @@ impl Core {
 
     /// Counts the send against the same limits as any other.
     async fn count_support_send(
-        &self, tx: &mut Tx, locked: &Locked, method: &Method,
+        &self, tx: &mut Tx, locked: &LockedRows, method: &Method,
     ) -> Result<Option<jiff::Timestamp>, FlowError> {
         let (limits, target) = (&self.config().limits, method.target_hash.clone().unwrap_or_default());
         let (account, product) = (locked.account.id.to_string(), locked.account.product.clone());
         let mut counts = vec![
-            Count { name: "account_sends", subject: account, rules: &limits.account_sends },
-            Count { name: "product_sends", subject: product, rules: &limits.product_sends },
+            LimitFor { name: "account_sends", subject: account, rules: &limits.account_sends },
+            LimitFor { name: "product_sends", subject: product, rules: &limits.product_sends },
         ];
         if method.kind == Kind::Email {
-            counts.push(Count { name: "mails", subject: target, rules: &limits.mails });
+            counts.push(LimitFor { name: "mails", subject: target, rules: &limits.mails });
         } else {
             if channel_of(method) == Channel::Voice {
                 let (subject, rules) = (target.clone(), &limits.number_calls);
-                counts.push(Count { name: "number_calls", subject, rules });
+                counts.push(LimitFor { name: "number_calls", subject, rules });
             }
-            counts.push(Count { name: "number_sends", subject: target, rules: &limits.number_sends });
+            counts.push(LimitFor { name: "number_sends", subject: target, rules: &limits.number_sends });
         }
         count(tx, &self.keys, &counts, locked.now).await
     }
 
     /// Returns the method that a code was sent to, and completes its case.
     pub(super) async fn use_support_code(
-        &self, tx: &mut Tx, locked: &Locked, digits: &SecretText,
+        &self, tx: &mut Tx, locked: &LockedRows, digits: &SecretText,
     ) -> Result<Option<Uuid>, FlowError> {
         let now = locked.now;
         for mut case in self.code_cases(tx, locked.account.id).await? {
             let live = case.code_until.is_some_and(|until| now < until);
             let hash = self.support_hash(case.id, digits);
             let fits = live && case.code_hash.as_deref().is_some_and(|kept| same(kept, &hash));
-            let method = case.method.and_then(|id| locked.method(id)).filter(|m| takes_support_code(m));
+            let method = case.method.and_then(|id| locked.method(id)).filter(|m| can_receive_support_code(m));
             if let (true, Some(method)) = (fits, method) {
                 case.state = SupportState::Done;
                 tx.update(&case).await?;
@@ -138,7 +142,9 @@ impl Core {
     }
 
     /// Returns whether a code from support is live.
-    pub(super) async fn awaits_support_code(&self, tx: &mut Tx, locked: &Locked) -> Result<bool, FlowError> {
+    pub(super) async fn has_live_support_code(
+        &self, tx: &mut Tx, locked: &LockedRows,
+    ) -> Result<bool, FlowError> {
         let cases = self.code_cases(tx, locked.account.id).await?;
         Ok(cases.iter().any(|case| case.code_until.is_some_and(|until| locked.now < until)))
     }
@@ -161,6 +167,6 @@ fn channel_of(method: &Method) -> Channel {
 }
 
 /// Returns whether a code from support may be sent to a method.
-fn takes_support_code(method: &Method) -> bool {
+fn can_receive_support_code(method: &Method) -> bool {
     method.is_active() && method.verified_at.is_some() && matches!(method.kind, Kind::Phone | Kind::Email)
 }

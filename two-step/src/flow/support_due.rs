@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::on_off::kinds_without;
 use super::support::{SupportRefused, actor};
-use super::{Core, FlowError, Locked, lock_account};
+use super::{Core, FlowError, LockedRows, lock_account};
 use crate::account::AccountState;
 use crate::challenge::ChallengeState;
 use crate::device::TrustKind;
@@ -17,7 +17,9 @@ const MAX_CASES_PER_RUN: i64 = 500;
 
 impl Core {
     /// Returns whether a case can be carried out in the current state.
-    pub(super) fn may_act(&self, locked: &Locked, case: &SupportCase) -> Result<(), SupportRefused> {
+    pub(super) fn can_carry_out(
+        &self, locked: &LockedRows, case: &SupportCase,
+    ) -> Result<(), SupportRefused> {
         if case.action == SupportAction::TurnOff {
             return if locked.account.is_on() { Ok(()) } else { Err(SupportRefused::Off) };
         }
@@ -31,8 +33,8 @@ impl Core {
     }
 
     /// Turns two-step verification off and keeps the methods, or removes the method. The caller writes account and case.
-    pub(super) async fn act(
-        &self, tx: &mut Tx, locked: &mut Locked, case: &SupportCase,
+    pub(super) async fn apply_case(
+        &self, tx: &mut Tx, locked: &mut LockedRows, case: &SupportCase,
     ) -> Result<(), FlowError> {
         let (now, actor) = (locked.now, actor(&case.asked_by));
         if case.action == SupportAction::TurnOff {
@@ -54,7 +56,7 @@ impl Core {
     }
 
     /// Carries out the cases whose delay has ended. Returns their number.
-    pub async fn do_due_cases(&self) -> Result<u64, FlowError> {
+    pub async fn carry_out_due_cases(&self) -> Result<u64, FlowError> {
         let mut tx = self.store.begin().await?;
         let now = Value::Int(tx.now().await?.as_millisecond());
         let due = "where state = 'waiting' and due_at <= $1 order by due_at limit $2";
@@ -62,19 +64,19 @@ impl Core {
         tx.commit().await?;
         let mut done = 0;
         for case in cases {
-            match self.do_case(case.id).await {
+            match self.carry_out_case(case.id).await {
                 Ok(true) => done += 1,
                 Ok(false) | Err(FlowError::Missing("case" | "account")) => {}
                 // A failing case must not block the others.
                 Err(e) => {
-                    tracing::warn!(case = %case.id, reason = %e, "support case not carried out: it will be retried");
+                    tracing::warn!(case = %case.id, reason = %e, "a support case was not carried out; the next run tries again");
                 }
             }
         }
         Ok(done)
     }
 
-    async fn do_case(&self, id: Uuid) -> Result<bool, FlowError> {
+    async fn carry_out_case(&self, id: Uuid) -> Result<bool, FlowError> {
         let mut tx = self.store.begin().await?;
         let seen = tx.get::<SupportCase>(id).await?.ok_or(FlowError::Missing("case"))?;
         let mut locked = lock_account(&mut tx, seen.account).await?;
@@ -86,13 +88,13 @@ impl Core {
         let is_code = case.action == SupportAction::SendRecoveryCode;
         // The user turned it off since the case was opened, and perhaps on again.
         let is_void = case.action == SupportAction::TurnOff && locked.account.state != AccountState::OffDue;
-        if is_code || is_void || self.may_act(&locked, &case).is_err() {
+        if is_code || is_void || self.can_carry_out(&locked, &case).is_err() {
             // The code expired, or the case does not fit the account any more.
             self.stop_case(&mut tx, &mut locked.account, &mut case, "system", now).await?;
             tx.commit().await?;
             return Ok(false);
         }
-        self.act(&mut tx, &mut locked, &case).await?;
+        self.apply_case(&mut tx, &mut locked, &case).await?;
         case.state = SupportState::Done;
         tx.update(&locked.account).await?;
         tx.update(&case).await?;

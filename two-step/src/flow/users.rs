@@ -45,10 +45,10 @@ impl Core {
         self.cancel_all(&mut tx, account.id, now).await?;
         let of_challenges = "in (select id from challenge where account = $1)";
         tx.execute(&format!("delete from code where challenge {of_challenges}"), &id).await?;
-        let orders = format!(
+        let dispatches = format!(
             "delete from dispatch where challenge {of_challenges} or method in (select id from method where account = $1)"
         );
-        tx.execute(&orders, &id).await?;
+        tx.execute(&dispatches, &id).await?;
         let blank = "update event set kind = $2, account = $3, user_ref = '', actor = '', data = '{}' where account = $1";
         let [account_id] = id.clone();
         tx.execute(blank, &[account_id, Value::Text(ERASED_EVENT_KIND.to_owned()), Value::Uuid(Uuid::nil())])
@@ -61,7 +61,7 @@ impl Core {
     }
 
     /// Ends a user's challenges and sessions, and optionally the trusts. A product calls it after a password change.
-    pub async fn end_all(
+    pub async fn end_sessions(
         &self, product: &str, user: &str, forget_devices: bool,
     ) -> Result<(u64, u64), FlowError> {
         let mut tx = self.store.begin().await?;
@@ -107,7 +107,7 @@ impl Core {
             challenge.end(state, now);
             tx.update(challenge).await?;
             if was_live {
-                self.forget_codes(tx, challenge, now).await?;
+                self.delete_codes(tx, challenge, now).await?;
             }
         }
         Ok(ended)

@@ -55,7 +55,7 @@ impl Amqp {
     pub(super) fn new(url: &str, tenant: String, key: Option<TenantKey>) -> Result<Self, BadConfig> {
         let mut uri: AMQPUri = url.parse().map_err(|_| {
             BadConfig(
-                "otpost.url is amqp://user:password@host:port/vhost where otpost.mode is amqp".to_owned(),
+                "otpost.url must be amqp://user:password@host:port/vhost if otpost.mode is amqp".to_owned(),
             )
         })?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
@@ -133,7 +133,7 @@ impl Amqp {
         match confirmed {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             Ok(Ok(Confirmation::Ack(Some(_)))) => Err(OtpostUnavailable(
-                "no queue is bound for jobs: is otpost set up in this vhost?".to_owned(),
+                "no queue is bound for jobs; check that otpost uses this vhost".to_owned(),
             )),
             Ok(Ok(_)) => Err(OtpostUnavailable("RabbitMQ rejected a message".to_owned())),
             Ok(Err(_)) | Err(_) => {
@@ -170,7 +170,7 @@ impl Amqp {
     ) -> Result<(), OtpostUnavailable> {
         if let Some(event) = wire::read_event(&delivery.data) {
             let (stored, done) = oneshot::channel();
-            let gone = || OtpostUnavailable("an event was not stored: it will be redelivered".to_owned());
+            let gone = || OtpostUnavailable("an event was not stored; it is redelivered".to_owned());
             events.send(Event { event, stored }).await.map_err(|_| gone())?;
             done.await.map_err(|_| gone())?;
         }
@@ -221,7 +221,7 @@ impl OtpostClient for Amqp {
                 tracing::warn!(
                     reason,
                     retry_ms = wait.as_millis() as u64,
-                    "otpost event stream failed: it will be reopened"
+                    "the otpost event stream failed; it is opened again"
                 );
             }
             tokio::select! {
@@ -253,7 +253,7 @@ async fn declare_events(channel: &Channel) -> Result<(), lapin::Error> {
 
 fn no_queue() -> OtpostUnavailable {
     OtpostUnavailable(
-        "the queue two-step.events cannot be declared: is otpost set up in this vhost?".to_owned(),
+        "the queue two-step.events cannot be declared; check that otpost uses this vhost".to_owned(),
     )
 }
 

@@ -50,7 +50,7 @@ impl Http {
     ) -> Result<Self, BadConfig> {
         let base = url.trim_end_matches('/').to_owned();
         if reqwest::Url::parse(&base).is_err() {
-            return Err(BadConfig("otpost.url is no valid http:// or https:// URL".to_owned()));
+            return Err(BadConfig("otpost.url is not a valid http:// or https:// URL".to_owned()));
         }
         let client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(3))
@@ -94,7 +94,7 @@ impl Http {
                 refused(DispatchState::Refused)
             }
             401 | 403 => Err(OtpostUnavailable(
-                "otpost does not accept otpost.key: make one with `otpost keys create`".to_owned(),
+                "otpost does not accept otpost.key; create one with `otpost keys create`".to_owned(),
             )),
             other => Err(OtpostUnavailable(format!("otpost answered {other}"))),
         }
@@ -204,7 +204,7 @@ impl OtpostClient for Http {
                 tracing::warn!(
                     reason,
                     retry_ms = wait.as_millis() as u64,
-                    "otpost event stream failed: it will be reopened"
+                    "the otpost event stream failed; it is opened again"
                 );
             }
             tokio::select! {

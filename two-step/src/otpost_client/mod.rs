@@ -72,11 +72,12 @@ pub trait OtpostClient: Send + Sync {
 pub struct Event {
     /// The event.
     pub event: DispatchEvent,
-    /// Signalled after the event is stored. If it is dropped without a signal, the event is delivered again where possible.
+    /// Signalled after the event is stored. If it is dropped without a signal, the event is delivered again if
+    /// possible.
     pub stored: tokio::sync::oneshot::Sender<()>,
 }
 
-/// Opens the carrier of a configuration.
+/// Opens the connection to otpost.
 pub fn open(config: &Config) -> Result<Arc<dyn OtpostClient>, BadConfig> {
     let otpost = &config.otpost;
     let missing = |key: &str| BadConfig(format!("otpost.{key} is missing"));

@@ -26,7 +26,8 @@ pub struct TenantKey {
 impl TenantKey {
     /// Reads a key.
     pub fn read(text: &str) -> Result<Self, BadConfig> {
-        let bad = || BadConfig("otpost.tenant_key is what `otpost keys tenant` prints".to_owned());
+        let bad =
+            || BadConfig("otpost.tenant_key must have the form that `otpost keys tenant` prints".to_owned());
         let (kid, hex) = text.trim().split_once('.').ok_or_else(bad)?;
         let mut key = Zeroizing::new([0; 32]);
         hex::decode_to_slice(hex, &mut *key).map_err(|_| bad())?;

@@ -70,7 +70,7 @@ impl Pages {
         response
     }
 
-    #[expect(clippy::unused_self, reason = "one family of calls")]
+    #[expect(clippy::unused_self, reason = "a method like its siblings")]
     fn cookies(&self, visitor: &Visitor, response: &mut Response, device: Option<&str>) {
         let mut set = |cookie: String| {
             if let Ok(value) = HeaderValue::from_str(&cookie) {
@@ -151,7 +151,7 @@ pub(super) async fn no_page(State(pages): State<Arc<Pages>>, method: Method, vis
     pages.error(&visitor, &PageError::NoPage)
 }
 
-/// An invalid path is answered like a missing page. The framework's own message is for developers.
+/// An invalid path gets the page for missing pages, because the framework's message is not meant for users.
 pub(super) async fn no_raw_errors(
     State(pages): State<Arc<Pages>>, visitor: Visitor, request: Request, next: Next,
 ) -> Response {

@@ -31,7 +31,7 @@ pub(super) async fn asking(pages: &Pages, snapshot: &ChallengeSnapshot) -> Resul
     Ok(match &snapshot.request {
         Some(request) if request.is_open() => Asking::Waiting(pages.core.app_digits(request.id)),
         Some(request) if request.state == RequestState::Replaced => Asking::Replaced,
-        _ => match pages.core.full_until(snapshot).await? {
+        _ => match pages.core.send_blocked_until(snapshot).await? {
             Some(until) => Asking::Limited(seconds_until(snapshot.now, until)),
             None => Asking::Idle,
         },

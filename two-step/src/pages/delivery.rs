@@ -25,7 +25,7 @@ pub(super) async fn delivery(
     if delivery != Some(Delivery::NotSent) {
         return Ok(delivery);
     }
-    let full_until = pages.core.full_until(snapshot).await?;
+    let full_until = pages.core.send_blocked_until(snapshot).await?;
     let limited = full_until.map(|until| Delivery::Limited(Some(seconds_until(snapshot.now, until))));
     Ok(limited.or(delivery))
 }

@@ -32,7 +32,7 @@ pub(super) async fn ask_email(
         };
         let snapshot = match enrolment(&pages, &visitor, pending.id).await {
             Ok(snapshot) => snapshot,
-            // The pending address is of another visit, so this visit starts anew.
+            // The pending address is of another visit, so this visit starts again with the address.
             Err(PageError::Flow(FlowError::Missing("method"))) => {
                 return Ok(email_form(&pages, &visitor, &guest, "", None));
             }
@@ -96,7 +96,7 @@ pub(super) async fn email(
             return Ok(pages.go(&visitor, &to, None));
         }
         if let (Some(pending), "email") = (pending, form.text("channel")) {
-            let _ = pages.core.enrol_again(&visitor.visit, pending.id, None).await?;
+            let _ = pages.core.resend_first_code(&visitor.visit, pending.id, None).await?;
             return Ok(pages.go(&visitor, "/settings/email", None));
         }
         if form.is_ticked("change") {

@@ -78,7 +78,10 @@ impl Pages {
             )
             .route("/settings/app", get(app_set_up::ask_app).post(app_set_up::enter_app))
             .route("/settings/email", get(email::ask_email).post(email::email))
-            .route("/settings/recovery-codes", get(set_up::recovery_codes).post(set_up::make_recovery_codes))
+            .route(
+                "/settings/recovery-codes",
+                get(set_up::recovery_codes).post(set_up::create_recovery_codes),
+            )
             .route("/settings/recovery-codes/saved", post(set_up::recovery_codes_saved))
             .route("/settings/methods/{id}", get(methods::show).post(methods::change))
             .route("/settings/methods/{id}/remove", get(methods::ask_remove))

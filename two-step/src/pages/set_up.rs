@@ -25,7 +25,7 @@ use crate::challenge::ChallengeState;
 use crate::challenge::SendRefused;
 use crate::clock::seconds_until;
 use crate::flow::{
-    AddRefused, ChallengeSnapshot, Entered, Entry, FlowError, Requester, SwitchRefused, Visitor as Guest,
+    AddRefused, ChallengeSnapshot, Entered, Entry, FlowError, Requester, TurnOnRefused, Visitor as Guest,
 };
 use crate::method::{Channel, Kind, Method, MethodState, may_be_on};
 use crate::number::{BadNumber, Number};
@@ -247,7 +247,7 @@ pub(super) async fn phone_again(
         let (_, form) = posted(&pages, &visitor, &headers, body).await?;
         let channel = form.text("channel").parse().ok();
         // The page of the code shows the reason and the time.
-        let _ = pages.core.enrol_again(&visitor.visit, method, channel).await?;
+        let _ = pages.core.resend_first_code(&visitor.visit, method, channel).await?;
         Ok(pages.go(&visitor, &format!("/settings/phone/{method}"), None))
     };
     finish(&pages, &visitor, answer.await)
@@ -271,12 +271,12 @@ pub(super) async fn recovery_codes(State(pages): State<Arc<Pages>>, visitor: Vis
 }
 
 /// `POST /settings/recovery-codes`: creates a set, which only this answer shows.
-pub(super) async fn make_recovery_codes(
+pub(super) async fn create_recovery_codes(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
         let (guest, _) = posted(&pages, &visitor, &headers, body).await?;
-        let codes = pages.core.make_recovery_codes(&visitor.visit).await?;
+        let codes = pages.core.create_recovery_codes(&visitor.visit).await?;
         let view = NewRecoveryCodes {
             page: Page { shown_once: true, ..page(&pages, &visitor, &guest) },
             place: place(&guest, 3),
@@ -347,7 +347,7 @@ pub(super) async fn turn_on(
         let guest = pages.core.visitor(&visitor.visit).await?;
         let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
         match pages.core.turn_on(&visitor.visit, form.is_ticked("trust")).await? {
-            Err(SwitchRefused::BackupMissing | SwitchRefused::ProofMissing) => {
+            Err(TurnOnRefused::BackupMissing | TurnOnRefused::ProofMissing) => {
                 Ok(pages.go(&visitor, "/settings", None))
             }
             Ok(cookie) => {

@@ -208,7 +208,7 @@ pub(super) async fn prove(
     let answer = async {
         let guest = pages.core.visitor(&visitor.visit).await?;
         Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
-        let challenge = pages.core.ask_for_proof(&visitor.visit).await?;
+        let challenge = pages.core.open_proof_challenge(&visitor.visit).await?;
         Ok(pages.go(&visitor, &format!("/challenge/{challenge}"), None))
     };
     finish(&pages, &visitor, answer.await)

@@ -215,7 +215,7 @@ pub(super) fn error_word(entered: &Entered, recovery: bool) -> Option<String> {
     }
 }
 
-/// The page after a sign-in with a recovery code.
+/// The page after a sign-in with a recovery code or a code from support.
 fn lost_phone(
     pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot, new_code: Option<String>,
 ) -> LostPhone {

@@ -108,7 +108,7 @@ pub(super) fn sends(snapshot: &ChallengeSnapshot, config: &Config) -> Sends {
     }
 }
 
-/// Returns the box "Trust this device".
+/// Returns the checkbox "Trust this device".
 pub(super) fn trust(purpose: Purpose, config: &Config) -> Trust {
     if purpose != Purpose::SignIn {
         return Trust::Hidden;

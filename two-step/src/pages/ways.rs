@@ -62,7 +62,7 @@ async fn limited_s(
     let named = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "method");
     let named = named.and_then(|(_, id)| id.parse::<Uuid>().ok());
     let full = match snapshot.methods.iter().find(|m| Some(m.id) == named) {
-        Some(method) => pages.core.method_full_until(snapshot, method).await?,
+        Some(method) => pages.core.method_blocked_until(snapshot, method).await?,
         None => None,
     };
     let until =

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_name_has_room_of_its_own_and_leaving_makes_room() {
+    fn each_name_has_its_own_permits_and_drop_releases_one() {
         let limit = ConcurrencyLimit::default();
         let first = limit.acquire("a", 2);
         let second = limit.acquire("a", 2);

@@ -34,7 +34,7 @@ pub enum StoreError {
     Url(String),
     /// No connection, or it broke. Whether a running commit succeeded is unknown.
     #[error("the database is unreachable: {0}")]
-    Away(String),
+    Unreachable(String),
     /// A row with this key exists already.
     #[error("a row with this key exists")]
     Exists,
@@ -76,7 +76,7 @@ impl Store {
         } else if let Some(path) = url.strip_prefix("sqlite:") {
             Driver::Sqlite(sqlite::Sqlite::open(path)?)
         } else {
-            return Err(StoreError::Url("database.url begins with postgres:// or sqlite:".to_owned()));
+            return Err(StoreError::Url("database.url must begin with postgres:// or sqlite:".to_owned()));
         };
         Ok(Self { driver, ahead_ms: Arc::default() })
     }

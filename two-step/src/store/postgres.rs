@@ -30,7 +30,7 @@ impl Postgres {
     pub(super) fn open(url: &str, pool: usize) -> Result<Self, StoreError> {
         let mut config: tokio_postgres::Config = url
             .parse()
-            .map_err(|_| StoreError::Url("database.url is no valid postgres:// URL".to_owned()))?;
+            .map_err(|_| StoreError::Url("database.url is not a valid postgres:// URL".to_owned()))?;
         let bounds = format!(
             "-c statement_timeout={} -c idle_in_transaction_session_timeout={}",
             STATEMENT_TIMEOUT.as_millis(),
@@ -64,8 +64,8 @@ impl Postgres {
     pub(super) async fn connection(&self) -> Result<Object, StoreError> {
         self.pool.get().await.map_err(|e| match e {
             PoolError::Backend(e) => error_of(&e),
-            PoolError::Timeout(_) => StoreError::Away("no connection in time".to_owned()),
-            _ => StoreError::Away("no connection".to_owned()),
+            PoolError::Timeout(_) => StoreError::Unreachable("no connection in time".to_owned()),
+            _ => StoreError::Unreachable("no connection".to_owned()),
         })
     }
 
@@ -101,7 +101,9 @@ impl Drop for PostgresTx {
 
 impl PostgresTx {
     fn object(&self) -> Result<&Object, StoreError> {
-        self.connection.as_ref().ok_or_else(|| StoreError::Away("the transaction is over".to_owned()))
+        self.connection
+            .as_ref()
+            .ok_or_else(|| StoreError::Unreachable("the transaction has ended".to_owned()))
     }
 
     async fn bounded<T>(
@@ -109,7 +111,7 @@ impl PostgresTx {
     ) -> Result<T, StoreError> {
         match tokio::time::timeout(ANSWER_TIMEOUT, work).await {
             Ok(done) => done.map_err(|e| error_of(&e)),
-            Err(_) => Err(StoreError::Away("no answer in time".to_owned())),
+            Err(_) => Err(StoreError::Unreachable("no answer in time".to_owned())),
         }
     }
 
@@ -181,7 +183,7 @@ fn read_row(row: &tokio_postgres::Row) -> Result<Row, StoreError> {
 /// The error contains no value of a statement.
 pub(super) fn error_of(e: &tokio_postgres::Error) -> StoreError {
     let Some(db) = e.as_db_error() else {
-        return StoreError::Away("the connection is broken or was refused".to_owned());
+        return StoreError::Unreachable("the connection is broken or was refused".to_owned());
     };
     let code = db.code();
     if *code == SqlState::UNIQUE_VIOLATION {
@@ -192,7 +194,7 @@ pub(super) fn error_of(e: &tokio_postgres::Error) -> StoreError {
     }
     // Class 08: connection; 53: resources; 57: operator intervention or time-out; 40: deadlock, serialisation.
     if ["08", "53", "57", "40", "25"].contains(&&code.code()[..2]) {
-        return StoreError::Away(format!("PostgreSQL says {}", code.code()));
+        return StoreError::Unreachable(format!("SQLSTATE {}", code.code()));
     }
     StoreError::Refused(code.code().to_owned())
 }

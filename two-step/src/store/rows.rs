@@ -161,7 +161,7 @@ impl Dispatch {
     }
 }
 
-/// The kind of an outbox row. It decides where the relay publishes the row.
+/// The kind of an outbox row. It determines the receiver of the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum OutboxKind {
@@ -320,11 +320,11 @@ pub struct SupportCase {
     pub id: Uuid,
     /// The account.
     pub account: Uuid,
-    /// The action asked for.
+    /// The action.
     pub action: SupportAction,
     /// The method, for `remove_method`.
     pub method: Option<Uuid>,
-    /// Why, in the agent's words.
+    /// The reason, as the agent entered it.
     pub reason: String,
     /// Kinds of evidence, never answers.
     pub evidence: String,

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{Row, StoreError, Value};
 
-/// Maximum wait for the transaction before.
+/// Maximum wait for the previous transaction.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of cached prepared statements.
 const CACHED_STATEMENTS: usize = 200;
@@ -43,7 +43,7 @@ impl Sqlite {
         let lock = Arc::clone(&self.connection).lock_owned();
         let connection = tokio::time::timeout(LOCK_TIMEOUT, lock)
             .await
-            .map_err(|_| StoreError::Away("the SQLite file is busy".to_owned()))?;
+            .map_err(|_| StoreError::Unreachable("the SQLite file is busy".to_owned()))?;
         connection.execute_batch("begin immediate").map_err(|e| error_of(&e))?;
         Ok(SqliteTx { connection, open: true })
     }
@@ -133,7 +133,7 @@ pub(super) fn error_of(e: &rusqlite::Error) -> StoreError {
             | ErrorCode::DatabaseLocked
             | ErrorCode::DiskFull
             | ErrorCode::SystemIoFailure
-            | ErrorCode::ReadOnly => StoreError::Away(format!("SQLite says {:?}", failure.code)),
+            | ErrorCode::ReadOnly => StoreError::Unreachable(format!("SQLite error {:?}", failure.code)),
             _ if message.as_deref().is_some_and(|m| m.starts_with("no such")) => {
                 StoreError::Schema("the schema is missing or older: run `two-step migrate`".to_owned())
             }
@@ -142,6 +142,6 @@ pub(super) fn error_of(e: &rusqlite::Error) -> StoreError {
         rusqlite::Error::SqlInputError { msg, .. } if msg.starts_with("no such") => {
             StoreError::Schema("the schema is missing or older: run `two-step migrate`".to_owned())
         }
-        _ => StoreError::Refused("a statement does not fit".to_owned()),
+        _ => StoreError::Refused("an invalid statement".to_owned()),
     }
 }

@@ -1,11 +1,11 @@
-//! Signing in without our pages.
+//! Sign-ins without our pages.
 
 use serde_json::{Value, json};
 
 use crate::server::{Server, claims};
 
 #[tokio::test]
-async fn a_user_signs_in_over_the_api_alone() {
+async fn a_user_signs_in_over_the_api() {
     let server = Server::start().await;
     let off = server.must(201, "POST", "/v1/challenges", &json!({"user": "u1"})).await;
     assert_eq!(off, json!({"status": "not_required"}));
@@ -23,7 +23,7 @@ async fn a_user_signs_in_over_the_api_alone() {
     let wrong = if code == "000000" { "111111" } else { "000000" };
     let said = server.must(200, "POST", &format!("{path}/verify"), &json!({"code": wrong})).await;
     assert_eq!(said, json!({"status": "wrong", "left": 4}));
-    let unreadable = server.ask("POST", &format!("{path}/verify"), &json!({"code": "12345"})).await;
+    let unreadable = server.call("POST", &format!("{path}/verify"), &json!({"code": "12345"})).await;
     assert_eq!((unreadable.status, &unreadable.body["field"]), (422, &json!("code")));
     let said = server.must(200, "POST", &format!("{path}/verify"), &json!({"code": code})).await;
     let result = claims(said["result"].as_str().unwrap());
@@ -64,13 +64,13 @@ async fn a_device_token_skips_the_second_step_until_it_is_revoked() {
         [&trusted["status"], &result["acr"], &result["method"]],
         [&json!("verified"), &json!("trusted"), &json!("trust")]
     );
-    assert_ne!(&trusted["device_token"], token, "each use gives a new one");
+    assert_ne!(&trusted["device_token"], token, "each use returns a new one");
     assert!(trusted.get("url").is_none());
     let listed = server.must(200, "GET", "/v1/users/u1/devices", &Value::Null).await;
     assert_eq!(listed["devices"][0]["id"], result["device"]);
     assert_eq!(listed["devices"][0]["label"], "Kitchen tablet");
 
-    // A token of another user's device, a forged one, and one that was revoked are worth nothing.
+    // A token of another user's device, a forged one and a revoked one are refused.
     server.turn_on("u2", "07700 900345").await;
     let token = &trusted["device_token"];
     let mut other = sign_in(Some(token));
@@ -109,12 +109,12 @@ async fn the_fifth_wrong_code_locks_and_a_cancelled_challenge_has_ended() {
     let challenge = server.challenge(&json!({"user": "u1"})).await;
     let path = format!("/v1/challenges/{challenge}");
     server.must(200, "POST", &format!("{path}/cancel"), &Value::Null).await;
-    let late = server.ask("POST", &format!("{path}/send"), &json!({"method": phone})).await;
+    let late = server.call("POST", &format!("{path}/send"), &json!({"method": phone})).await;
     assert_eq!((late.status, &late.body["type"]), (409, &json!("urn:two-step:problem:ended")));
     let challenge = server.challenge(&json!({"user": "u1"})).await;
     let path = format!("/v1/challenges/{challenge}");
     server.must(202, "POST", &format!("{path}/send"), &json!({"method": phone})).await;
-    let early = server.ask("POST", &format!("{path}/send"), &json!({"method": phone})).await;
+    let early = server.call("POST", &format!("{path}/send"), &json!({"method": phone})).await;
     assert_eq!(early.status, 429);
     assert!(early.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() <= 30);
     let code = server.world.code(challenge).await;
@@ -124,9 +124,9 @@ async fn the_fifth_wrong_code_locks_and_a_cancelled_challenge_has_ended() {
         assert_eq!(said["left"], left);
     }
     for _ in 0..2 {
-        let locked = server.ask("POST", &format!("{path}/verify"), &json!({"code": wrong})).await;
+        let locked = server.call("POST", &format!("{path}/verify"), &json!({"code": wrong})).await;
         assert_eq!((locked.status, &locked.body["type"]), (429, &json!("urn:two-step:problem:locked")));
     }
-    let right = server.ask("POST", &format!("{path}/verify"), &json!({"code": code})).await;
+    let right = server.call("POST", &format!("{path}/verify"), &json!({"code": code})).await;
     assert_eq!(right.status, 429);
 }

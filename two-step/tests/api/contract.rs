@@ -1,4 +1,4 @@
-//! The contract: current, valid, and true.
+//! The committed contract is current and valid, and the server follows it.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::server::Server;
 
-/// What schemathesis cannot find out by itself.
+/// Hooks with values that schemathesis cannot generate.
 const HOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/schemathesis_hooks.py");
 
 fn committed() -> PathBuf {
@@ -42,10 +42,10 @@ fn the_contract_is_openapi_3_1() {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// Asks for a bounded time, on loopback alone. It draws new requests in each run; a failure shows the request as a curl
-/// command and the seed.
+/// Runs for a limited time, on loopback only, with new random requests in each run. A failure shows the seed, and the
+/// request as a curl command.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn schemathesis_finds_nothing() {
+async fn schemathesis_finds_no_violation() {
     let server = Server::start().await;
     server.turn_on("u1", "07700 900123").await;
     let mut command = Command::new(python());
@@ -69,7 +69,7 @@ async fn schemathesis_finds_nothing() {
     let said = String::from_utf8_lossy(&out.stdout).replace(&server.key, "ts_…");
     println!("{said}");
     assert!(out.status.success(), "{said}{}", String::from_utf8_lossy(&out.stderr));
-    assert!(said.contains("23 selected / 23 total"), "all operations were asked: {said}");
+    assert!(said.contains("23 selected / 23 total"), "all operations were called: {said}");
     let cases = said.lines().find_map(|line| line.trim().split_once(" generated, ")?.0.parse::<u32>().ok());
     assert!(cases.is_some_and(|n| n > 200), "too few requests: {cases:?}");
     let sql = "select count(*) from idempotency where answer_sealed is not null";

@@ -21,7 +21,7 @@ async fn the_same_key_and_body_get_the_same_answer_for_a_day() {
     assert_ne!(other.body["id"], first.body["id"]);
     server.world.advance(20);
     let late = server.once("k1", "/v1/challenges", &body).await;
-    assert_ne!(late.body["id"], first.body["id"], "a day later it is a new request");
+    assert_ne!(late.body["id"], first.body["id"], "after a day it is a new request");
 }
 
 #[tokio::test]
@@ -36,26 +36,26 @@ async fn another_body_is_refused_and_another_path_or_product_is_another_request(
 }
 
 #[tokio::test]
-async fn what_was_refused_may_be_asked_again() {
+async fn a_refused_request_can_be_repeated() {
     let server = Server::start().await;
     let phone = server.add_phone("u1", "07700 900123").await;
     let body = json!({"methods": [phone]});
     assert_eq!(server.once("k1", "/v1/users/u1/on", &body).await.status, 409);
     server.world.advance(60);
     let second = server.add_phone("u1", "07700 900345").await;
-    assert_eq!(server.once("k1", "/v1/users/u1/on", &body).await.status, 422, "it is looked at anew");
+    assert_eq!(server.once("k1", "/v1/users/u1/on", &body).await.status, 422, "the request runs again");
     let both = json!({"methods": [phone, second]});
     assert_eq!(server.once("k1", "/v1/users/u1/on", &both).await.status, 200);
 }
 
-/// Seen to fail: where a request that was cut off stays `in-flight` for a day.
+/// Fails if an interrupted request stays `in-flight` for a day.
 #[tokio::test]
-async fn what_was_cut_off_is_not_run_again() {
+async fn an_interrupted_request_is_not_run_again() {
     let server = Server::start().await;
     server.turn_on("u1", "07700 900123").await;
     let body = json!({"user": "u1"});
     assert_eq!(server.once("k1", "/v1/challenges", &body).await.status, 201);
-    // As if the process had died before it kept the answer.
+    // The same rows as after a crash before the answer was stored.
     let mut row = server.world.rows::<Idempotent>("", &[]).await.pop().unwrap();
     row.answer_sealed = None;
     server.world.write(&row).await;
@@ -69,11 +69,11 @@ async fn what_was_cut_off_is_not_run_again() {
     );
     assert_eq!(server.world.rows::<Challenge>("where purpose = 'sign_in'", &[]).await.len(), 1);
     server.world.advance(86_400);
-    assert_eq!(server.once("k1", "/v1/challenges", &body).await.status, 201, "the key is free again");
+    assert_eq!(server.once("k1", "/v1/challenges", &body).await.status, 201, "the key can be used again");
 }
 
 #[tokio::test]
-async fn of_twenty_at_once_one_is_carried_out() {
+async fn one_of_twenty_concurrent_requests_runs() {
     for backend in [Backend::Sqlite, Backend::Postgres] {
         let server = Server::on(World::new(backend).await).await;
         server.turn_on("u1", "07700 900123").await;
@@ -90,7 +90,7 @@ async fn of_twenty_at_once_one_is_carried_out() {
 }
 
 #[tokio::test]
-async fn a_key_without_form_is_refused() {
+async fn a_malformed_key_is_refused() {
     let server = Server::start().await;
     for key in ["", "two words", &"k".repeat(256)] {
         let refused = server.once(key, "/v1/challenges", &json!({"user": "u1"})).await;
@@ -99,7 +99,7 @@ async fn a_key_without_form_is_refused() {
 }
 
 #[tokio::test]
-async fn answers_are_kept_sealed() {
+async fn answers_are_stored_sealed() {
     let server = Server::start().await;
     let made = server.once("k1", "/v1/users/u1/recovery-codes", &json!({})).await;
     let rows = server.world.rows::<two_step::store::Idempotent>("", &[]).await;

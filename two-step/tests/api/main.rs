@@ -1,5 +1,5 @@
-//! The API for back ends, over HTTP: what each call answers, which scope it needs, and what its contract says.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! The API for back ends, over HTTP: the answers of each call, its scope, and its contract.
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 #[path = "../support/mod.rs"]
 mod support;

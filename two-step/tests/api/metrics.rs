@@ -6,7 +6,7 @@ use two_step::flow::Core;
 use crate::server::Server;
 
 /// Serves the ops listener, and requests a path.
-async fn ask(core: &std::sync::Arc<Core>, path: &str, token: Option<&str>) -> (u16, String) {
+async fn get(core: &std::sync::Arc<Core>, path: &str, token: Option<&str>) -> (u16, String) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}{path}", listener.local_addr().unwrap());
     let router = two_step::ops::router(core.clone());
@@ -35,9 +35,9 @@ async fn sign_ins_are_counted_and_no_value_of_a_user_is_a_label() {
     let code = server.world.code(challenge).await;
     let wrong = if code == "000000" { "111111" } else { "000000" };
     for typed in [wrong, "12", code.as_str(), wrong] {
-        server.ask("POST", &format!("{path}/verify"), &json!({"code": typed})).await;
+        server.call("POST", &format!("{path}/verify"), &json!({"code": typed})).await;
     }
-    let (status, text) = ask(&server.world.core, "/metrics", None).await;
+    let (status, text) = get(&server.world.core, "/metrics", None).await;
     assert_eq!(status, 200);
     assert!(
         (value(&text, r#"two_step_challenges_total{product="shop",purpose="sign_in"}"#) - 1.0).abs() < 0.1
@@ -52,7 +52,7 @@ async fn sign_ins_are_counted_and_no_value_of_a_user_is_a_label() {
     ] {
         assert!((value(&text, sample) - count).abs() < 0.1, "{sample}: {text}");
     }
-    assert!(value(&text, "two_step_outbox_waiting") >= 2.0, "nothing publishes them here");
+    assert!(value(&text, "two_step_outbox_waiting") >= 2.0, "no relay runs in this test");
     assert!(value(&text, "two_step_outbox_oldest_seconds") >= 60.0);
     for secret in ["canary", "900123", &phone.to_string(), &code] {
         assert!(!text.contains(secret), "{text}");
@@ -62,7 +62,7 @@ async fn sign_ins_are_counted_and_no_value_of_a_user_is_a_label() {
 }
 
 #[tokio::test]
-async fn a_token_guards_the_metrics_and_not_the_health() {
+async fn metrics_need_a_token_and_health_does_not() {
     let server = Server::start().await;
     let world = server.world.configured(|c| c.ops.token = Some("token-of-ops".to_owned().into()));
     for (path, token, status) in [
@@ -72,6 +72,6 @@ async fn a_token_guards_the_metrics_and_not_the_health() {
         ("/livez", None, 200),
         ("/readyz", None, 200),
     ] {
-        assert_eq!(ask(&world.core, path, token).await.0, status, "{path}");
+        assert_eq!(get(&world.core, path, token).await.0, status, "{path}");
     }
 }

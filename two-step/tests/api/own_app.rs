@@ -1,4 +1,4 @@
-//! The API of the product's own app, over HTTP: with a client that nobody here wrote, and with bad input.
+//! The API of the product's own app, over HTTP: with a third-party client and with bad input.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -16,7 +16,7 @@ use crate::support::app::{PhoneApp, SignedRequest};
 use crate::support::user::User;
 use crate::support::world::{Backend, World};
 
-/// The pages of a store of a test's own, served at their public URL.
+/// The pages of one test's store, served at their public URL.
 struct Served {
     world: World,
     url: String,
@@ -49,11 +49,11 @@ impl Served {
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 
-    /// Returns when a long poll has found nothing and waits.
+    /// Waits until a long poll has started to wait.
     async fn until_an_app_waits(&self) {
         let end = Instant::now() + Duration::from_secs(5);
         while self.world.core.waiting_apps() == 0 {
-            assert!(Instant::now() < end, "nobody waits");
+            assert!(Instant::now() < end, "no app waits");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -68,7 +68,7 @@ fn kind(body: &Json) -> &str {
     body["type"].as_str().unwrap_or_default().rsplit(':').next().unwrap()
 }
 
-/// The program of `docs/two-step.md`, as a native developer runs it.
+/// Runs the example program of `docs/two-step.md`.
 async fn native(served: &Served, folder: &std::path::Path, arguments: &[&str]) -> Json {
     let python =
         std::env::var("OTPOST_TEST_PYTHON").expect("OTPOST_TEST_PYTHON is not set: run scripts/test");
@@ -82,7 +82,7 @@ async fn native(served: &Served, folder: &std::path::Path, arguments: &[&str]) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_native_app_signs_with_a_library_of_the_standard() {
+async fn a_native_app_signs_with_a_third_party_library() {
     let served = Served::start().await;
     let folder = std::env::temp_dir().join(format!("two-step-native-{}", uuid::Uuid::now_v7()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -96,11 +96,11 @@ async fn a_native_app_signs_with_a_library_of_the_standard() {
     user.must_verify(new.challenge, registered["answer"]["digits"].as_str().unwrap()).await;
     user.save_recovery_codes().await;
     user.turn_on(false).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let request =
-        served.world.core.challenge_snapshot(challenge, &user.who()).await.unwrap().request.unwrap().id;
+        served.world.core.challenge_snapshot(challenge, &user.requester()).await.unwrap().request.unwrap().id;
     let digits = served.world.core.app_digits(request);
-    let wrong = crate::support::user::not(&digits);
+    let wrong = crate::support::user::other_code(&digits);
     assert_eq!(
         native(&served, &folder, &["approve", &wrong]).await["answer"],
         json!({"status": "wrong", "left": 4})
@@ -113,33 +113,33 @@ async fn a_native_app_signs_with_a_library_of_the_standard() {
     assert!(matches!(gone_on, Some(Entered::Verified { .. })), "{gone_on:?}");
     let account = native(&served, &folder, &["account"]).await;
     assert_eq!(account["answer"]["state"], "active");
-    // Every other call of the client.
+    // The remaining calls of the client.
     assert_eq!(native(&served, &folder, &["rekey"]).await["status"], 204);
     assert_eq!(native(&served, &folder, &["push"]).await["status"], 204);
     let pushed = native(&served, &folder, &["push", "https://127.0.0.1/"]).await;
     assert_eq!((&pushed["status"], &pushed["answer"]["field"]), (&json!(422), &json!("endpoint")));
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = native(&served, &folder, &["code"]).await["answer"]["code"].as_str().unwrap().to_owned();
     user.must_verify(challenge, &code).await;
-    user.start().await;
+    user.open_challenge().await;
     assert_eq!(native(&served, &folder, &["deny"]).await["answer"], json!({"status": "denied"}));
     assert_eq!(native(&served, &folder, &["unregister"]).await["status"], 204);
     std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
+async fn a_long_poll_and_a_stream_get_a_request_at_once() {
     let served = Served::start().await;
     let (user, app) = PhoneApp::first_way(&served.world).await;
     let began = Instant::now();
     let waiting = served.call(&app, "GET", "/app/v1/requests?wait=20", &Json::Null);
     let asking = async {
         served.until_an_app_waits().await;
-        user.start().await
+        user.open_challenge().await
     };
     let ((status, answer), challenge) = tokio::join!(waiting, asking);
     assert_eq!(status, 200, "{answer}");
-    assert!(began.elapsed() < Duration::from_secs(5), "not after 20 s: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "before the end of the wait: {:?}", began.elapsed());
     let request = answer["requests"][0]["id"].as_str().unwrap().to_owned();
     // A poll that names the open request waits until that request ends.
     let began = Instant::now();
@@ -147,12 +147,12 @@ async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
     let waiting = served.call(&app, "GET", &path, &Json::Null);
     let ending = async {
         served.until_an_app_waits().await;
-        served.world.core.cancel(challenge, &user.who()).await.unwrap();
+        served.world.core.cancel(challenge, &user.requester()).await.unwrap();
     };
     let ((_, answer), ()) = tokio::join!(waiting, ending);
     assert_eq!(answer["requests"], json!([]));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    // The stream begins with what is asked now.
+    // The stream begins with the open requests.
     let signed = app.signed("GET", "/app/v1/stream", b"").await;
     let stream = served.http.get(format!("{}/app/v1/stream", served.url));
     let mut stream = stream
@@ -164,16 +164,16 @@ async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
         .unwrap();
     let first = String::from_utf8(stream.chunk().await.unwrap().unwrap().to_vec()).unwrap();
     assert!(first.starts_with("event: requests\ndata: {\"requests\":[]"), "{first}");
-    user.start().await;
+    user.open_challenge().await;
     let second =
         tokio::time::timeout(Duration::from_secs(5), stream.chunk()).await.unwrap().unwrap().unwrap();
     let second = String::from_utf8(second.to_vec()).unwrap();
     assert!(second.contains("\"product\":{\"id\":\"shop\",\"name\":\"Shop\"}"), "{second}");
 }
 
-/// Seen to fail: without places (the ninth waits too).
+/// Fails without permits, because then the ninth poll waits too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_app_waits_in_eight_requests_at_once() {
+async fn an_app_has_at_most_eight_open_waits() {
     let served = Served::start().await;
     let (_, app) = PhoneApp::first_way(&served.world).await;
     let waiting = (0..9).map(|_| served.call(&app, "GET", "/app/v1/requests?wait=2", &Json::Null));
@@ -181,7 +181,7 @@ async fn an_app_waits_in_eight_requests_at_once() {
     let refused: Vec<&(u16, Json)> = answers.iter().filter(|(status, _)| *status != 200).collect();
     assert_eq!(refused.len(), 1, "{answers:?}");
     assert_eq!((refused[0].0, kind(&refused[0].1)), (429, "limited"));
-    // Their places are free again, and nobody needs one who does not wait.
+    // The permits are released. A call without `wait` needs none.
     assert_eq!(served.call(&app, "GET", "/app/v1/requests?wait=1", &Json::Null).await.0, 200);
 }
 
@@ -189,15 +189,15 @@ async fn an_app_waits_in_eight_requests_at_once() {
 async fn bad_input_gets_a_clear_answer_and_changes_nothing() {
     let served = Served::start().await;
     let (user, app) = PhoneApp::first_way(&served.world).await;
-    user.start().await;
+    user.open_challenge().await;
     let (request, digits) = app.asked().await;
     let approve = format!("/app/v1/requests/{request}/approve");
     let right = json!({"digits": digits});
-    // Not signed, signed by another key, changed on the way, too old, twice.
+    // Not signed, signed by another key, changed after signing, too old, replayed.
     let bare =
         served.http.post(format!("{}{approve}", served.url)).body(right.to_string()).send().await.unwrap();
     assert_eq!(bare.status(), 401);
-    assert!(!bare.headers().contains_key("www-authenticate"), "no bearer key is wanted here");
+    assert!(!bare.headers().contains_key("www-authenticate"), "a bearer key would not help");
     assert_eq!(kind(&bare.json().await.unwrap()), "signature");
     let stranger = PhoneApp::new(&served.world);
     assert_eq!(kind(&served.call(&stranger, "POST", &approve, &right).await.1), "unknown-key");
@@ -211,8 +211,8 @@ async fn bad_input_gets_a_clear_answer_and_changes_nothing() {
     let (status, problem) = served.send(&late).await;
     assert_eq!((status, kind(&problem)), (401, "clock"));
     let now = served.world.now().await.as_second();
-    assert!((problem["now"].as_i64().unwrap() - now).abs() <= 2, "the server's time is in it");
-    // Of another form, too big, of another app's request.
+    assert!((problem["now"].as_i64().unwrap() - now).abs() <= 2, "it contains the server's time");
+    // Malformed, too big, for another app's request.
     let (status, problem) = served.call(&app, "POST", &approve, &json!({"digits": "12"})).await;
     assert_eq!((status, &problem["field"]), (422, &json!("digits")));
     let (status, problem) = served.call(&app, "POST", &approve, &json!({"digit": "123456"})).await;
@@ -230,18 +230,23 @@ async fn bad_input_gets_a_clear_answer_and_changes_nothing() {
             served.call(&app, "GET", &format!("/app/v1/requests?wait={wait}"), &Json::Null).await;
         assert_eq!((status, &problem["field"]), (422, &json!("wait")), "{wait}");
     }
-    for endpoint in ["http://127.0.0.1/", "https://10.0.0.1/", "https://push.thief.example/x", "nonsense"] {
+    for endpoint in ["http://127.0.0.1/", "https://10.0.0.1/", "https://push.attacker.example/x", "nonsense"]
+    {
         let (status, problem) =
             served.call(&app, "PUT", "/app/v1/push", &json!({"endpoint": endpoint})).await;
         assert_eq!((status, &problem["field"]), (422, &json!("endpoint")), "{endpoint}");
     }
-    // A private key is sent to nobody.
+    // A JWK with a private key is refused.
     let jwk = json!({"kty": "EC", "crv": "P-256", "x": "a", "y": "b", "d": "c"});
     let (status, problem) =
         served.call(&app, "PUT", "/app/v1/key", &json!({"public_key": jwk, "proof": ""})).await;
     assert_eq!((status, kind(&problem)), (422, "invalid"), "{problem}");
-    assert_eq!(served.call(&app, "PUT", "/app/v1/push", &json!({})).await.0, 422, "an endpoint, or null");
-    // Nothing of it counted: the right digits still have all tries.
+    assert_eq!(
+        served.call(&app, "PUT", "/app/v1/push", &json!({})).await.0,
+        422,
+        "an endpoint or null is required"
+    );
+    // No refused call was counted: all entries are left.
     assert_eq!(served.world.account("u1").await.wrong, 0);
     assert_eq!(served.call(&app, "POST", &approve, &right).await.1, json!({"status": "approved"}));
 }

@@ -1,4 +1,4 @@
-//! What every call refuses: no key, a key without the scope, a key of another product, odd bodies.
+//! Refusals of every call: no key, a key without the scope, a key of another product, invalid bodies.
 
 use serde_json::{Value, json};
 use two_step::api::Scope;
@@ -46,7 +46,7 @@ fn text(body: &Value) -> String {
 #[tokio::test]
 async fn every_call_needs_a_key_with_its_scope() {
     let server = Server::start().await;
-    // A key that exists, with another secret.
+    // An existing key with another secret.
     let guessed = format!("{}A{}", &server.key[..16], &server.key[17..]);
     let guessed = if guessed == server.key { guessed.replacen("_A", "_B", 1) } else { guessed };
     assert_eq!((guessed.len(), &guessed[..15]), (server.key.len(), &server.key[..15]));
@@ -63,11 +63,11 @@ async fn every_call_needs_a_key_with_its_scope() {
         assert_eq!(refused.status, 403, "{method} {path}");
         assert!(refused.body["detail"].as_str().unwrap().ends_with(&scope.to_string()));
     }
-    assert_eq!(server.world.count("select count(*) from account").await, 0, "nothing was done");
+    assert_eq!(server.world.count("select count(*) from account").await, 0, "no account was created");
 }
 
 #[tokio::test]
-async fn one_products_key_sees_nothing_of_another() {
+async fn a_key_cannot_access_another_product() {
     let server = Server::start().await;
     let world = server.world.configured(|c| {
         let shop = c.products["shop"].clone();
@@ -101,7 +101,7 @@ async fn one_products_key_sees_nothing_of_another() {
 }
 
 #[tokio::test]
-async fn odd_bodies_get_a_clear_problem_and_no_value_is_quoted() {
+async fn invalid_bodies_get_a_clear_problem_and_no_value_is_quoted() {
     let server = Server::start().await;
     let canary = "canary-value";
     for (body, field) in [
@@ -138,7 +138,7 @@ async fn odd_bodies_get_a_clear_problem_and_no_value_is_quoted() {
 }
 
 #[tokio::test]
-async fn unknown_things_and_other_methods_are_problems_too() {
+async fn unknown_paths_ids_and_methods_get_problems() {
     let server = Server::start().await;
     for (method, path, status) in [
         ("GET", "/v1/nothing", 404),
@@ -153,7 +153,7 @@ async fn unknown_things_and_other_methods_are_problems_too() {
         ("GET", "/v1/events?more=1", 422),
         ("GET", "/v1/support/cases", 422),
     ] {
-        let answer = server.ask(method, path, &Value::Null).await;
+        let answer = server.call(method, path, &Value::Null).await;
         assert_eq!(answer.status, status, "{method} {path}");
         assert_eq!(answer.headers["content-type"], "application/problem+json", "{method} {path}");
         assert_eq!(answer.headers["cache-control"], "no-store");
@@ -185,12 +185,12 @@ async fn support_cases_go_through_two_agents() {
     let path = format!("/v1/support/cases/{id}");
     let shown = server.must(200, "GET", "/v1/users/u1", &Value::Null).await;
     assert_eq!(shown["state"], "off_due");
-    let same = server.ask("POST", &format!("{path}/approve"), &json!({"agent": "a1"})).await;
+    let same = server.call("POST", &format!("{path}/approve"), &json!({"agent": "a1"})).await;
     assert_eq!((same.status, &same.body["field"]), (422, &json!("agent")));
     let approved = server.must(200, "POST", &format!("{path}/approve"), &json!({"agent": "a2"})).await;
     assert_eq!((&approved["state"], &approved["approved_by"]), (&json!("waiting"), &json!("a2")));
     two_step::sweep::sweep(&server.world.core).await.unwrap();
-    let over = server.ask("POST", &format!("{path}/cancel"), &json!({"agent": "a1"})).await;
+    let over = server.call("POST", &format!("{path}/cancel"), &json!({"agent": "a1"})).await;
     assert_eq!((over.status, &over.body["type"]), (409, &json!("urn:two-step:problem:ended")));
     let listed = server.must(200, "GET", "/v1/support/cases?user=u1", &Value::Null).await;
     assert_eq!(listed["cases"].as_array().unwrap().len(), 1);

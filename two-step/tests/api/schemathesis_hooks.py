@@ -1,4 +1,4 @@
-"""Makes some of the requests that schemathesis thinks are right really right: a user who is on, and a time that is now."""
+"""Replaces some generated values by valid ones: a user who is on, and the current time."""
 
 import datetime
 import secrets

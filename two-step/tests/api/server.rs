@@ -1,4 +1,4 @@
-//! Serves the API of a test's store on loopback.
+//! A server with the API of a test's store, on loopback.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ pub(crate) struct Server {
     pub(crate) http: reqwest::Client,
 }
 
-/// An answer.
+/// An answer of the API.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -55,14 +55,14 @@ impl Server {
     }
 
     /// Sends a request with the key of all scopes.
-    pub(crate) async fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.send(Some(&self.key), &[], method, path, body).await
     }
 
     /// Sends a request that must succeed with a status.
     pub(crate) async fn must(&self, status: u16, method: &str, path: &str, body: &Value) -> Value {
-        let answer = self.ask(method, path, body).await;
+        let answer = self.call(method, path, body).await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
         answer.body
     }
@@ -90,8 +90,8 @@ impl Server {
         Answer { status, headers, body }
     }
 
-    /// Adds a phone to a user who is off, verifies it, makes recovery codes, and turns two-step verification on. Returns the
-    /// phone and the codes.
+    /// Adds a phone to a user who is off, verifies it, creates recovery codes, and turns two-step verification on.
+    /// Returns the phone and the codes.
     pub(crate) async fn turn_on(&self, user: &str, number: &str) -> (Uuid, Vec<String>) {
         let phone = self.add_phone(user, number).await;
         let made = self.must(200, "POST", &format!("/v1/users/{user}/recovery-codes"), &json!({})).await;
@@ -124,7 +124,7 @@ impl Server {
         created["id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Gives a proof for `confirm`, as a product does before a change. Returns the result's `jti`.
+    /// Completes a challenge for `confirm`, as a product does before a change. Returns the result's `jti`.
     pub(crate) async fn proof(&self, user: &str, method: Uuid) -> String {
         let challenge = self.challenge(&json!({"user": user, "purpose": "confirm"})).await;
         let path = format!("/v1/challenges/{challenge}");
@@ -135,7 +135,7 @@ impl Server {
     }
 }
 
-/// The claims of a result, which other tests check.
+/// Returns the claims of a result without a check. Other tests check signatures.
 pub(crate) fn claims(result: &str) -> Value {
     jsonwebtoken::dangerous::insecure_decode::<Value>(result).unwrap().claims
 }

@@ -1,4 +1,4 @@
-//! The demo as a process of its own, on servers that each test has for itself.
+//! The demo as a process with its own servers, for one test.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-/// How long a scenario may take.
+/// Time-out of a scenario.
 const WALK: Duration = Duration::from_secs(150);
 
 fn variable(name: &str) -> String {
@@ -23,7 +23,7 @@ fn rabbitmqctl(arguments: &[&str]) -> bool {
 /// A running demo.
 pub(crate) struct Stack {
     pub(crate) demo: Child,
-    /// What the demo printed, as JSON: its URLs and a bearer key.
+    /// The JSON that the demo printed: its URLs and a bearer key.
     pub(crate) urls: String,
     vhost: String,
 }
@@ -37,7 +37,7 @@ impl Drop for Stack {
 }
 
 impl Stack {
-    /// Starts a demo on fresh schemas and a virtual host of its own, with further options.
+    /// Starts a demo with fresh schemas, its own virtual host, and further options.
     pub(crate) async fn start(options: &[String]) -> Self {
         let id = Uuid::new_v4().simple();
         let vhost = format!("browser-{id}");
@@ -62,8 +62,8 @@ impl Stack {
         Self { demo, urls, vhost }
     }
 
-    /// Walks a scenario, a path below `tests/`, and fails with what it printed.
-    pub(crate) fn walk(&self, scenario: &str, variables: &[(&str, String)]) {
+    /// Runs a scenario, a path below `tests/`. Fails with its output.
+    pub(crate) fn run_scenario(&self, scenario: &str, variables: &[(&str, String)]) {
         let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
         let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("two-step-pages");
         std::fs::create_dir_all(&kept).expect("a folder for screenshots");
@@ -86,11 +86,11 @@ impl Stack {
                 None => std::thread::sleep(Duration::from_millis(50)),
             }
         };
-        assert!(status.success(), "{scenario}: see what it printed");
+        assert!(status.success(), "{scenario}: see its output");
     }
 }
 
-/// The URL of a fresh schema.
+/// Creates a schema and returns its URL.
 async fn schema(name: &str) -> String {
     let url = variable("OTPOST_TEST_DATABASE_URL");
     let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls).await;

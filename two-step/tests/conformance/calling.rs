@@ -17,17 +17,17 @@ fn event(dispatch: Uuid, sequence: i64, state: DispatchState, channel: Channel) 
     DispatchEvent { dispatch, sequence, state, channel: Some(channel), reason: None, retry_after_s: None }
 }
 
-/// Returns a user who waits for a text, and its dispatch.
+/// Returns a user whose text is not sent yet, its challenge and its dispatch.
 async fn waiting(world: &World) -> (User, Uuid, Uuid) {
     let (user, _) = User::with_phone(world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     world.advance(30);
     let dispatch = world.dispatch(challenge).await;
     (user, challenge, dispatch)
 }
 
 on_both! {
-async fn an_open_dispatch_is_moved_to_its_call_once_per_click(world) {
+async fn one_click_moves_an_open_dispatch_to_its_call_once(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
     world.core.dispatch_confirmed(dispatch).await.unwrap();
     user.send(challenge, Channel::Voice).await.unwrap();
@@ -36,20 +36,20 @@ async fn an_open_dispatch_is_moved_to_its_call_once_per_click(world) {
         "a double click"
     );
     assert_eq!(world.outbox(OutboxKind::Next).await, [serde_json::json!({"id": dispatch, "step": 1})]);
-    assert_eq!(world.jobs(challenge).await.len(), 1, "no dispatch of its own");
+    assert_eq!(world.jobs(challenge).await.len(), 1, "no new dispatch");
     let row = world.row::<Dispatch>(dispatch).await;
     assert!(row.call_due_at.is_some_and(|due| due <= after(row.issued_at, Duration::from_secs(45))));
     assert_eq!(user.challenge(challenge).await.calls, 1);
 
     world.core.receive_event(&event(dispatch, 2, DispatchState::Sent, Channel::Voice)).await.unwrap();
-    assert_eq!(world.row::<Dispatch>(dispatch).await.call_due_at, None, "the phone rings");
+    assert_eq!(world.row::<Dispatch>(dispatch).await.call_due_at, None, "a carrier accepted the call");
     let location = user.must_verify(challenge, &world.code(challenge).await).await.unwrap();
     assert!(!ticket(&location).is_empty());
     let proof = user.challenge(challenge).await.proof;
     assert_eq!(proof, Some(two_step::challenge::Proof::Voice));
 }
 
-async fn a_text_that_ended_before_the_click_is_followed_by_a_call_of_its_own(world) {
+async fn after_a_final_text_a_click_sends_a_new_dispatch_with_a_call(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
     world.core.receive_event(&event(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
     user.send(challenge, Channel::Voice).await.unwrap();
@@ -60,25 +60,25 @@ async fn a_text_that_ended_before_the_click_is_followed_by_a_call_of_its_own(wor
     assert_eq!((&jobs[1]["code"], &jobs[1]["supersedes"]), (&jobs[0]["code"], &jobs[0]["supersedes"]));
 }
 
-async fn a_text_that_ends_after_the_click_is_followed_by_a_call_of_its_own(world) {
+async fn if_the_text_ends_after_the_click_a_new_dispatch_calls(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
     user.send(challenge, Channel::Voice).await.unwrap();
     world.core.receive_event(&event(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
     world.core.receive_event(&event(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
     world.core.place_call_again(dispatch).await.unwrap();
     let jobs = world.jobs(challenge).await;
-    assert_eq!(jobs.len(), 2, "one call, however often it is asked for");
+    assert_eq!(jobs.len(), 2, "one call for any number of requests");
     assert_eq!(jobs[1]["channels"], serde_json::json!(["voice"]));
     assert_eq!(jobs[1]["code"], jobs[0]["code"]);
     assert_eq!(world.row::<Dispatch>(dispatch).await.call_due_at, None);
     let challenge = user.challenge(challenge).await;
-    assert_eq!((challenge.sends, challenge.calls), (2, 1), "counted at the click alone");
+    assert_eq!((challenge.sends, challenge.calls), (2, 1), "counted only at the click");
 }
 
-async fn a_call_that_otpost_cannot_move_to_is_ordered_anew(world) {
+async fn if_next_is_refused_the_call_is_a_new_dispatch(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
     world.core.place_call_again(dispatch).await.unwrap();
-    assert_eq!(world.jobs(challenge).await.len(), 1, "nobody asked for a call");
+    assert_eq!(world.jobs(challenge).await.len(), 1, "no call was requested");
     user.send(challenge, Channel::Voice).await.unwrap();
     world.core.place_call_again(dispatch).await.unwrap();
     world.core.place_call_again(dispatch).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_call_that_otpost_cannot_move_to_is_ordered_anew(world) {
     world.core.place_call_again(Uuid::now_v7()).await.unwrap();
 }
 
-async fn a_dispatch_that_was_superseded_or_taken_back_orders_no_call(world) {
+async fn a_superseded_or_cancelled_dispatch_places_no_call(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
     user.send(challenge, Channel::Voice).await.unwrap();
     world.advance(60);
@@ -97,11 +97,11 @@ async fn a_dispatch_that_was_superseded_or_taken_back_orders_no_call(world) {
     assert_eq!(
         world.jobs(challenge).await.len(),
         2,
-        "the text that the user asked for last is not superseded by a call"
+        "a call does not supersede the user's newest text"
     );
 }
 
-async fn no_call_is_ordered_for_a_challenge_that_has_ended(world) {
+async fn an_ended_challenge_places_no_call(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
     user.send(challenge, Channel::Voice).await.unwrap();
     user.must_verify(challenge, &world.code(challenge).await).await;
@@ -110,7 +110,7 @@ async fn no_call_is_ordered_for_a_challenge_that_has_ended(world) {
     assert_eq!(world.jobs(challenge).await.len(), 1);
 }
 
-async fn a_landline_is_called_from_then_on(world) {
+async fn later_codes_for_a_landline_come_by_call(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
     let landline = DispatchEvent {
         reason: Some("landline".to_owned()),
@@ -121,11 +121,11 @@ async fn a_landline_is_called_from_then_on(world) {
     assert!(phone.no_texts && phone.is_active());
     user.send(challenge, Channel::Sms).await.unwrap();
     assert_eq!(world.job(challenge).await["channels"], serde_json::json!(["voice"]));
-    let next = user.elsewhere().start().await;
+    let next = user.elsewhere().open_challenge().await;
     assert_eq!(world.job(next).await["channels"], serde_json::json!(["voice"]));
 }
 
-async fn where_calls_are_off_none_is_ordered(world) {
+async fn no_call_is_placed_if_calls_are_off(world) {
     let world = world.configured(|c| c.otpost.calls = false);
     let (user, challenge, _) = waiting(&world).await;
     assert_eq!(world.job(challenge).await["channels"], serde_json::json!(["sms"]));

@@ -1,5 +1,5 @@
-//! The database's clock is set by ten minutes. A second process on the same rows has the clock before a step ahead,
-//! or after a step back.
+//! The database's clock steps by ten minutes. A second process on the same rows has the clock before a step forward, or
+//! after a step back.
 
 use two_step::challenge::SendRefused;
 use two_step::flow::{Entered, Redeemed};
@@ -11,7 +11,7 @@ use crate::support::world::{Backend, World};
 
 const STEP_S: u64 = 600;
 
-/// A user, and the same user in a world whose clock is ten minutes earlier.
+/// Returns a user, and the same user in a world whose clock is ten minutes earlier.
 async fn before_a_step_back(world: &World) -> (User, World) {
     let earlier = world.second_process();
     let (user, _) = User::with_phone(world, "u1", 1).await;
@@ -21,9 +21,9 @@ async fn before_a_step_back(world: &World) -> (User, World) {
 }
 
 on_both! {
-async fn after_a_step_forward_codes_have_ended_and_a_new_one_signs_in(world) {
+async fn after_a_step_forward_codes_have_expired_and_a_new_one_signs_in(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     world.advance(STEP_S);
     assert!(matches!(user.enter(challenge, &code).await, Entered::Wrong { left: 4, .. }));
@@ -32,9 +32,9 @@ async fn after_a_step_forward_codes_have_ended_and_a_new_one_signs_in(world) {
     assert!(matches!(user.redeem(&ticket(&location)).await, Redeemed::Result(_)));
 }
 
-async fn after_a_step_back_a_code_is_good_and_a_sign_in_ends_well(world) {
+async fn after_a_step_back_a_code_signs_in(world) {
     let (user, earlier) = before_a_step_back(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     let then = user.at(&earlier);
     assert!(matches!(then.enter_wrong(challenge, 1).await, Entered::Wrong { left: 4, .. }));
@@ -42,16 +42,16 @@ async fn after_a_step_back_a_code_is_good_and_a_sign_in_ends_well(world) {
     assert!(matches!(then.redeem(&ticket(&location)).await, Redeemed::Result(_)));
     assert!(
         matches!(user.redeem(&ticket(&location)).await, Redeemed::Over),
-        "ten minutes later, when time is back"
+        "ten minutes after the step back"
     );
 }
 
-async fn a_step_back_gives_no_entries_and_no_sends_away(world) {
+async fn a_step_back_allows_no_extra_entries_and_sends(world) {
     let (user, earlier) = before_a_step_back(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let then = user.at(&earlier);
     let refused = then.send(challenge, Channel::Sms).await;
-    assert!(matches!(refused, Err(SendRefused::Limited { .. })), "the gap is not over: {refused:?}");
+    assert!(matches!(refused, Err(SendRefused::Limited { .. })), "the minimum gap has not passed: {refused:?}");
     user.enter_wrong(challenge, 3).await;
     assert!(matches!(then.enter_wrong(challenge, 1).await, Entered::Wrong { left: 1, .. }));
     then.enter_wrong(challenge, 1).await;
@@ -60,18 +60,18 @@ async fn a_step_back_gives_no_entries_and_no_sends_away(world) {
     for _ in 0..4 {
         world.advance(3600);
         earlier.advance(3600);
-        // Five codes to the number in ten minutes, whichever way the clock steps.
+        // Five codes to the number in ten minutes, in both directions of the step.
         let mut sent = 0;
         for n in 0..8 {
             let browser = if n % 2 == 0 { &user } else { &then };
-            let challenge = browser.start().await;
+            let challenge = browser.open_challenge().await;
             sent += world.jobs(challenge).await.len();
         }
         assert!(sent <= 5, "{sent}");
     }
 }
 
-async fn a_step_of_an_authenticator_is_not_good_again_after_a_step_back(world) {
+async fn a_used_authenticator_code_stays_used_after_a_step_back(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -79,16 +79,16 @@ async fn a_step_of_an_authenticator_is_not_good_again_after_a_step_back(world) {
     let earlier = world.second_process();
     earlier.advance(crate::support::world::ALL_LIMITS_FREE_S);
     world.advance(STEP_S);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let spent = app.code(&world).await;
     verified(user.enter_for(challenge, app.method, &spent).await);
     let then = user.at(&earlier);
-    let challenge = then.start().await;
+    let challenge = then.open_challenge().await;
     for text in [spent, app.code(&earlier).await] {
         let entered = then.enter_for(challenge, app.method, &text).await;
         assert!(matches!(entered, Entered::Wrong { .. }), "{entered:?}");
     }
-    // The text still signs in.
+    // The text is still accepted.
     earlier.advance(60);
     then.send(challenge, Channel::Sms).await.unwrap();
 }
@@ -97,7 +97,7 @@ async fn after_a_step_back_results_are_signed(world) {
     let (user, earlier) = before_a_step_back(&world).await;
     assert!(
         matches!(user.redeem(&user.sign_in().await).await, Redeemed::Result(_)),
-        "the first key is made ahead"
+        "the first key was created before the step back"
     );
     earlier.advance(60);
     let then = user.at(&earlier);

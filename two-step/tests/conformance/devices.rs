@@ -15,7 +15,7 @@ use crate::support::world::{Backend, World};
 /// Returns a user whose browser is trusted.
 async fn trusted(world: &World) -> User {
     let (mut user, _) = User::with_phone(world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     user.verify_and_trust(challenge, &code).await;
     world.advance(3600);
@@ -27,15 +27,15 @@ async fn trusted_for_two(world: &World) -> (User, User) {
     let one = trusted(world).await;
     let (mut two, _) = User::with_phone(world, "u2", 2).await;
     two.visit = one.visit.clone();
-    let challenge = two.start().await;
+    let challenge = two.open_challenge().await;
     let code = world.code(challenge).await;
     two.verify_and_trust(challenge, &code).await;
     (one, two)
 }
 
-/// Signs in with the browser's cookie. Returns whether that was enough, and stores the new cookie.
-async fn skips(user: &mut User) -> bool {
-    let asked = user.ask().await;
+/// Signs in with the browser's cookie, and stores the new cookie. Returns whether no code was needed.
+async fn needs_no_code(user: &mut User) -> bool {
+    let asked = user.create_challenge().await;
     let (claimed, cookie) = user.claim(&asked).await;
     if let Some(cookie) = cookie {
         user.visit.device = Some(cookie);
@@ -52,119 +52,119 @@ async fn a_trusted_device_skips_the_second_step_and_its_cookie_is_rotated(world)
     let mut user = trusted(&world).await;
     let jobs = world.outbox(OutboxKind::Dispatch).await.len();
     let old = user.visit.device.clone();
-    let asked = user.ask().await;
+    let asked = user.create_challenge().await;
     let (Claimed::Verified { location }, Some(cookie)) = user.claim(&asked).await else {
         panic!("not trusted")
     };
     assert_ne!(Some(&cookie), old.as_ref());
     user.visit.device = Some(cookie);
     assert_eq!(generation(&world, &user), 2);
-    assert_eq!(world.outbox(OutboxKind::Dispatch).await.len(), jobs, "otpost hears nothing");
+    assert_eq!(world.outbox(OutboxKind::Dispatch).await.len(), jobs, "otpost gets no job");
     let challenge = user.challenge(asked.id).await;
     assert_eq!((challenge.proof, challenge.acr), (Some(Proof::Trust), Some(Acr::Trusted)));
     assert!(challenge.device.is_some());
     assert!(matches!(user.redeem(&ticket(&location)).await, Redeemed::Result(_)));
 }
 
-async fn the_same_right_answer_again_gets_the_cookie_again(world) {
+async fn a_repeated_right_answer_gets_the_same_cookie(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     let entry = Entry { text: code, trust: true, ..Entry::default() };
     let first = user.try_entry(challenge, entry.clone()).await.unwrap();
     assert!(matches!(&first, Entered::Verified { cookie: Some(_), location: Some(_), .. }), "{first:?}");
-    assert_eq!(user.try_entry(challenge, entry).await.unwrap(), first, "a double click loses nothing");
+    assert_eq!(user.try_entry(challenge, entry).await.unwrap(), first, "a double click gets the same answer");
 }
 
-async fn a_replayed_cookie_is_told_to_all_accounts_of_the_device(world) {
+async fn a_replayed_cookie_is_reported_to_all_accounts_of_the_device(world) {
     let (mut one, _) = trusted_for_two(&world).await;
     let stolen = one.visit.device.clone();
-    assert!(skips(&mut one).await);
+    assert!(needs_no_code(&mut one).await);
     world.advance(120);
-    assert!(skips(&mut one).await);
+    assert!(needs_no_code(&mut one).await);
     world.advance(120);
-    assert!(skips(&mut one).await);
+    assert!(needs_no_code(&mut one).await);
     one.visit.device = stolen;
-    assert!(!skips(&mut one).await);
+    assert!(!needs_no_code(&mut one).await);
     let replayed = world.rows::<two_step::store::Event>("where kind = 'device.replayed' order by user_ref", &[]).await;
     assert_eq!(replayed.iter().map(|e| e.user_ref.as_str()).collect::<Vec<_>>(), ["u1", "u2"]);
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let told = told.iter().filter(|job| job["params"]["about"] == "device_replayed");
-    assert_eq!(told.map(|job| job["to"].as_str().unwrap()).collect::<std::collections::BTreeSet<_>>().len(), 2);
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let notices = notices.iter().filter(|job| job["params"]["about"] == "device_replayed");
+    assert_eq!(notices.map(|job| job["to"].as_str().unwrap()).collect::<std::collections::BTreeSet<_>>().len(), 2);
 }
 
-async fn the_browser_is_not_trusted_unless_the_user_says_so(world) {
+async fn a_browser_is_trusted_only_if_the_user_chooses_it(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     let entered = user.enter(challenge, &code).await;
     assert!(matches!(entered, Entered::Verified { cookie: None, .. }));
     assert_eq!(world.rows::<Trust>("", &[]).await, []);
 }
 
-async fn a_browser_can_be_trusted_when_it_is_turned_on(world) {
+async fn turning_on_can_trust_the_browser(world) {
     let mut user = User::new(&world, "u1");
     user.open_settings().await;
     user.add_phone("07700 900123").await;
     user.add_authenticator().await;
     user.visit.device = user.turn_on(true).await;
     world.advance(60);
-    assert!(skips(&mut user).await);
+    assert!(needs_no_code(&mut user).await);
 }
 
-async fn trust_ends_after_thirty_days_however_often_it_is_used(world) {
+async fn use_does_not_extend_a_trust_of_thirty_days(world) {
     let mut user = trusted(&world).await;
     for _ in 0..29 {
         world.advance(86_400);
-        assert!(skips(&mut user).await);
+        assert!(needs_no_code(&mut user).await);
     }
     world.advance(86_400 - 3600);
-    assert!(!skips(&mut user).await);
+    assert!(!needs_no_code(&mut user).await);
     assert_eq!(world.core.devices(world.account("u1").await.id).await.unwrap().len(), 0);
 }
 
-async fn trust_until_sign_out_does_not_end_by_itself(world) {
+async fn trust_until_sign_out_does_not_expire(world) {
     let world = world.configured(|c| c.trust.life = TrustLife(None));
     let mut user = trusted(&world).await;
     world.advance(399 * 86_400);
-    assert!(skips(&mut user).await);
+    assert!(needs_no_code(&mut user).await);
 }
 
-async fn the_cookie_before_is_good_until_the_new_one_was_used_and_a_minute_more(world) {
+async fn the_previous_cookie_is_valid_for_a_minute_after_the_new_one_was_used(world) {
     let mut user = trusted(&world).await;
     let mut before = user.clone();
-    assert!(skips(&mut user).await);
+    assert!(needs_no_code(&mut user).await);
     let mut lost = before.clone();
     world.advance(3600);
-    assert!(skips(&mut lost).await, "the last answer was lost");
-    assert_eq!(generation(&world, &lost), 2, "it is given the same cookie again");
-    assert!(skips(&mut user).await);
+    assert!(needs_no_code(&mut lost).await, "the browser lost the last answer");
+    assert_eq!(generation(&world, &lost), 2, "it gets the same cookie again");
+    assert!(needs_no_code(&mut user).await);
     assert_eq!(generation(&world, &user), 3);
     world.advance(50);
-    assert!(skips(&mut before).await, "a slow tab");
+    assert!(needs_no_code(&mut before).await, "a slow tab with the previous cookie");
     assert_eq!(world.events("device.replayed").await, 0);
 }
 
-async fn a_copied_cookie_that_is_used_later_ends_the_trust(world) {
+async fn replaying_a_copied_cookie_ends_the_trust(world) {
     let mut user = trusted(&world).await;
-    let mut thief = user.elsewhere();
-    thief.visit.device = user.visit.device.clone();
+    let mut attacker = user.elsewhere();
+    attacker.visit.device = user.visit.device.clone();
     for _ in 0..2 {
-        assert!(skips(&mut user).await);
+        assert!(needs_no_code(&mut user).await);
         world.advance(61);
     }
-    let told = world.outbox(OutboxKind::Dispatch).await.len();
-    assert!(!skips(&mut thief).await, "two rotations later");
+    let jobs_before = world.outbox(OutboxKind::Dispatch).await.len();
+    assert!(!needs_no_code(&mut attacker).await, "after two rotations");
     assert_eq!(world.events("device.replayed").await, 1);
     assert_eq!(world.rows::<Trust>("", &[]).await, []);
-    let jobs = world.outbox(OutboxKind::Dispatch).await.split_off(told);
-    assert!(jobs.iter().any(|j| j["params"]["about"] == "device_replayed"), "the user is told");
-    assert!(!skips(&mut user).await, "for the owner too");
+    let jobs = world.outbox(OutboxKind::Dispatch).await.split_off(jobs_before);
+    assert!(jobs.iter().any(|j| j["params"]["about"] == "device_replayed"), "the user gets a notice");
+    assert!(!needs_no_code(&mut user).await, "also for the owner");
     assert!(world.rows::<Device>("", &[]).await[0].void);
     assert_eq!(world.events("device.replayed").await, 1, "once");
 }
 
-async fn a_cookie_is_worth_nothing_when_it_is_forged_or_of_another_account(world) {
+async fn a_forged_cookie_or_one_of_another_account_is_refused(world) {
     let user = trusted(&world).await;
     let (mut other, _) = User::with_phone(&world, "u2", 2).await;
     let good = user.visit.device.clone().unwrap();
@@ -173,31 +173,31 @@ async fn a_cookie_is_worth_nothing_when_it_is_forged_or_of_another_account(world
     let cookies =
         [parts.join("."), format!("{good}x"), format!("{good}."), String::new(), "a.b.c".to_owned()];
     for cookie in cookies {
-        let mut thief = user.elsewhere();
-        thief.visit.device = Some(cookie.clone());
-        assert!(!skips(&mut thief).await, "{cookie}");
+        let mut attacker = user.elsewhere();
+        attacker.visit.device = Some(cookie.clone());
+        assert!(!needs_no_code(&mut attacker).await, "{cookie}");
         world.advance(3600);
     }
     other.visit.device = user.visit.device.clone();
-    assert!(!skips(&mut other).await, "trust holds for one account");
+    assert!(!needs_no_code(&mut other).await, "a trust is valid for one account");
     world.advance(3600);
-    assert!(skips(&mut user.clone()).await, "none of it harmed the device");
+    assert!(needs_no_code(&mut user.clone()).await, "the device is still trusted");
 }
 
-async fn one_browser_is_trusted_for_two_accounts(world) {
+async fn two_accounts_can_trust_one_browser(world) {
     let (mut one, mut two) = trusted_for_two(&world).await;
     assert_eq!(world.rows::<Device>("", &[]).await.len(), 1);
     one.visit = two.visit.clone();
     world.advance(3600);
-    assert!(skips(&mut one).await);
+    assert!(needs_no_code(&mut one).await);
     two.visit = one.visit.clone();
-    assert!(skips(&mut two).await);
+    assert!(needs_no_code(&mut two).await);
 }
 
-async fn a_device_is_revoked_in_the_settings_alone_or_with_all_others(world) {
+async fn the_settings_revoke_one_device_or_all(world) {
     let mut user = trusted(&world).await;
     let mut second = user.elsewhere();
-    let challenge = second.start().await;
+    let challenge = second.open_challenge().await;
     let code = world.code(challenge).await;
     second.verify_and_trust(challenge, &code).await;
     user.open_settings().await;
@@ -209,34 +209,34 @@ async fn a_device_is_revoked_in_the_settings_alone_or_with_all_others(world) {
     let of_second = DeviceCookie::read(&world.core.keys, second.visit.device.as_deref().unwrap()).unwrap().id;
     world.core.revoke_devices(&user.visit, Some(of_second)).await.unwrap();
     world.advance(60);
-    assert!(!skips(&mut second).await && skips(&mut user).await);
+    assert!(!needs_no_code(&mut second).await && needs_no_code(&mut user).await);
     world.core.revoke_devices(&user.visit, None).await.unwrap();
-    assert!(!skips(&mut user).await);
+    assert!(!needs_no_code(&mut user).await);
     assert_eq!(world.events("device.revoked").await, 2);
 }
 
-async fn signing_out_ends_the_trust_of_its_device_for_its_user(world) {
+async fn sign_out_ends_only_the_users_trust_in_the_device(world) {
     let mut user = trusted(&world).await;
-    let asked = user.ask().await;
+    let asked = user.create_challenge().await;
     user.claim(&asked).await;
     let device = user.challenge(asked.id).await.device.unwrap();
     let core = &world.core;
     User::new(&world, "u2").open_settings().await;
-    assert!(!core.revoke_at_sign_out("shop", "u2", device).await.unwrap(), "another user's sign-out");
+    assert!(!core.revoke_at_sign_out("shop", "u2", device).await.unwrap(), "another user's sign-out ends nothing");
     assert!(core.revoke_at_sign_out("shop", "u1", device).await.unwrap());
     assert!(!core.revoke_at_sign_out("shop", "u1", device).await.unwrap());
-    assert!(!skips(&mut user).await);
+    assert!(!needs_no_code(&mut user).await);
     assert_eq!(world.events("device.revoked").await, 1);
 }
 
-async fn a_trusted_device_is_not_held_up_by_a_pause(world) {
+async fn a_trusted_device_works_during_a_pause(world) {
     let mut user = trusted(&world).await;
-    let thief = user.elsewhere();
-    thief.enter_wrong(thief.start().await, 5).await;
-    assert!(skips(&mut user).await);
+    let attacker = user.elsewhere();
+    attacker.enter_wrong(attacker.open_challenge().await, 5).await;
+    assert!(needs_no_code(&mut user).await);
 }
 
-async fn a_confirmation_always_asks(world) {
+async fn a_confirmation_needs_a_code_on_a_trusted_device(world) {
     let user = trusted(&world).await;
     let new = two_step::flow::NewChallenge { confirm: true, ..user.new_challenge() };
     let two_step::flow::Created::Challenge { id, url, .. } = world.core.create("shop", new).await.unwrap()
@@ -248,14 +248,14 @@ async fn a_confirmation_always_asks(world) {
     assert_eq!(claimed, Claimed::Open { challenge: id });
     let entry = Entry { text: world.code(id).await, method: None, trust: true, ..Entry::default() };
     let entered = user.try_entry(id, entry).await.unwrap();
-    assert!(matches!(entered, Entered::Verified { cookie: None, .. }), "and trusts nothing: {entered:?}");
+    assert!(matches!(entered, Entered::Verified { cookie: None, .. }), "and it trusts no device: {entered:?}");
 }
 
-async fn the_life_of_trust_is_the_configurations(world) {
+async fn the_life_of_a_trust_is_configurable(world) {
     let world = world.configured(|c| c.trust.life = TrustLife(Some(Duration::from_secs(7200))));
     let mut user = trusted(&world).await;
-    assert!(skips(&mut user).await);
+    assert!(needs_no_code(&mut user).await);
     world.advance(3600);
-    assert!(!skips(&mut user).await);
+    assert!(!needs_no_code(&mut user).await);
 }
 }

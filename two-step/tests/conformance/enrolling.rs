@@ -1,9 +1,9 @@
-//! Two-step verification is set up.
+//! The set-up of two-step verification.
 
 use two_step::account::AccountState;
 use two_step::challenge::ChallengeState;
 use two_step::flow::{
-    AddRefused, Change, ChangeRefused, Created, Entered, FlowError, NewSession, SwitchRefused,
+    AddRefused, Change, ChangeRefused, Created, Entered, FlowError, NewSession, TurnOnRefused,
 };
 use two_step::method::{Channel, Kind, Method, MethodState};
 use two_step::number::BadNumber;
@@ -14,13 +14,13 @@ use crate::support::user::{User, last_part, number, ticket};
 use crate::support::world::{Backend, World};
 
 on_both! {
-async fn ten_sets_of_recovery_codes_a_day_and_no_more(world) {
+async fn an_account_creates_at_most_ten_sets_of_recovery_codes_a_day(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     for _ in 0..10 {
-        world.core.make_recovery_codes(&user.visit).await.unwrap();
+        world.core.create_recovery_codes(&user.visit).await.unwrap();
     }
-    let more = world.core.make_recovery_codes(&user.visit).await;
+    let more = world.core.create_recovery_codes(&user.visit).await;
     assert!(matches!(more, Err(FlowError::Limited { .. })), "{more:?}");
 }
 
@@ -53,7 +53,7 @@ async fn a_user_sets_up_by_text_and_signs_in_by_text(world) {
     let challenge = user.begin_phone("07700 900123").await;
     let job = world.job(challenge).await;
     assert_eq!((job["to"].as_str(), job["template"].as_str()), (Some("+447700900123"), Some("two_step")));
-    assert_eq!(job["channels"], serde_json::json!(["sms", "voice"]), "a call follows a text that fails");
+    assert_eq!(job["channels"], serde_json::json!(["sms", "voice"]), "a call follows a failed text");
     assert_eq!(user.challenge(challenge).await.state, ChallengeState::Open);
     user.must_verify(challenge, &world.code(challenge).await).await;
     user.save_recovery_codes().await;
@@ -61,7 +61,7 @@ async fn a_user_sets_up_by_text_and_signs_in_by_text(world) {
     assert_eq!(world.account("u1").await.state, AccountState::On);
     world.advance(600);
 
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let job = world.job(challenge).await;
     assert_eq!(job["supersedes"], job["supersedes"].as_str().unwrap());
     let location = user.must_verify(challenge, &world.code(challenge).await).await.unwrap();
@@ -74,31 +74,31 @@ async fn a_user_sets_up_by_text_and_signs_in_by_text(world) {
     assert_eq!(world.events("challenge.verified").await, 1);
 }
 
-async fn a_backup_is_needed_before_it_is_on(world) {
+async fn turning_on_without_a_backup_is_refused(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing), "no method at all");
+    assert_eq!(refused, Err(TurnOnRefused::BackupMissing), "no method at all");
     user.add_phone(&number(1)).await;
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing), "a phone alone");
-    world.core.make_recovery_codes(&user.visit).await.unwrap();
+    assert_eq!(refused, Err(TurnOnRefused::BackupMissing), "only a phone");
+    world.core.create_recovery_codes(&user.visit).await.unwrap();
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing), "the codes are not saved yet");
+    assert_eq!(refused, Err(TurnOnRefused::BackupMissing), "the codes are not saved yet");
     world.core.recovery_codes_saved(&user.visit).await.unwrap();
     user.turn_on(false).await;
 }
 
-async fn a_phone_whose_code_was_not_typed_is_no_method(world) {
+async fn an_unverified_phone_is_not_a_method(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     user.add_phone(&number(1)).await;
     user.begin_phone(&number(2)).await;
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing));
+    assert_eq!(refused, Err(TurnOnRefused::BackupMissing));
 }
 
-async fn the_last_method_and_the_last_backup_stay_while_it_is_on(world) {
+async fn the_last_method_and_the_last_backup_cannot_be_removed_while_on(world) {
     let (user, authenticator) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -119,7 +119,7 @@ async fn the_last_method_and_the_last_backup_stay_while_it_is_on(world) {
     assert_eq!(refused, Err(ChangeRefused::Last));
 }
 
-async fn recovery_codes_are_a_backup_that_stays_too(world) {
+async fn recovery_codes_as_the_last_backup_cannot_be_removed(world) {
     let (user, _) = User::with_recovery_codes(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -129,31 +129,31 @@ async fn recovery_codes_are_a_backup_that_stays_too(world) {
     }
 }
 
-async fn a_change_is_told_to_the_other_methods_and_to_the_removed_one(world) {
+async fn a_change_sends_notices_to_the_other_methods_and_the_removed_one(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
     let notices = async || {
         let jobs = world.outbox(OutboxKind::Dispatch).await;
-        let told = jobs.iter().filter(|j| j["template"] == "two_step_notice");
-        let told = told.map(|j| {
+        let notices = jobs.iter().filter(|j| j["template"] == "two_step_notice");
+        let notices = notices.map(|j| {
             (j["to"].as_str().unwrap().to_owned(), j["params"]["about"].as_str().unwrap().to_owned())
         });
-        told.collect::<Vec<_>>()
+        notices.collect::<Vec<_>>()
     };
     let before = notices().await.len();
     let new = user.add_phone(&number(2)).await;
     world.core.change(&user.visit, new, &Change::Remove).await.unwrap().unwrap();
     let (one, two) = ("+447700010123".to_owned(), "+447700020123".to_owned());
-    let told = notices().await[before..].to_vec();
-    assert_eq!(told[0], (one.clone(), "method_added".to_owned()), "the new phone is not told of itself");
-    let mut removed = told[1..].to_vec();
+    let sent = notices().await[before..].to_vec();
+    assert_eq!(sent[0], (one.clone(), "method_added".to_owned()), "the new phone gets no notice about itself");
+    let mut removed = sent[1..].to_vec();
     removed.sort();
     assert_eq!(removed, [(one, "method_removed".to_owned()), (two, "method_removed".to_owned())]);
     assert_eq!(world.count("select count(*) from notice").await, (before + 3) as i64);
 }
 
-async fn a_number_that_cannot_be_served_is_refused_and_nothing_is_sent(world) {
+async fn a_number_that_is_not_allowed_is_refused_and_nothing_is_sent(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     for (typed, why) in [
@@ -172,7 +172,7 @@ async fn a_number_that_cannot_be_served_is_refused_and_nothing_is_sent(world) {
     assert_eq!(world.outbox(OutboxKind::Dispatch).await.len(), 1);
 }
 
-async fn an_account_adds_three_numbers_a_day(world) {
+async fn an_account_adds_at_most_three_numbers_a_day(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     for n in 1..=3 {
@@ -183,7 +183,7 @@ async fn an_account_adds_three_numbers_a_day(world) {
     assert_eq!(
         world.rows::<Method>("", &[]).await.len(),
         1,
-        "each new number takes the place of the one before"
+        "each new number replaces the previous one"
     );
     world.advance(86_400);
     user.open_settings().await;
@@ -203,7 +203,7 @@ async fn five_accounts_may_have_one_number(world) {
     assert_eq!(refused, Err(AddRefused::Shared));
 }
 
-async fn an_account_has_three_authenticators_at_most(world) {
+async fn an_account_has_at_most_three_authenticators(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     for _ in 0..3 {
@@ -214,7 +214,7 @@ async fn an_account_has_three_authenticators_at_most(world) {
     assert!(matches!(refused, Err(AddRefused::TooMany)), "{refused:?}");
 }
 
-async fn an_authenticator_that_waits_is_shown_again_with_the_same_key(world) {
+async fn a_pending_authenticator_is_shown_again_with_the_same_key(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let one = world.core.add_authenticator(&user.visit).await.unwrap().unwrap();
@@ -222,7 +222,7 @@ async fn an_authenticator_that_waits_is_shown_again_with_the_same_key(world) {
     assert_eq!((one.key, one.method, one.challenge), (two.key, two.method, two.challenge));
 }
 
-async fn an_enrolment_takes_the_code_of_its_own_method_alone(world) {
+async fn an_enrolment_accepts_only_codes_of_its_method(world) {
     let (user, codes) = User::with_recovery_codes(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -230,38 +230,38 @@ async fn an_enrolment_takes_the_code_of_its_own_method_alone(world) {
     let entered = user.enter(challenge, &codes[0]).await;
     assert!(matches!(entered, Entered::Wrong { left: 4, .. }), "a recovery code: {entered:?}");
     let left = world.core.recovery_codes_left(world.account("u1").await.id).await.unwrap();
-    assert_eq!(left, 10, "and it is not used up");
+    assert_eq!(left, 10, "and the code is unused");
     user.must_verify(challenge, &world.code(challenge).await).await;
     let phones = world.rows::<Method>("where kind = 'phone' and state = 'active'", &[]).await;
     assert_eq!(phones.len(), 2);
 }
 
-async fn nothing_is_added_without_a_fresh_proof_while_it_is_on(world) {
+async fn adding_a_method_needs_a_fresh_proof_while_on(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let thief = user.elsewhere();
-    thief.open_settings().await;
-    let refused = world.core.add_phone(&thief.visit, &number(2), "GB", Channel::Sms).await;
+    let attacker = user.elsewhere();
+    attacker.open_settings().await;
+    let refused = world.core.add_phone(&attacker.visit, &number(2), "GB", Channel::Sms).await;
     assert!(matches!(refused, Err(FlowError::ProofMissing)), "{refused:?}");
-    assert!(world.core.add_authenticator(&thief.visit).await.is_err());
-    assert!(world.core.make_recovery_codes(&thief.visit).await.is_err());
-    assert!(world.core.turn_off(&thief.visit, true).await.is_err());
-    assert!(world.core.revoke_devices(&thief.visit, None).await.is_err());
-    thief.prove_to_settings().await;
-    thief.begin_phone(&number(2)).await;
+    assert!(world.core.add_authenticator(&attacker.visit).await.is_err());
+    assert!(world.core.create_recovery_codes(&attacker.visit).await.is_err());
+    assert!(world.core.turn_off(&attacker.visit, true).await.is_err());
+    assert!(world.core.revoke_devices(&attacker.visit, None).await.is_err());
+    attacker.prove_to_settings().await;
+    attacker.begin_phone(&number(2)).await;
     world.advance(600);
-    let refused = world.core.add_phone(&thief.visit, &number(3), "GB", Channel::Sms).await;
-    assert!(matches!(refused, Err(FlowError::ProofMissing)), "ten minutes later: {refused:?}");
+    let refused = world.core.add_phone(&attacker.visit, &number(3), "GB", Channel::Sms).await;
+    assert!(matches!(refused, Err(FlowError::ProofMissing)), "after ten minutes: {refused:?}");
 }
 
-async fn a_session_from_before_it_was_on_is_no_way_round_the_proof(world) {
-    let (owner, thief) = (User::new(&world, "u1"), User::new(&world, "u1"));
-    thief.open_settings().await;
-    let seen = thief.add_authenticator().await;
+async fn a_session_from_before_turning_on_needs_a_proof(world) {
+    let (owner, attacker) = (User::new(&world, "u1"), User::new(&world, "u1"));
+    attacker.open_settings().await;
+    let seen = attacker.add_authenticator().await;
     owner.open_settings().await;
     owner.add_phone(&number(1)).await;
     owner.save_recovery_codes().await;
     owner.turn_on(false).await;
-    let refused = world.core.change(&thief.visit, seen.method, &Change::Prefer).await;
+    let refused = world.core.change(&attacker.visit, seen.method, &Change::Prefer).await;
     assert!(matches!(refused, Err(FlowError::ProofMissing)), "{refused:?}");
 }
 
@@ -272,12 +272,12 @@ async fn a_method_of_another_account_does_not_exist(world) {
     one.prove_to_settings().await;
     let refused = world.core.change(&one.visit, of_two.method, &Change::Rename("mine".to_owned())).await;
     assert!(matches!(refused, Err(FlowError::Missing("method"))), "{refused:?}");
-    let challenge = two.start().await;
+    let challenge = two.open_challenge().await;
     let refused = one.try_entry(challenge, two_step::flow::Entry::default()).await;
     assert!(matches!(refused, Err(FlowError::Missing("challenge"))), "{refused:?}");
 }
 
-async fn methods_are_named_and_preferred(world) {
+async fn methods_can_be_renamed_and_preferred(world) {
     let (user, authenticator) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -291,8 +291,8 @@ async fn methods_are_named_and_preferred(world) {
     world.core.change(&user.visit, authenticator.method, &Change::Prefer).await.unwrap().unwrap();
     let preferred = world.rows::<Method>("where preferred = true", &[]).await;
     assert_eq!(preferred.iter().map(|m| m.kind).collect::<Vec<_>>(), [Kind::Totp]);
-    let challenge = user.start().await;
-    assert_eq!(world.jobs(challenge).await.len(), 0, "an authenticator needs no text");
+    let challenge = user.open_challenge().await;
+    assert_eq!(world.jobs(challenge).await.len(), 0, "no text is sent for an authenticator");
     assert_eq!(last_part("a/b"), "b");
 }
 }

@@ -1,4 +1,4 @@
-//! A user is erased.
+//! Erasing a user.
 
 use two_step::flow::{Change, NewCase, NewSession};
 use two_step::store::{Event, SupportAction};
@@ -23,7 +23,7 @@ const TABLES: [&str; 12] = [
 ];
 
 on_both! {
-async fn nothing_is_left_of_an_erased_user_and_all_of_the_others(world) {
+async fn erasing_a_user_deletes_all_its_rows_and_no_others(world) {
     for (name, n) in [("u1", 1), ("u2", 2)] {
         let mut user = User::new(&world, name);
         let new = NewSession { email: Some(format!("{name}@shop.example")), ..user.new_session().await };
@@ -34,10 +34,10 @@ async fn nothing_is_left_of_an_erased_user_and_all_of_the_others(world) {
         user.turn_on(false).await;
         world.core.change(&user.visit, phone, &Change::Prefer).await.unwrap().unwrap();
         world.advance(crate::support::world::ALL_LIMITS_FREE_S);
-        let challenge = user.start().await;
+        let challenge = user.open_challenge().await;
         user.verify_and_trust(challenge, &world.code(challenge).await).await;
         world.advance(60);
-        user.elsewhere().start().await;
+        user.elsewhere().open_challenge().await;
         let case = NewCase {
             user: name.to_owned(),
             action: SupportAction::SendRecoveryCode,
@@ -46,13 +46,13 @@ async fn nothing_is_left_of_an_erased_user_and_all_of_the_others(world) {
             evidence: vec![],
             agent: "eve".to_owned(),
         };
-        world.core.ask_support("shop", case).await.unwrap().unwrap();
+        world.core.open_case("shop", case).await.unwrap().unwrap();
     }
     let mut of_both = vec![];
     for table in TABLES {
         of_both.push(world.count(&format!("select count(*) from {table}")).await);
     }
-    assert!(of_both.iter().all(|n| *n >= 2 && n % 2 == 0), "both have done the same: {of_both:?}");
+    assert!(of_both.iter().all(|n| *n >= 2 && n % 2 == 0), "both have the same number of rows: {of_both:?}");
     world.core.erase("shop", "u1").await.unwrap();
     for (table, both) in TABLES.iter().zip(of_both) {
         let kept = if *table == "event" { "where kind <> 'erased'" } else { "" };
@@ -61,7 +61,7 @@ async fn nothing_is_left_of_an_erased_user_and_all_of_the_others(world) {
     }
     for event in world.rows::<Event>("where kind = 'erased'", &[]).await {
         let bare = (event.account, event.user_ref.as_str(), event.actor.as_str(), event.data.as_str());
-        assert_eq!(bare, (uuid::Uuid::nil(), "", "", "{}"), "only the place in the order is left");
+        assert_eq!(bare, (uuid::Uuid::nil(), "", "", "{}"), "only the position is left");
     }
     assert!(world.core.events_after("shop", uuid::Uuid::nil(), 1000).await.unwrap().iter().all(|e| e.user_ref == "u2"));
 }

@@ -1,28 +1,28 @@
 //! Tests of the store and the flows, on both databases. Each test has its own store, and sets its clock.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod app_requests;
+mod attackers;
 mod calling;
 mod clock_steps;
 mod devices;
+mod dispatch_events;
 mod enrolling;
 mod entries;
 mod erasing;
-mod hearing;
+mod event_order;
 mod migrations;
 mod new_devices;
+mod on_off;
 mod own_app;
 mod pauses;
 mod proofs;
-mod reading;
 mod results;
 mod sending;
 mod sessions;
 mod store;
-mod strangers;
 #[path = "support.rs"]
 mod support_cases;
-mod switching;

@@ -1,4 +1,4 @@
-//! The schema is migrated to this version's.
+//! Migrations of the schema.
 
 use two_step::account::Account;
 use two_step::clock::machine_now;
@@ -8,7 +8,7 @@ use crate::support::on_both;
 use crate::support::world::{Backend, World};
 
 on_both! {
-async fn migrating_twice_does_nothing_further(world) {
+async fn a_second_migration_changes_nothing(world) {
     world.core.store.check_schema().await.unwrap();
     let row = Account::new(new_id(), "shop", "u1", machine_now());
     let mut tx = world.core.store.begin().await.unwrap();

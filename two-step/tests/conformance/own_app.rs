@@ -1,4 +1,4 @@
-//! The product's own app: its set-up, its key, and its end.
+//! The product's own app: set-up, key, removal.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use two_step::store::OutboxKind;
 
 use crate::support::app::PhoneApp;
 use crate::support::on_both;
-use crate::support::user::{User, not};
+use crate::support::user::{User, other_code};
 use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
 
 on_both! {
-async fn a_set_up_code_is_good_once_and_bears_five_wrong_ones(world) {
+async fn a_set_up_code_is_valid_once_and_for_five_wrong_tries(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let new = world.core.add_app(&user.visit).await.unwrap().unwrap();
     let code = new.code.unwrap();
     let shown_again = world.core.add_app(&user.visit).await.unwrap().unwrap().code;
-    assert_eq!(shown_again, Some(code.clone()), "a reload shows the same");
+    assert_eq!(shown_again, Some(code.clone()), "a reload shows the same code");
     let app = PhoneApp::new(&world);
     let one = app.try_register(&code.spelled().to_lowercase()).await.unwrap();
     let again = app.try_register(&code.spelled()).await.unwrap();
-    assert_eq!((one.method, one.digits.clone()), (again.method, again.digits), "a lost answer is given again");
+    assert_eq!((one.method, one.digits.clone()), (again.method, again.digits), "the answer is repeated");
     assert_eq!(PhoneApp::new(&world).try_register(&code.spelled()).await.unwrap_err(), RegisterRefused::Code, "used");
     assert!(world.core.add_app(&user.visit).await.unwrap().unwrap().code.is_none());
-    // Five guesses with the right first characters end another set-up.
+    // Five wrong codes with the right first characters end another set-up.
     let other = user.elsewhere();
     other.open_settings().await;
     let code = world.core.add_app(&other.visit).await.unwrap().unwrap().code.unwrap();
@@ -39,25 +39,25 @@ async fn a_set_up_code_is_good_once_and_bears_five_wrong_ones(world) {
     assert_eq!(PhoneApp::new(&world).try_register(&code.spelled()).await.unwrap_err(), RegisterRefused::Code);
 }
 
-async fn a_set_up_ends_after_ten_minutes(world) {
+async fn a_set_up_expires_after_ten_minutes(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let code = world.core.add_app(&user.visit).await.unwrap().unwrap().code.unwrap();
     world.advance(601);
     assert_eq!(PhoneApp::new(&world).try_register(&code.spelled()).await.unwrap_err(), RegisterRefused::Code);
     let next = world.core.add_app(&user.visit).await.unwrap().unwrap().code;
-    assert_ne!(next, Some(code), "the page makes another");
+    assert_ne!(next, Some(code), "the page creates another one");
 }
 
-/// A thief who reads the set-up code over a shoulder gets digits of his own: nobody types them.
-async fn an_app_counts_only_once_its_digits_were_typed(world) {
+/// An attacker who reads the set-up code gets other digits, which the user does not type.
+async fn an_app_is_active_only_after_its_digits_were_typed(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let new = world.core.add_app(&user.visit).await.unwrap().unwrap();
     let app = PhoneApp::new(&world);
     let registered = app.try_register(&new.code.unwrap().spelled()).await.unwrap();
     assert_eq!(world.row::<Method>(registered.method).await.state, MethodState::Pending);
-    let entered = user.enter(new.challenge, &not(registered.digits.expose())).await;
+    let entered = user.enter(new.challenge, &other_code(registered.digits.expose())).await;
     assert!(matches!(entered, Entered::Wrong { left: 4, .. }));
     user.must_verify(new.challenge, registered.digits.expose()).await;
     let method = world.row::<Method>(registered.method).await;
@@ -65,8 +65,8 @@ async fn an_app_counts_only_once_its_digits_were_typed(world) {
     assert_eq!(world.events("method.added").await, 1);
 }
 
-/// Seen to fail one by one: without the check of signature, time and nonce.
-async fn a_request_is_taken_now_and_once_and_from_its_key(world) {
+/// Fails without any one of the checks of signature, time and nonce.
+async fn a_request_is_accepted_once_within_a_minute_and_only_from_its_key(world) {
     let (_, app) = PhoneApp::first_way(&world).await;
     let check = async |request: &crate::support::app::SignedRequest| {
         world.core.app_call(&request.as_request(), None).await.unwrap().map(drop)
@@ -87,8 +87,8 @@ async fn a_request_is_taken_now_and_once_and_from_its_key(world) {
     assert_eq!(check(&stranger).await, Err(AppRefused::UnknownKey));
 }
 
-/// Seen to fail: without the count.
-async fn an_app_that_calls_in_a_loop_is_stopped_and_no_other(world) {
+/// Fails if calls are not counted.
+async fn the_rate_limit_stops_only_the_app_that_exceeds_it(world) {
     let (_, app) = PhoneApp::first_way(&world).await;
     let second = User::new(&world, "u2");
     second.open_settings().await;
@@ -107,10 +107,10 @@ async fn an_app_that_calls_in_a_loop_is_stopped_and_no_other(world) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), goes_on).await.expect("two calls a second go on");
+    tokio::time::timeout(Duration::from_secs(5), goes_on).await.expect("two calls a second stay allowed");
 }
 
-async fn a_key_is_changed_by_both_keys(world) {
+async fn a_key_change_needs_the_signatures_of_both_keys(world) {
     let (_, app) = PhoneApp::first_way(&world).await;
     let next = PhoneApp::new(&world);
     let (old, new) = (app.public().thumbprint(), next.public().thumbprint());
@@ -128,14 +128,14 @@ async fn a_key_is_changed_by_both_keys(world) {
     assert!(next.try_call().await.is_ok());
 }
 
-async fn an_app_that_goes_takes_its_method_along_unless_it_is_needed(world) {
+async fn unregistering_removes_the_method_unless_the_account_needs_it(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     world.core.unregister_app(&app.call().await).await.unwrap();
     let method = world.rows::<Method>("where kind = 'app'", &[]).await.pop().unwrap();
     assert_eq!((method.state, method.reason.as_deref()), (MethodState::Paused, Some("unregistered")), "needed");
     assert!(world.rows::<AppKey>("", &[]).await.is_empty());
     assert_eq!(app.try_call().await.unwrap_err(), AppRefused::UnknownKey);
-    // With a phone besides it goes.
+    // With another phone the method is removed.
     let (other, second) = {
         let other = User::new(&world, "u2");
         other.open_settings().await;
@@ -152,9 +152,9 @@ async fn an_app_that_goes_takes_its_method_along_unless_it_is_needed(world) {
     let _ = user;
 }
 
-async fn what_is_erased_and_removed_leaves_no_key(world) {
+async fn erasing_or_removing_deletes_the_key(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    user.start().await;
+    user.open_challenge().await;
     app.asked().await;
     world.core.erase("shop", "u1").await.unwrap();
     assert!(world.rows::<AppKey>("", &[]).await.is_empty());
@@ -162,22 +162,22 @@ async fn what_is_erased_and_removed_leaves_no_key(world) {
     assert_eq!(app.try_call().await.unwrap_err(), AppRefused::UnknownKey);
 }
 
-/// Seen to fail: where a locked enrolment is shown again (the page waits for digits that no app has).
-async fn after_five_wrong_digits_a_set_up_begins_anew(world) {
+/// Fails if a locked enrolment is shown again, because then the page waits for digits that no app has.
+async fn five_wrong_digits_restart_a_set_up(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let new = world.core.add_app(&user.visit).await.unwrap().unwrap();
     let registered = PhoneApp::new(&world).try_register(&new.code.unwrap().spelled()).await.unwrap();
     for _ in 0..5 {
-        user.enter(new.challenge, &not(registered.digits.expose())).await;
+        user.enter(new.challenge, &other_code(registered.digits.expose())).await;
     }
     let again = world.core.add_app(&user.visit).await.unwrap().unwrap();
     assert_ne!(again.method, new.method);
-    assert!(again.code.is_some(), "a new code to type");
+    assert!(again.code.is_some(), "a new code is shown");
 }
 
-/// One app, two products: each account has a key of its own, and no product sees the other's requests.
-async fn two_products_share_one_app_and_nothing_else(world) {
+/// In one app with two products each account has its own key, and no product sees the other's requests.
+async fn two_products_in_one_app_share_no_data(world) {
     let world = world.configured(|c| {
         let mut bank = c.products["shop"].clone();
         "Bank".clone_into(&mut bank.name);
@@ -199,14 +199,14 @@ async fn two_products_share_one_app_and_nothing_else(world) {
     let registered = at_bank.try_register(&new.code.unwrap().spelled()).await.unwrap();
     assert_eq!(registered.product, "bank");
     world.advance(ALL_LIMITS_FREE_S);
-    user.start().await;
+    user.open_challenge().await;
     app.asked().await;
     assert!(world.core.app_requests(&at_bank.call().await).await.unwrap().0.is_empty());
     assert_ne!(app.public().thumbprint(), at_bank.public().thumbprint());
 }
 
-/// Seen to fail: where a key in use is looked up before the code (a set-up of the other account answers).
-async fn a_key_that_another_account_has_is_refused_and_the_code_stays_good(world) {
+/// Fails if a used key is looked up before the code, because then a set-up of the other account is found.
+async fn a_key_of_another_account_is_refused_and_the_code_stays_valid(world) {
     let (_, app) = PhoneApp::first_way(&world).await;
     let other = User::new(&world, "u2");
     other.open_settings().await;
@@ -215,8 +215,8 @@ async fn a_key_that_another_account_has_is_refused_and_the_code_stays_good(world
     PhoneApp::new(&world).try_register(&code).await.unwrap();
 }
 
-/// Seen to fail: where both are counted together.
-async fn guesses_of_set_up_codes_keep_no_app_from_answering(world) {
+/// Fails if both are counted together.
+async fn wrong_set_up_codes_do_not_block_answers_of_apps(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     for _ in 0..60 {
         assert_eq!(PhoneApp::new(&world).try_register("AAAA-AAAA").await.unwrap_err(), RegisterRefused::Code);
@@ -224,13 +224,13 @@ async fn guesses_of_set_up_codes_keep_no_app_from_answering(world) {
     let refused = PhoneApp::new(&world).try_register("AAAA-AAAA").await.unwrap_err();
     assert!(matches!(refused, RegisterRefused::Limited { .. }), "{refused:?}");
     let visit = two_step::flow::Visit { client: Some(app.client), ..user.visit.clone() };
-    User { visit, ..user }.start().await;
+    User { visit, ..user }.open_challenge().await;
     let (request, digits) = app.asked().await;
     assert_eq!(world.core.approve(&app.call().await, request, &digits).await.unwrap(), two_step::flow::Answered::Approved);
 }
 
-/// Seen to fail: without the event, and without the notice.
-async fn a_key_that_is_changed_is_told_and_can_be_stopped(world) {
+/// Fails without the event or without the notice.
+async fn a_key_change_sends_a_notice_with_a_stop_page(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     user.add_phone("07700 900345").await;
@@ -240,8 +240,8 @@ async fn a_key_that_is_changed_is_told_and_can_be_stopped(world) {
     let next = PhoneApp::new(&world);
     app.change_key(&next).await;
     assert_eq!(world.events("method.key_changed").await, 1);
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let token = told.iter().find(|job| job["params"]["about"] == "key_changed").unwrap()["params"]["token"].clone();
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let token = notices.iter().find(|job| job["params"]["about"] == "key_changed").unwrap()["params"]["token"].clone();
     world.core.stop(token.as_str().unwrap()).await.unwrap();
     let method = world.rows::<Method>("where kind = 'app'", &[]).await.pop().unwrap();
     assert_eq!(method.state, MethodState::Paused);

@@ -1,4 +1,4 @@
-//! Methods that are paused: by a carrier, or by the stop page of a notice.
+//! Methods that a carrier or a stop page paused.
 
 use two_step::challenge::ChallengeState;
 use two_step::flow::{AddRefused, Change, DispatchEvent, NewSession, StopOutcome};
@@ -10,14 +10,14 @@ use crate::support::on_both;
 use crate::support::user::{User, last_part, verified};
 use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
 
-/// A user whose carrier says that the phone takes no more texts, and the phone.
+/// Returns a user whose phone has blocked texts, and the paused phone.
 async fn opted_out(world: &World) -> (User, crate::support::user::Authenticator, Method) {
     let (user, authenticator) = User::with_phone(world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
     user.add_phone("07700 900999").await;
     world.advance(60);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let dispatch = world.dispatch(challenge).await;
     let event = DispatchEvent {
         dispatch,
@@ -32,7 +32,7 @@ async fn opted_out(world: &World) -> (User, crate::support::user::Authenticator,
     (user, authenticator, paused)
 }
 
-/// The addresses of an account, by an account that is off.
+/// Sends an address with a session, for an account that is off.
 async fn give_email(user: &User, address: &str) {
     let new = NewSession { email: Some(address.to_owned()), ..user.new_session().await };
     let opened = user.world.core.open_session("shop", new).await.unwrap();
@@ -45,34 +45,34 @@ async fn mailboxes(world: &World) -> Vec<(String, MethodState)> {
 }
 
 on_both! {
-async fn a_pause_by_the_carrier_is_told_to_the_other_methods(world) {
+async fn a_pause_by_the_carrier_sends_notices_to_the_other_methods(world) {
     let (_, _, paused) = opted_out(&world).await;
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let told = told.iter().filter(|job| job["params"]["about"] == "method_paused");
-    assert_eq!(told.map(|job| job["to"].as_str().unwrap()).collect::<Vec<_>>(), ["+447700900999"]);
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let notices = notices.iter().filter(|job| job["params"]["about"] == "method_paused");
+    assert_eq!(notices.map(|job| job["to"].as_str().unwrap()).collect::<Vec<_>>(), ["+447700900999"]);
     let event = world.rows::<two_step::store::Event>("where kind = 'method.paused'", &[]).await.pop().unwrap();
     assert!(event.data.contains(&paused.id.to_string()) && event.data.contains("opted_out"), "{}", event.data);
 }
 
-async fn a_phone_that_the_carrier_paused_is_usable_again_after_a_code_that_arrives(world) {
+async fn a_received_code_resumes_a_phone_that_the_carrier_paused(world) {
     let (user, authenticator, paused) = opted_out(&world).await;
     world.advance(60);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = authenticator.code(&world).await;
     verified(user.enter_for(challenge, authenticator.method, &code).await);
-    assert_eq!(world.row::<Method>(paused.id).await.state, MethodState::Paused, "a proof alone does not help");
+    assert_eq!(world.row::<Method>(paused.id).await.state, MethodState::Paused, "a proof by another method does not resume it");
     user.open_settings().await;
-    let proof = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let proof = world.core.open_proof_challenge(&user.visit).await.unwrap();
     world.advance(30);
     let code = authenticator.code(&world).await;
     verified(user.enter_for(proof, authenticator.method, &code).await);
-    let again = world.core.enrol_again(&user.visit, paused.id, None).await.unwrap().unwrap();
+    let again = world.core.resend_first_code(&user.visit, paused.id, None).await.unwrap().unwrap();
     user.must_verify(again, &world.code(again).await).await;
     assert!(world.row::<Method>(paused.id).await.is_active());
     assert_eq!((world.events("method.resumed").await, world.events("method.added").await), (1, 3));
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let told = told.iter().filter(|job| job["params"]["about"] == "method_resumed");
-    assert_eq!(told.map(|job| job["to"].as_str().unwrap()).collect::<Vec<_>>(), ["+447700900999"]);
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let notices = notices.iter().filter(|job| job["params"]["about"] == "method_resumed");
+    assert_eq!(notices.map(|job| job["to"].as_str().unwrap()).collect::<Vec<_>>(), ["+447700900999"]);
 }
 
 async fn a_paused_phone_gets_no_notices_and_cannot_be_added_a_second_time(world) {
@@ -80,19 +80,19 @@ async fn a_paused_phone_gets_no_notices_and_cannot_be_added_a_second_time(world)
     let number = world.core.keys.open_text(Sealed::MethodTarget, paused.id, paused.target_sealed.as_deref().unwrap()).unwrap();
     world.advance(3600);
     user.open_settings().await;
-    let proof = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let proof = world.core.open_proof_challenge(&user.visit).await.unwrap();
     let code = authenticator.code(&world).await;
     verified(user.enter_for(proof, authenticator.method, &code).await);
     let again = world.core.add_phone(&user.visit, &number, "GB", Channel::Sms).await.unwrap();
-    assert_eq!(again, Err(AddRefused::Known), "one phone is not two");
+    assert_eq!(again, Err(AddRefused::Known), "the same phone cannot be added again");
     let before = world.outbox(OutboxKind::Dispatch).await.len();
     user.save_recovery_codes().await;
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let numbers: Vec<&str> = told[before..].iter().map(|job| job["to"].as_str().unwrap()).collect();
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let numbers: Vec<&str> = notices[before..].iter().map(|job| job["to"].as_str().unwrap()).collect();
     assert_eq!(numbers, ["+447700900999"]);
 }
 
-async fn an_old_phone_that_proves_itself_again_is_not_counted_as_a_new_account_of_its_number(world) {
+async fn resuming_a_phone_does_not_count_as_a_new_account_of_its_number(world) {
     let (user, authenticator, paused) = opted_out(&world).await;
     let number = world.core.keys.open_text(Sealed::MethodTarget, paused.id, paused.target_sealed.as_deref().unwrap()).unwrap();
     for n in 0..5 {
@@ -104,15 +104,15 @@ async fn an_old_phone_that_proves_itself_again_is_not_counted_as_a_new_account_o
     }
     world.advance(ALL_LIMITS_FREE_S);
     user.open_settings().await;
-    let proof = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let proof = world.core.open_proof_challenge(&user.visit).await.unwrap();
     let code = authenticator.code(&world).await;
     verified(user.enter_for(proof, authenticator.method, &code).await);
-    let again = world.core.enrol_again(&user.visit, paused.id, None).await.unwrap().unwrap();
+    let again = world.core.resend_first_code(&user.visit, paused.id, None).await.unwrap().unwrap();
     user.must_verify(again, &world.code(again).await).await;
     assert!(world.row::<Method>(paused.id).await.is_active());
 }
 
-async fn an_address_that_was_never_proved_goes_without_a_word(world) {
+async fn an_unverified_address_is_deleted_without_a_notice(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -125,15 +125,15 @@ async fn an_address_that_was_never_proved_goes_without_a_word(world) {
     assert_eq!(user.challenge(enrolment).await.state, ChallengeState::Cancelled);
 }
 
-async fn a_stop_page_denies_what_is_open_and_tells_nothing_to_the_method_that_it_paused(world) {
+async fn a_stop_page_ends_open_challenges_and_sends_no_notice_to_the_paused_method(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
     let added = user.add_phone("07700 900999").await;
     world.advance(60);
-    let open = user.start().await;
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let notice = told.iter().rfind(|job| job["params"]["about"] == "method_added").unwrap();
+    let open = user.open_challenge().await;
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let notice = notices.iter().rfind(|job| job["params"]["about"] == "method_added").unwrap();
     let token = notice["params"]["token"].as_str().unwrap();
     assert_eq!(world.core.stop(token).await.unwrap(), StopOutcome::Stopped);
     assert_eq!(user.challenge(open).await.state, ChallengeState::Denied);
@@ -144,12 +144,12 @@ async fn a_stop_page_denies_what_is_open_and_tells_nothing_to_the_method_that_it
     user.open_settings().await;
     user.prove_to_settings().await;
     user.save_recovery_codes().await;
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let numbers: Vec<&str> = told.iter().rev().take(1).map(|job| job["to"].as_str().unwrap()).collect();
-    assert_ne!(numbers, ["+447700900999"], "its owner could stop what the user does");
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let numbers: Vec<&str> = notices.iter().rev().take(1).map(|job| job["to"].as_str().unwrap()).collect();
+    assert_ne!(numbers, ["+447700900999"], "its owner could stop changes of the user");
 }
 
-async fn an_address_that_the_product_gives_replaces_the_one_that_it_gave_before(world) {
+async fn a_new_address_from_the_product_replaces_its_earlier_one(world) {
     let user = User::new(&world, "u1");
     give_email(&user, "ada@shop.example").await;
     give_email(&user, "ada@shop.example").await;
@@ -161,7 +161,7 @@ async fn an_address_that_the_product_gives_replaces_the_one_that_it_gave_before(
     assert_eq!(world.events("method.removed").await, 1);
 }
 
-async fn an_address_that_the_user_stopped_is_not_given_again(world) {
+async fn the_product_cannot_add_an_address_that_the_user_stopped(world) {
     let user = User::new(&world, "u1");
     give_email(&user, "ada@shop.example").await;
     let mut mailbox = world.rows::<Method>("where kind = 'email'", &[]).await.pop().unwrap();
@@ -171,10 +171,10 @@ async fn an_address_that_the_user_stopped_is_not_given_again(world) {
     assert!(world.row::<Method>(mailbox.id).await.is_paused_for(STOPPED));
 }
 
-async fn recovery_codes_that_nobody_saved_go_with_their_set(world) {
+async fn unsaved_recovery_codes_are_deleted_with_their_set(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
-    world.core.make_recovery_codes(&user.visit).await.unwrap();
+    world.core.create_recovery_codes(&user.visit).await.unwrap();
     world.advance(29 * 60);
     two_step::sweep::sweep(&world.core).await.unwrap();
     assert_eq!(world.count("select count(*) from recovery_code").await, 10);

@@ -10,8 +10,8 @@ use crate::support::on_both;
 use crate::support::user::{User, ticket};
 use crate::support::world::{Backend, World};
 
-/// The claims of a result, checked under the published keys as a product does it. Its times are left to the test: the
-/// store's clock is not the machine's.
+/// Returns the claims of a result, checked with the published keys as a product does it. Times are not checked, because
+/// the store's clock differs from the machine's.
 async fn check(world: &World, token: &str, audience: &str) -> Option<Json> {
     let published = jwks(&world.core.published_keys().await.unwrap());
     let set: JwkSet = serde_json::from_value(published).unwrap();
@@ -29,7 +29,7 @@ async fn check(world: &World, token: &str, audience: &str) -> Option<Json> {
 async fn result(user: &User, ticket: &str) -> String {
     match user.redeem(ticket).await {
         Redeemed::Result(token) => token,
-        Redeemed::Over => panic!("the ticket is over"),
+        Redeemed::Over => panic!("the ticket has expired"),
     }
 }
 
@@ -38,9 +38,9 @@ fn kid(token: &str) -> String {
 }
 
 on_both! {
-async fn a_result_says_who_proved_what_and_verifies_under_the_published_keys(world) {
+async fn a_result_names_user_and_proof_and_verifies_with_the_published_keys(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let location = user.must_verify(challenge, &world.code(challenge).await).await.unwrap();
     let now = world.now().await.as_second();
     let token = result(&user, &ticket(&location)).await;
@@ -69,19 +69,19 @@ async fn a_result_says_who_proved_what_and_verifies_under_the_published_keys(wor
     assert_eq!(check(&world, &forged, "shop").await, None);
 }
 
-async fn a_ticket_buys_the_same_claims_for_a_minute_and_then_nothing(world) {
+async fn a_ticket_returns_the_same_claims_for_a_minute(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let ticket = user.sign_in().await;
     world.advance(50);
     let first = check(&world, &result(&user, &ticket).await, "shop").await.unwrap();
     world.advance(50);
     let again = check(&world, &result(&user, &ticket).await, "shop").await.unwrap();
-    assert_eq!(first, again, "jti and times too");
+    assert_eq!(first, again, "including jti and times");
     world.advance(10);
     assert_eq!(user.redeem(&ticket).await, Redeemed::Over);
 }
 
-async fn a_ticket_that_nobody_redeems_lapses_after_a_minute(world) {
+async fn an_unredeemed_ticket_expires_after_a_minute(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let ticket = user.sign_in().await;
     world.advance(60);
@@ -89,7 +89,7 @@ async fn a_ticket_that_nobody_redeems_lapses_after_a_minute(world) {
     assert_eq!(user.redeem("no such ticket").await, Redeemed::Over);
 }
 
-async fn another_products_key_gets_nothing_and_spoils_nothing(world) {
+async fn another_products_key_is_refused_and_changes_nothing(world) {
     let world = world.configured(|c| {
         let shop = c.products["shop"].clone();
         c.products.insert("other".to_owned(), shop);
@@ -100,10 +100,10 @@ async fn another_products_key_gets_nothing_and_spoils_nothing(world) {
     assert!(matches!(user.redeem(&ticket).await, Redeemed::Result(_)));
 }
 
-async fn a_challenge_of_the_settings_sells_no_result(world) {
+async fn a_challenge_of_the_settings_has_no_result(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
-    let challenge = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let challenge = world.core.open_proof_challenge(&user.visit).await.unwrap();
     let location = user.must_verify(challenge, &world.code(challenge).await).await.unwrap();
     assert_eq!(location, "http://127.0.0.1:8090/settings");
 }
@@ -120,7 +120,7 @@ async fn a_new_key_is_published_a_day_before_it_signs_and_the_old_one_a_day_afte
     assert_eq!(published().await.len(), 1, "not due");
     world.core.rotate_signing_keys(true).await.unwrap();
     world.core.rotate_signing_keys(true).await.unwrap();
-    assert_eq!(published().await.len(), 2, "a successor that waits is not doubled");
+    assert_eq!(published().await.len(), 2, "only one successor is published");
     let new = published().await.into_iter().find(|k| *k != old).unwrap();
 
     world.advance(86_400 - 600);
@@ -134,7 +134,7 @@ async fn a_new_key_is_published_a_day_before_it_signs_and_the_old_one_a_day_afte
     assert!(check(&world, &token, "shop").await.is_some());
     assert!(check(&world, &old_token, "shop").await.is_some(), "results of the old key still verify");
     world.advance(86_400);
-    assert_eq!(published().await, [new], "a day later the old one is gone");
+    assert_eq!(published().await, [new], "after a day the old key is retired");
     assert!(check(&world, &old_token, "shop").await.is_none());
 }
 

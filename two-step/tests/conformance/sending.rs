@@ -1,4 +1,4 @@
-//! Codes are sent, and sent again.
+//! Sends of codes.
 
 use two_step::challenge::SendRefused;
 use two_step::clock::{after, between};
@@ -12,7 +12,7 @@ use crate::support::on_both;
 use crate::support::user::{User, number};
 use crate::support::world::{Backend, World};
 
-/// Seconds until a refused send has room.
+/// Returns the seconds until a refused send is allowed.
 async fn wait_of(world: &World, refused: Result<(), SendRefused>) -> u64 {
     match refused {
         Err(SendRefused::Limited { until }) => between(world.now().await, until).as_secs() + 1,
@@ -21,12 +21,12 @@ async fn wait_of(world: &World, refused: Result<(), SendRefused>) -> u64 {
 }
 
 on_both! {
-async fn what_became_of_a_mail_is_said_as_it_is(world) {
+async fn the_page_shows_the_state_of_a_mail(world) {
     let world = world.configured(|config| config.email.second_step = true);
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let challenge = world.core.add_email(&user.visit, "ada@shop.example").await.unwrap().unwrap();
-    let mail = async || world.core.challenge_snapshot(challenge, &user.who()).await.unwrap().mail;
+    let mail = async || world.core.challenge_snapshot(challenge, &user.requester()).await.unwrap().mail;
     assert!(matches!(mail().await, Some(MailState::Waiting { .. })));
     let row = world.rows::<OutboxRow>("where kind = 'mail'", &[]).await.pop().unwrap();
     let mut tx = world.core.store.begin().await.unwrap();
@@ -36,30 +36,30 @@ async fn what_became_of_a_mail_is_said_as_it_is(world) {
     world.core.mail_refused(row.subject).await.unwrap();
     assert_eq!(mail().await, Some(MailState::Refused));
     world.advance(30);
-    world.core.send(challenge, &user.who(), None, None).await.unwrap().unwrap();
+    world.core.send(challenge, &user.requester(), None, None).await.unwrap().unwrap();
     assert!(matches!(mail().await, Some(MailState::Waiting { .. })), "sent again");
 }
 
-async fn a_full_limit_says_until_when_before_anything_was_sent(world) {
+async fn a_reached_limit_shows_its_end_before_the_first_send(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     for _ in 0..5 {
-        let challenge = user.elsewhere().start().await;
+        let challenge = user.elsewhere().open_challenge().await;
         assert_eq!(user.challenge(challenge).await.sends, 1);
     }
-    let refused = user.start().await;
-    let snapshot = world.core.challenge_snapshot(refused, &user.who()).await.unwrap();
+    let refused = user.open_challenge().await;
+    let snapshot = world.core.challenge_snapshot(refused, &user.requester()).await.unwrap();
     assert_eq!((snapshot.challenge.sends, snapshot.dispatch.is_none()), (0, true));
-    let until = world.core.full_until(&snapshot).await.unwrap().unwrap();
+    let until = world.core.send_blocked_until(&snapshot).await.unwrap().unwrap();
     let wait = two_step::clock::seconds_until(snapshot.now, until);
     assert!((590..=600).contains(&wait), "{wait}");
     world.advance(600);
-    let snapshot = world.core.challenge_snapshot(refused, &user.who()).await.unwrap();
-    assert_eq!(world.core.full_until(&snapshot).await.unwrap(), None);
+    let snapshot = world.core.challenge_snapshot(refused, &user.requester()).await.unwrap();
+    assert_eq!(world.core.send_blocked_until(&snapshot).await.unwrap(), None);
 }
 
-async fn send_again_sends_the_same_code_which_supersedes_the_first(world) {
+async fn send_again_supersedes_the_first_text_with_the_same_code(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     world.advance(30);
     user.send(challenge, Channel::Sms).await.unwrap();
     let jobs = world.jobs(challenge).await;
@@ -72,9 +72,9 @@ async fn send_again_sends_the_same_code_which_supersedes_the_first(world) {
     assert!(issued(0) < issued(1));
 }
 
-async fn with_less_than_two_minutes_left_a_new_code_goes_and_the_old_one_stays_good(world) {
+async fn with_less_than_two_minutes_left_a_new_code_is_sent_and_the_old_one_stays_valid(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     world.advance(470);
     user.send(challenge, Channel::Sms).await.unwrap();
     world.advance(60);
@@ -88,9 +88,9 @@ async fn with_less_than_two_minutes_left_a_new_code_goes_and_the_old_one_stays_g
     user.must_verify(challenge, jobs[0]["code"].as_str().unwrap()).await;
 }
 
-async fn a_code_that_follows_an_ended_one_still_supersedes_it(world) {
+async fn a_new_code_supersedes_an_expired_one(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     world.advance(700);
     two_step::sweep::sweep(&world.core).await.unwrap();
     user.send(challenge, Channel::Sms).await.unwrap();
@@ -99,18 +99,18 @@ async fn a_code_that_follows_an_ended_one_still_supersedes_it(world) {
     assert_eq!(jobs[0]["supersedes"], jobs[1]["supersedes"], "one group per challenge and method");
 }
 
-async fn three_codes_live_at_most_and_the_oldest_dies(world) {
-    // Codes of one minute: each send makes a new one.
+async fn at_most_three_codes_are_live(world) {
+    // Codes live one minute here, so each send creates a new one.
     let world = world.configured(|c| {
         c.code.life.0 = std::time::Duration::from_secs(60 * 10);
         c.limits.send_gaps_s = vec![1];
         c.limits.number_sends = vec![Rule::per(100, 600)];
     });
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     for _ in 0..3 {
         world.advance(1);
-        // What is left of the newest code is too short to send it again.
+        // The remaining life of the newest code is too short to send it again.
         let mut codes = world.rows::<Code>("order by created_at, id", &[]).await;
         let newest = codes.last_mut().unwrap();
         newest.expires_at = after(world.now().await, std::time::Duration::from_secs(100));
@@ -125,9 +125,9 @@ async fn three_codes_live_at_most_and_the_oldest_dies(world) {
     user.must_verify(challenge, &codes[1]).await;
 }
 
-async fn a_send_waits_for_its_gap_and_a_challenge_has_five(world) {
+async fn sends_have_minimum_gaps_and_a_challenge_has_five(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     for gap in [30, 60, 120, 300] {
         let refused = user.send(challenge, Channel::Sms).await;
         assert_eq!(refused, user.send(challenge, Channel::Sms).await, "a refusal changes nothing");
@@ -142,10 +142,10 @@ async fn a_send_waits_for_its_gap_and_a_challenge_has_five(world) {
     assert_eq!(world.jobs(challenge).await.len(), 5);
 }
 
-async fn three_of_the_five_are_calls(world) {
+async fn at_most_three_sends_are_calls(world) {
     let world = world.configured(|c| c.limits.number_calls = vec![Rule::per(100, 3600)]);
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     for _ in 0..3 {
         world.advance(300);
         user.send(challenge, Channel::Voice).await.unwrap();
@@ -159,12 +159,12 @@ async fn three_of_the_five_are_calls(world) {
 
 async fn one_number_gets_three_calls_an_hour(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     for _ in 0..2 {
         world.advance(300);
         user.send(challenge, Channel::Voice).await.unwrap();
     }
-    let second = user.start().await;
+    let second = user.open_challenge().await;
     world.advance(300);
     user.send(second, Channel::Voice).await.unwrap();
     world.advance(300);
@@ -177,25 +177,25 @@ async fn one_account_gets_ten_codes_an_hour(world) {
     let world = world.configured(|c| c.limits.number_sends = vec![Rule::per(100, 600)]);
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     for _ in 0..10 {
-        user.start().await;
+        user.open_challenge().await;
     }
-    let eleventh = user.start().await;
-    assert_eq!(world.jobs(eleventh).await.len(), 0, "the page opens, and no code goes");
+    let eleventh = user.open_challenge().await;
+    assert_eq!(world.jobs(eleventh).await.len(), 0, "the page opens, and no code is sent");
     let wait = wait_of(&world, user.send(eleventh, Channel::Sms).await).await;
     assert!((3540..=3600).contains(&wait), "{wait}");
     assert_eq!(user.challenge(eleventh).await.sends, 0);
 }
 
-async fn one_number_gets_five_codes_in_ten_minutes_whatever_account(world) {
+async fn a_number_gets_five_codes_in_ten_minutes_over_all_accounts(world) {
     let (one, _) = User::with_phone(&world, "u1", 1).await;
     let (two, _) = User::with_phone(&world, "u2", 1).await;
     for _ in 0..3 {
-        one.start().await;
+        one.open_challenge().await;
     }
     for _ in 0..2 {
-        two.start().await;
+        two.open_challenge().await;
     }
-    let (sixth, seventh) = (one.start().await, two.start().await);
+    let (sixth, seventh) = (one.open_challenge().await, two.open_challenge().await);
     for (user, challenge) in [(&one, sixth), (&two, seventh)] {
         assert_eq!(world.jobs(challenge).await.len(), 0);
         let wait = wait_of(&world, user.send(challenge, Channel::Sms).await).await;
@@ -205,12 +205,12 @@ async fn one_number_gets_five_codes_in_ten_minutes_whatever_account(world) {
     one.send(sixth, Channel::Sms).await.unwrap();
 }
 
-async fn a_full_counter_counts_nothing_anywhere(world) {
+async fn a_refused_send_counts_against_no_limit(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     for _ in 0..5 {
-        user.start().await;
+        user.open_challenge().await;
     }
-    let full = user.start().await;
+    let full = user.open_challenge().await;
     let mut before = world.rows::<Counter>("order by key_hash", &[]).await;
     for _ in 0..3 {
         assert!(user.send(full, Channel::Sms).await.is_err());
@@ -219,42 +219,42 @@ async fn a_full_counter_counts_nothing_anywhere(world) {
     let after = world.rows::<Counter>("order by key_hash", &[]).await;
     before.retain(|b| b.times != "[]");
     let counted: Vec<_> = after.into_iter().filter(|a| a.times != "[]").collect();
-    assert_eq!(counted, before, "the number's counter is full: account, product and calls are not counted");
+    assert_eq!(counted, before, "the number's limit is reached, so the other limits count nothing");
 }
 
 async fn a_paused_method_gets_no_code(world) {
     let (user, authenticator) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let mut phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
     phone.pause("opted_out");
     world.write(&phone).await;
     world.advance(60);
     assert_eq!(user.send(challenge, Channel::Sms).await, Err(SendRefused::Method));
     assert_eq!(
-        world.core.send(challenge, &user.who(), Some(authenticator.method), None).await.unwrap(),
+        world.core.send(challenge, &user.requester(), Some(authenticator.method), None).await.unwrap(),
         Ok(())
     );
     assert_eq!(world.jobs(challenge).await.len(), 1);
 }
 
-async fn a_second_phone_has_codes_and_a_group_of_its_own_and_the_first_code_stays_good(world) {
+async fn a_second_phone_has_its_own_codes_and_the_first_code_stays_valid(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
     let second = user.add_phone(&number(2)).await;
     world.advance(3600);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     world.advance(30);
-    world.core.send(challenge, &user.who(), Some(second), None).await.unwrap().unwrap();
+    world.core.send(challenge, &user.requester(), Some(second), None).await.unwrap().unwrap();
     let jobs = world.jobs(challenge).await;
     assert_ne!(jobs[0]["supersedes"], jobs[1]["supersedes"]);
     assert_ne!(jobs[0]["to"], jobs[1]["to"]);
     user.must_verify(challenge, jobs[0]["code"].as_str().unwrap()).await;
     let cancelled = world.outbox(OutboxKind::Cancel).await;
-    assert_eq!(cancelled.last().unwrap()["id"], jobs[1]["id"], "the other one is taken back");
+    assert_eq!(cancelled.last().unwrap()["id"], jobs[1]["id"], "the other one is cancelled");
 }
 
-async fn a_test_code_goes_to_a_phone_and_changes_nothing(world) {
+async fn a_test_code_changes_nothing(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -269,8 +269,8 @@ async fn a_test_code_goes_to_a_phone_and_changes_nothing(world) {
     let job = world.outbox(OutboxKind::Dispatch).await.pop().unwrap();
     assert_eq!(job["code"].as_str().unwrap().len(), 6);
     assert_eq!(world.row::<Method>(before.id).await, before);
-    // The code opens nothing but its own challenge.
-    let challenge = user.start().await;
+    // The code is valid only for its own challenge.
+    let challenge = user.open_challenge().await;
     let entered = user.enter(challenge, job["code"].as_str().unwrap()).await;
     assert!(matches!(entered, Entered::Wrong { .. }), "{entered:?}");
 }

@@ -1,4 +1,4 @@
-//! Visits to the settings, and what a back end may ask for.
+//! Sessions of the settings, and their parameters.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn field(refused: FlowError) -> &'static str {
 }
 
 on_both! {
-async fn a_session_waits_ten_minutes_for_its_browser_and_lasts_an_hour(world) {
+async fn a_session_expires_after_ten_minutes_without_a_browser_and_after_an_hour_with_one(world) {
     let user = User::new(&world, "u1");
     let opened = world.core.open_session("shop", user.new_session().await).await.unwrap();
     world.advance(600);
@@ -32,7 +32,7 @@ async fn a_session_waits_ten_minutes_for_its_browser_and_lasts_an_hour(world) {
     assert!(matches!(refused, Err(FlowError::Missing("session"))), "{refused:?}");
 }
 
-async fn the_first_browser_has_the_session(world) {
+async fn only_the_first_browser_can_use_a_session(world) {
     let user = User::new(&world, "u1");
     let other = user.elsewhere();
     let opened = world.core.open_session("shop", user.new_session().await).await.unwrap();
@@ -46,7 +46,7 @@ async fn the_first_browser_has_the_session(world) {
     assert!(matches!(unknown, Err(FlowError::Missing("session"))));
 }
 
-async fn a_password_that_was_typed_long_ago_or_in_the_future_opens_nothing(world) {
+async fn a_session_needs_a_recent_password_entry(world) {
     let user = User::new(&world, "u1");
     let now = world.now().await;
     for (password_at, opens) in [
@@ -66,7 +66,7 @@ async fn a_password_that_was_typed_long_ago_or_in_the_future_opens_nothing(world
     }
 }
 
-async fn a_return_url_equals_an_entry_of_the_list_character_for_character(world) {
+async fn a_return_url_must_equal_a_configured_one(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     for bad in [
         "https://shop.example/2fa/",
@@ -89,7 +89,7 @@ async fn a_return_url_equals_an_entry_of_the_list_character_for_character(world)
     assert!(matches!(unknown, Err(FlowError::Internal(_))), "{unknown:?}");
 }
 
-async fn a_text_with_a_nul_is_refused_by_the_field_and_not_by_the_database(world) {
+async fn a_text_with_a_nul_is_refused_before_the_database(world) {
     let (good, _) = User::with_phone(&world, "u1", 1).await;
     let nul = || "a\0b".to_owned();
     for user in [nul(), "a@b".to_owned(), String::new(), "x".repeat(129), "a\u{85}b".to_owned()] {
@@ -118,7 +118,7 @@ async fn a_text_with_a_nul_is_refused_by_the_field_and_not_by_the_database(world
     assert_eq!(world.count("select count(*) from account").await, 1, "no refused user has an account");
 }
 
-async fn the_newest_session_of_a_browser_counts(world) {
+async fn the_newest_session_of_a_browser_is_used(world) {
     let (one, two) = (User::new(&world, "u1"), User::new(&world, "u2"));
     let two = User { visit: one.visit.clone(), ..two };
     one.open_settings().await;
@@ -129,7 +129,7 @@ async fn the_newest_session_of_a_browser_counts(world) {
     assert_eq!(world.rows::<Session>("", &[]).await.len(), 2);
 }
 
-async fn leaving_gives_the_state_back(world) {
+async fn leaving_returns_the_state(world) {
     let user = User::new(&world, "u1");
     let new = NewSession { state: Some("a b&c".to_owned()), ..user.new_session().await };
     let opened = world.core.open_session("shop", new).await.unwrap();
@@ -138,8 +138,8 @@ async fn leaving_gives_the_state_back(world) {
     assert_eq!(left, format!("{RETURN_URL}?state=a+b%26c"));
 }
 
-/// Seen to fail: without the device in the URL (the product cannot end the trust at sign-out).
-async fn leaving_names_the_device_that_was_trusted_in_the_set_up(world) {
+/// Fails if the URL does not name the device, because then the product cannot end the trust at sign-out.
+async fn leaving_names_the_device_that_the_set_up_trusted(world) {
     let mut user = User::new(&world, "u1");
     user.open_settings().await;
     user.add_phone("07700 900123").await;
@@ -148,10 +148,10 @@ async fn leaving_names_the_device_that_was_trusted_in_the_set_up(world) {
     user.visit.device = user.turn_on(true).await;
     let left = world.core.leave_location(&user.visit).await.unwrap();
     let device = left.strip_prefix(&format!("{RETURN_URL}?device=")).unwrap().parse().unwrap();
-    let asked = user.ask().await;
+    let asked = user.create_challenge().await;
     assert!(matches!(user.claim(&asked).await.0, Claimed::Verified { .. }));
     assert!(world.core.revoke_at_sign_out("shop", "u1", device).await.unwrap());
-    let asked = user.ask().await;
-    assert!(matches!(user.claim(&asked).await.0, Claimed::Open { .. }), "a code again");
+    let asked = user.create_challenge().await;
+    assert!(matches!(user.claim(&asked).await.0, Claimed::Open { .. }), "a code is needed again");
 }
 }

@@ -1,4 +1,4 @@
-//! The tables, and transactions over them.
+//! Tables and transactions.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -325,8 +325,8 @@ async fn events_notices_cases_and_keys_of_back_ends_are_read_as_they_were_writte
     round_trip(&world, bare.id, bare, full).await;
 }
 
-async fn a_transaction_that_is_dropped_undoes_what_it_did(world) {
-    // One connection: the next transaction gets the one of the dropped.
+async fn dropping_a_transaction_rolls_it_back(world) {
+    // With one connection, the next transaction reuses the connection of the dropped one.
     let store = open_store(&world.url, 1);
     let row = account();
     for _ in 0..40 {
@@ -341,7 +341,7 @@ async fn a_transaction_that_is_dropped_undoes_what_it_did(world) {
     assert_eq!(world.rows::<Account>("", &[]).await, []);
 }
 
-async fn a_unique_key_that_is_taken_is_answered_by_exists(world) {
+async fn a_taken_unique_key_gives_the_error_exists(world) {
     let row = account();
     let same_user = Account { id: new_id(), ..row.clone() };
     let mut tx = world.core.store.begin().await.unwrap();
@@ -357,12 +357,12 @@ async fn a_unique_key_that_is_taken_is_answered_by_exists(world) {
     let mut tx = world.core.store.begin().await.unwrap();
     tx.insert(&challenge).await.unwrap();
     challenge.id = new_id();
-    assert!(matches!(tx.insert(&challenge).await, Err(StoreError::Exists)), "one handle, one challenge");
+    assert!(matches!(tx.insert(&challenge).await, Err(StoreError::Exists)), "two challenges cannot have the same handle");
     drop(tx);
     assert_eq!(world.count("select count(*) from challenge").await, 0);
 }
 
-async fn a_parameter_is_bound_by_its_number_wherever_it_stands(world) {
+async fn parameters_are_bound_by_number(world) {
     let mut tx = world.core.store.begin().await.unwrap();
     tx.insert(&account()).await.unwrap();
     let values = [Value::Text(text("shop")), Value::Int(7), Value::Text(text("de"))];
@@ -373,7 +373,7 @@ async fn a_parameter_is_bound_by_its_number_wherever_it_stands(world) {
     assert_eq!((row.wrong, row.locale.as_deref()), (7, Some("de")));
 }
 
-async fn a_row_that_this_version_cannot_read_is_named_by_table_and_column(world) {
+async fn an_unreadable_row_is_reported_with_table_and_column(world) {
     let mut tx = world.core.store.begin().await.unwrap();
     let row = account();
     tx.insert(&row).await.unwrap();
@@ -382,7 +382,7 @@ async fn a_row_that_this_version_cannot_read_is_named_by_table_and_column(world)
     assert!(matches!(refused, StoreError::Unreadable { table: "account", column: "state" }), "{refused:?}");
 }
 
-async fn the_clock_moves_when_it_is_told_to(world) {
+async fn a_test_can_advance_the_clock(world) {
     let before = world.now().await;
     world.advance(3600);
     let moved = two_step::clock::between(before, world.now().await);

@@ -11,14 +11,14 @@ use crate::journal::{Journal, ObservedResult, Proven};
 /// An answer of the API, or no answer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Answer {
-    /// None: the connection was refused, or broke.
+    /// `None`: the connection was refused, or broke.
     pub(crate) status: Option<u16>,
     pub(crate) retry_after: Option<u64>,
     pub(crate) body: Json,
 }
 
 impl Answer {
-    /// Returns whether the answer says that nothing was done.
+    /// Returns whether the service was unavailable, so that nothing changed.
     pub(crate) fn is_unavailable(&self) -> bool {
         self.status == Some(503) && self.retry_after.is_some_and(|s| s > 0)
     }
@@ -108,7 +108,11 @@ impl Backend {
         let observed = match (answer.status, answer.body["status"].as_str()) {
             (Some(200), Some("verified")) => {
                 let result = answer.body["result"].as_str().expect("a verified challenge has a result");
-                assert_eq!(self.journal.result(result).challenge, challenge, "a result is of its challenge");
+                assert_eq!(
+                    self.journal.result(result).challenge,
+                    challenge,
+                    "the result names its challenge"
+                );
                 ObservedResult::Verified
             }
             (Some(200), Some("wrong")) => ObservedResult::Wrong,

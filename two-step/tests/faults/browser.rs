@@ -149,7 +149,7 @@ impl Browser {
     fn keep(&mut self, name: &str, value: &str) {
         match name {
             "ts_browser" => self.journal.secret("browser cookie", value),
-            // `<id>.<generation>.<secret>`: the id is no secret.
+            // `<id>.<generation>.<secret>`: the id is not secret.
             "ts_device" => self.journal.secret("device cookie", value.rsplit('.').next().unwrap_or(value)),
             _ => {}
         }

@@ -50,12 +50,12 @@ async fn sign_in_by_recovery_code(site: &Site, user: &User) {
     site.journal.secret("recovery code", new);
     site.journal.secret("recovery code", &new.replace(['-', ' '], ""));
     browser.send(&format!("{page}/lost"), &[("answer", "keep")]).await.unwrap();
-    let ticket = browser.ticket().expect("the browser goes on");
+    let ticket = browser.ticket().expect("the browser should be redirected with a ticket");
     site.journal.ticket(challenge, &ticket);
     assert!(site.backend.redeem(&ticket).await.is_some());
 }
 
-/// Seen to fail: with a log line that has the entry, with the number or the address in an event, with a job that is not sealed.
+/// Fails if a log line contains the entry, if an event contains the number or the address, or if a job is not sealed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_logs_tables_queues_events_or_webhooks() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
@@ -79,14 +79,14 @@ async fn no_secret_is_in_logs_tables_queues_events_or_webhooks() {
     assert!(site.backend.redeem(&browser.ticket().unwrap()).await.is_some());
     let (challenge, url) = site.backend.create_for_browser(&user.name).await;
     browser.open(&url).await.unwrap();
-    let ticket = browser.ticket().expect("a trusted browser goes straight on");
+    let ticket = browser.ticket().expect("a trusted browser should need no code");
     site.journal.ticket(challenge, &ticket);
     sign_in_by_recovery_code(&site, &user).await;
     // Faults in the middle of requests with secrets, because errors are logged too.
     for _ in 0..2 {
         site.journal.fault();
         site.links.database.cut_when(Direction::ToUpstream, b"challenge.verified", false);
-        let (challenge, before) = user.ask_for_code(&site).await;
+        let (challenge, before) = user.request_code(&site).await;
         let code = site.phones.code_after(&user.number, before).await;
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Unknown);
         site.links.broker.cut_when(Direction::ToUpstream, b"\"template\":\"two_step\"", true);

@@ -38,7 +38,7 @@ struct Dispatch {
 
 /// The same dispatch in otpost's database.
 #[derive(Debug)]
-struct Carried {
+struct OtpostDispatch {
     state: String,
     /// Attempts that a carrier accepted, by channel.
     accepted: BTreeMap<String, u64>,
@@ -46,27 +46,27 @@ struct Carried {
     awaits_receipt: bool,
 }
 
-/// Waits until everything has settled, then checks all invariants.
+/// Waits until both services agree, then checks all invariants.
 pub(crate) async fn check(site: &Site) {
     let (ours, theirs) = (site.database.connect_directly().await, site.ledger.connect_directly().await);
     settle(site).await;
-    let notes = take(site);
+    let notes = copy_notes(site);
     let challenges = challenges(&ours).await;
     nothing_is_accepted_twice(&notes);
     for challenge in &challenges {
         let entries: Vec<&Entry> = notes.entries.iter().filter(|e| e.challenge == challenge.id).collect();
         wrong_entries_are_counted(challenge, &entries);
-        nobody_is_in_without_a_proof(challenge, &entries, &notes);
+        verified_challenges_have_a_proof(challenge, &entries, &notes);
     }
-    delivery_is_true(site, &ours, &theirs, &notes).await;
-    nothing_is_texted_twice(site, &ours, &theirs, &notes).await;
-    webhooks_are_whole(site).await;
+    reported_delivery_is_correct(site, &ours, &theirs, &notes).await;
+    nothing_is_sent_twice(site, &ours, &theirs, &notes).await;
+    webhooks_are_complete(site).await;
     secrets::check(site).await;
     report(site, &notes, challenges.len()).await;
 }
 
 /// Returns a copy of the records.
-fn take(site: &Site) -> Notes {
+fn copy_notes(site: &Site) -> Notes {
     let notes = site.journal.notes();
     Notes {
         secrets: notes.secrets.clone(),
@@ -90,13 +90,13 @@ pub(crate) async fn settle(site: &Site) {
         let outbox: Vec<String> = ours.query(rows, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
         let mut open = vec![];
         for dispatch in dispatches(ours).await {
-            let carried = carried(theirs, dispatch.id).await;
-            let is_told = match &carried {
+            let carried = otpost_dispatch(theirs, dispatch.id).await;
+            let is_settled = match &carried {
                 Some(carried) if carried.awaits_receipt => !is_final(&dispatch.state),
                 Some(carried) => is_over(&carried.state) && carried.state == dispatch.state,
                 None => is_final(&dispatch.state),
             };
-            if !is_told {
+            if !is_settled {
                 let row = row_at_otpost(theirs, dispatch.id).await;
                 open.push(format!("{dispatch:?}, at otpost: {carried:?}, {row}"));
             }
@@ -104,11 +104,11 @@ pub(crate) async fn settle(site: &Site) {
         if outbox.is_empty() && open.is_empty() {
             return Ok(());
         }
-        left = format!("outbox: {outbox:?}, orders: {open:#?}");
+        left = format!("outbox: {outbox:?}, dispatches: {open:#?}");
         Err(Duration::from_millis(200))
     })
     .await;
-    assert!(settled.is_some(), "(5) lost, or never told: {left}");
+    assert!(settled.is_some(), "(T5) lost, or never reported: {left}");
 }
 
 fn is_final(state: &str) -> bool {
@@ -141,7 +141,7 @@ async fn dispatches(ours: &Client) -> Vec<Dispatch> {
     rows.iter().map(read).collect()
 }
 
-async fn carried(theirs: &Client, id: Uuid) -> Option<Carried> {
+async fn otpost_dispatch(theirs: &Client, id: Uuid) -> Option<OtpostDispatch> {
     let sql = "select uid, state, state in ('queued', 'sending') and stop is not null and (outcome = 'unknown' or exists (
                  select from attempt a where a.uid = d.uid and a.outcome = 'unknown'))
                from dispatch d where id = $1";
@@ -154,7 +154,7 @@ async fn carried(theirs: &Client, id: Uuid) -> Option<Carried> {
                where outcome = 'accepted' group by channel";
     let accepted = theirs.query(sql, &[&uid]).await.unwrap();
     let accepted = accepted.iter().map(|row| (row.get(0), row.get::<_, i64>(1) as u64)).collect();
-    Some(Carried { state, accepted, awaits_receipt })
+    Some(OtpostDispatch { state, accepted, awaits_receipt })
 }
 
 /// A dispatch's row at otpost and its earlier attempts, as PostgreSQL text.
@@ -164,24 +164,24 @@ async fn row_at_otpost(theirs: &Client, id: Uuid) -> String {
     theirs.query_opt(sql, &[&id]).await.unwrap().map_or_else(String::new, |row| row.get(0))
 }
 
-/// (1) One proof, one ticket, one result, however often the same right code is sent.
+/// (T1) One proof, one ticket, one result, for any number of the same right code.
 fn nothing_is_accepted_twice(notes: &Notes) {
     let mut jtis = BTreeMap::<Uuid, BTreeSet<Uuid>>::new();
     for proven in &notes.results {
         jtis.entry(proven.challenge).or_default().insert(proven.jti);
     }
     let all: BTreeSet<Uuid> = jtis.values().flatten().copied().collect();
-    assert_eq!(all.len(), jtis.len(), "(1) one result for each challenge: {jtis:?}");
+    assert_eq!(all.len(), jtis.len(), "(T1) one result for each challenge: {jtis:?}");
     let mut tickets = BTreeMap::<Uuid, BTreeSet<&str>>::new();
     for (challenge, ticket) in &notes.tickets {
         tickets.entry(*challenge).or_default().insert(ticket);
     }
     for (challenge, tickets) in tickets {
-        assert_eq!(tickets.len(), 1, "(1) one ticket for the challenge {challenge}");
+        assert_eq!(tickets.len(), 1, "(T1) one ticket for the challenge {challenge}");
     }
 }
 
-/// (2) Exactly the allowed number of wrong entries counts.
+/// (T2) Exactly the allowed number of wrong entries counts.
 fn wrong_entries_are_counted(challenge: &Challenge, entries: &[&Entry]) {
     let observed = |what: ObservedResult| entries.iter().filter(|e| e.observed == what && !e.right).count();
     let (wrong, unknown) = (observed(ObservedResult::Wrong), observed(ObservedResult::Unknown));
@@ -189,63 +189,67 @@ fn wrong_entries_are_counted(challenge: &Challenge, entries: &[&Entry]) {
     let Challenge { id, state, .. } = challenge;
     assert!(
         (at_least..=at_most).contains(&challenge.wrong) || challenge.wrong == 0 && state == "verified",
-        "(2) {id} counts {} wrong entries; its clients saw {wrong}, and {unknown} without an answer",
+        "(T2) {id} counts {} wrong entries; its clients saw {wrong}, and {unknown} without an answer",
         challenge.wrong
     );
-    assert!(challenge.wrong <= WRONG_ENTRIES, "(2) {id} let {} wrong entries pass", challenge.wrong);
-    assert!(wrong < WRONG_ENTRIES, "(2) {id} answered {wrong} times that a code was wrong");
+    assert!(challenge.wrong <= WRONG_ENTRIES, "(T2) {id} accepted {} wrong entries", challenge.wrong);
+    assert!(wrong < WRONG_ENTRIES, "(T2) {id} answered `wrong` {wrong} times");
     assert_eq!(
         state == "locked",
         challenge.wrong == WRONG_ENTRIES,
-        "(2) {id} is {state} after {}",
+        "(T2) {id} is {state} after {}",
         challenge.wrong
     );
 }
 
-/// (3) Every verified user has entered a code that was sent to them, or has a trusted device.
-fn nobody_is_in_without_a_proof(challenge: &Challenge, entries: &[&Entry], notes: &Notes) {
+/// (T3) Every verified user has entered a code that was sent to them, or has a trusted device.
+fn verified_challenges_have_a_proof(challenge: &Challenge, entries: &[&Entry], notes: &Notes) {
     let id = challenge.id;
     let is_proven = ["verified", "redeemed", "lapsed"].contains(&challenge.state.as_str());
     let by_device = challenge.proof.as_deref() == Some("trust") && challenge.has_device;
     let right = entries
         .iter()
         .any(|e| e.right && matches!(e.observed, ObservedResult::Verified | ObservedResult::Unknown));
-    assert!(!is_proven || right || by_device, "(3) {id} is {}, and nobody typed its code", challenge.state);
-    let told: Vec<&&Entry> = entries.iter().filter(|e| e.observed == ObservedResult::Verified).collect();
+    assert!(
+        !is_proven || right || by_device,
+        "(T3) {id} is {}, and its code was not entered",
+        challenge.state
+    );
+    let verified: Vec<&&Entry> = entries.iter().filter(|e| e.observed == ObservedResult::Verified).collect();
     let results = notes.results.iter().filter(|p| p.challenge == id);
-    if !told.is_empty() || results.clone().count() > 0 {
-        assert!(is_proven, "(3) a client was let in by {id}, which is {}", challenge.state);
+    if !verified.is_empty() || results.clone().count() > 0 {
+        assert!(is_proven, "(T3) a client got a result of {id}, which is {}", challenge.state);
     }
-    assert!(told.iter().all(|e| e.right), "(3) {id} took a wrong code");
+    assert!(verified.iter().all(|e| e.right), "(T3) {id} accepted a wrong code");
     for proven in results {
-        assert_eq!(Some(proven.jti), challenge.jti, "(3) a result of {id} that the database does not know");
+        assert_eq!(Some(proven.jti), challenge.jti, "(T3) a result of {id} that is not in the database");
     }
 }
 
-/// (4) The delivery that two-step reports is the one that otpost recorded.
-async fn delivery_is_true(site: &Site, ours: &Client, theirs: &Client, notes: &Notes) {
+/// (T4) The delivery that two-step reports is the one that otpost recorded.
+async fn reported_delivery_is_correct(site: &Site, ours: &Client, theirs: &Client, notes: &Notes) {
     let all = dispatches(ours).await;
     for dispatch in &all {
-        match carried(theirs, dispatch.id).await {
+        match otpost_dispatch(theirs, dispatch.id).await {
             Some(carried) if carried.awaits_receipt => {
-                assert!(!is_final(&dispatch.state), "(4) {dispatch:?}");
+                assert!(!is_final(&dispatch.state), "(T4) {dispatch:?}");
             }
-            Some(carried) => assert_eq!(dispatch.state, carried.state, "(4) {dispatch:?}"),
+            Some(carried) => assert_eq!(dispatch.state, carried.state, "(T4) {dispatch:?}"),
             // otpost never received it.
             None => assert!(
                 ["expired", "refused", "limited", "superseded", "cancelled"]
                     .contains(&dispatch.state.as_str()),
-                "(4) otpost does not know {dispatch:?}"
+                "(T4) otpost does not know {dispatch:?}"
             ),
         }
     }
     for (challenge, delivery) in notes.deliveries.iter().filter(|(_, delivery)| delivery == "delivered") {
         let mut delivered = false;
         for dispatch in all.iter().filter(|d| d.challenge == Some(*challenge)) {
-            let carried = carried(theirs, dispatch.id).await;
+            let carried = otpost_dispatch(theirs, dispatch.id).await;
             delivered |= carried.is_some_and(|c| c.state == "delivered");
         }
-        assert!(delivered, "(4) the API said {delivery} of {challenge}, and otpost does not");
+        assert!(delivered, "(T4) the API reported {delivery} for {challenge}, and otpost did not");
     }
     let challenges: BTreeSet<Uuid> = notes.entries.iter().map(|e| e.challenge).collect();
     for challenge in challenges {
@@ -253,31 +257,34 @@ async fn delivery_is_true(site: &Site, ours: &Client, theirs: &Client, notes: &N
         let newest =
             "select state from dispatch where challenge = $1 order by issued_at desc, id desc limit 1";
         let newest = ours.query_opt(newest, &[&challenge]).await.unwrap().map(|row| row.get::<_, String>(0));
-        assert!(shown.is_none() || shown == newest, "(4) the API says {shown:?}, the table {newest:?}");
+        assert!(
+            shown.is_none() || shown == newest,
+            "(T4) the API reports {shown:?}, the table has {newest:?}"
+        );
     }
 }
 
-/// (5) No dispatch was sent to a phone twice.
-async fn nothing_is_texted_twice(site: &Site, ours: &Client, theirs: &Client, notes: &Notes) {
+/// (T5) No dispatch was sent to a phone twice.
+async fn nothing_is_sent_twice(site: &Site, ours: &Client, theirs: &Client, notes: &Notes) {
     let all = dispatches(ours).await;
     for (user, number) in &notes.users {
         let account = ours.query_opt("select id from account where user_ref = $1", &[user]).await.unwrap();
         let account: Option<Uuid> = account.map(|row| row.get(0));
         let mut sent = 0;
         for dispatch in all.iter().filter(|d| Some(d.account) == account) {
-            let Some(carried) = carried(theirs, dispatch.id).await else { continue };
+            let Some(carried) = otpost_dispatch(theirs, dispatch.id).await else { continue };
             for (channel, times) in carried.accepted {
-                assert_eq!(times, 1, "(5) {dispatch:?} was accepted {times} times as {channel}");
+                assert_eq!(times, 1, "(T5) {dispatch:?} was accepted {times} times as {channel}");
                 sent += times;
             }
         }
         let taken = site.phones.accepted(number).await.len() as u64;
-        assert_eq!(taken, sent, "(5) messages at the phone of {user}, and orders that were sent");
+        assert_eq!(taken, sent, "(T5) messages at the phone of {user}, and sent dispatches");
     }
 }
 
-/// (5) The product's receiver got every event, and those of one user in order.
-async fn webhooks_are_whole(site: &Site) {
+/// (T5) The product's receiver got every event, and those of one user in order.
+async fn webhooks_are_complete(site: &Site) {
     let mut observed = BTreeMap::<String, Vec<String>>::new();
     for body in site.receiver.bodies() {
         let event: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -292,7 +299,7 @@ async fn webhooks_are_whole(site: &Site) {
         let text = |name: &str| event[name].as_str().unwrap().to_owned();
         happened.entry(text("user")).or_default().push(text("id"));
     }
-    assert_eq!(observed, happened, "(5) webhooks and events");
+    assert_eq!(observed, happened, "(T5) webhooks and events");
 }
 
 /// Writes a summary for the end of the run: challenges, entries, sign-ins, texts and calls, faults.

@@ -1,4 +1,4 @@
-//! Clock changes: of the database, whose clock decides everything, and of a process, whose clock decides nothing.
+//! Clock changes of the database, whose clock is used for all decisions, and of a process, whose clock is not used.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ impl WallClock {
 
     /// Sets the offset from the true time in seconds.
     fn step(&self, seconds: i64) {
-        // Renamed into place, so that it is never half written.
+        // Renamed into place, so that a partial file is never read.
         let next = self.0.with_extension("next");
         std::fs::write(&next, format!("{seconds:+}\n")).unwrap();
         std::fs::rename(next, &self.0).unwrap();
@@ -55,8 +55,8 @@ fn library() -> &'static str {
     found.expect("libfaketime is not installed: run scripts/faults, or install the package faketime")
 }
 
-/// A database whose clock the scenario sets: new processes find this `clock_timestamp()` first.
-async fn hold_clock(site: &Site) {
+/// Replaces the database's clock: new processes find this `clock_timestamp()` first.
+async fn replace_clock(site: &Site) {
     let client = site.database.connect_directly().await;
     let name: String = client.query_one("select current_database()::text", &[]).await.unwrap().get(0);
     client.batch_execute("create schema held").await.unwrap();
@@ -76,12 +76,13 @@ async fn set_clock(site: &Site, seconds: i64) {
     site.database.connect_directly().await.batch_execute(&sql).await.unwrap();
 }
 
-/// The clock of one of two processes is wrong by an hour or a day, ahead and behind. The database's clock decides about
-/// codes, limits and tickets. The product polls for new events and misses none, and webhooks keep their order.
+/// The clock of one of two processes is wrong by an hour or a day, ahead and behind. Codes, limits and tickets follow
+/// the database's clock. The product polls for new events and misses none, and webhooks keep their order.
 ///
-/// Seen to fail: with ids of events that begin with the process's own time (events of the other process are never heard).
+/// Fails if ids of events begin with the process's own time, because then events of the other process are never
+/// received.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
+async fn a_wrong_clock_of_a_process_changes_nothing() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     two_step.kill();
     let (clock, addresses) = (WallClock::new(&site), Addresses::free());
@@ -93,7 +94,7 @@ async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
         clock.step(step);
         site.journal.fault();
         user.sign_in(&site).await;
-        let (challenge, before) = user.ask_for_code(&site).await;
+        let (challenge, before) = user.request_code(&site).await;
         let code = site.phones.code_after(&user.number, before).await;
         assert_eq!(there.verify(challenge, &code, true).await, ObservedResult::Verified);
         let mut browser = site.browser();
@@ -112,66 +113,70 @@ async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
         .await
         .unwrap()
         .get(0);
-    assert_eq!(observed.len() as i64, happened, "the product has heard every event");
+    assert_eq!(observed.len() as i64, happened, "the product has received every event");
     checker::check(&site).await;
 }
 
 /// The database's clock is set ahead: old codes have expired, and new ones are valid. It is set back: nothing is accepted
 /// twice, and rows that were written meanwhile are published.
 ///
-/// Seen to fail: with a life of codes that is judged by the process's clock (an old code is right), with rows of the outbox that
-/// wait for their time alone (5: feedback waits for ten minutes).
+/// Fails if the life of codes follows the process's clock, because then an old code is right. Fails if outbox rows wait
+/// only for their due time (T5: feedback waits for ten minutes).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_databases_clock_decides_when_a_code_ends() {
+async fn the_databases_clock_decides_when_a_code_expires() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
-    hold_clock(&site).await;
+    replace_clock(&site).await;
     two_step.kill();
     let _two_step = site.start().await;
-    let (old, before) = user.ask_for_code(&site).await;
+    let (old, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     set_clock(&site, 11 * MINUTE).await;
     site.journal.fault();
-    assert_eq!(site.backend.verify(old, &code, false).await, ObservedResult::Wrong, "the code has ended");
+    assert_eq!(site.backend.verify(old, &code, false).await, ObservedResult::Wrong, "the code has expired");
     set_clock(&site, 0).await;
     site.journal.fault();
     assert_eq!(
         site.backend.verify(old, &code, true).await,
         ObservedResult::Verified,
-        "time is back, and so is the code"
+        "after the step back the code is valid again"
     );
     // For a minute the same answer is repeated. The checker verifies that it has the same result.
     set_clock(&site, 2 * MINUTE).await;
     site.journal.fault();
-    assert_eq!(site.backend.verify(old, &code, true).await, ObservedResult::Refused, "once is once");
+    assert_eq!(
+        site.backend.verify(old, &code, true).await,
+        ObservedResult::Refused,
+        "a used code is not accepted again"
+    );
     set_clock(&site, 0).await;
     user.sign_in(&site).await;
     checker::check(&site).await;
 }
 
-/// The broker is unreachable until the code has expired. Then no text is sent, and the page says so.
+/// The broker is unreachable until the code has expired. Then no text is sent, and the page shows it.
 ///
-/// Seen to fail: with rows that are dropped without a word to their order (it stays `waiting` for ever).
+/// Fails if rows are dropped without an update of their dispatch, because then it stays `waiting` for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_code_that_ended_before_the_broker_was_back_is_told_as_expired() {
+async fn a_code_that_expired_during_an_outage_is_reported_as_expired() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
-    hold_clock(&site).await;
+    replace_clock(&site).await;
     two_step.kill();
     let two_step = site.start().await;
     site.links.broker.refuse(true);
     site.links.broker.cut();
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     assert_eq!(site.backend.show(challenge).await.body["delivery"], "waiting");
     set_clock(&site, 10 * MINUTE).await;
     site.journal.fault();
     wait::until("the row is dropped", async || site.outbox("kind = 'dispatch'").await == 0).await;
-    let told = async || site.backend.show(challenge).await.body["delivery"] == "expired";
-    wait::until("the end is told", told).await;
+    let reported = async || site.backend.show(challenge).await.body["delivery"] == "expired";
+    wait::until("`expired` is reported", reported).await;
     kill(two_step, &site.journal);
     site.links.broker.refuse(false);
     set_clock(&site, 0).await;
     let _two_step = site.start().await;
     let another = User::set_up(&site, "bob").await;
     another.sign_in(&site).await;
-    assert_eq!(user.codes(&site).await, before, "nothing is texted after its end");
+    assert_eq!(user.codes(&site).await, before, "no text is sent after the code expired");
     checker::check(&site).await;
 }

@@ -37,8 +37,8 @@ impl Database {
 
     /// The server's address.
     pub(crate) fn address(&self) -> SocketAddr {
-        let (_, place) = self.server.split_once('@').expect("the URL names a user");
-        place.parse().expect("the tests' PostgreSQL is named by address and port")
+        let (_, place) = self.server.split_once('@').expect("the URL has a user");
+        place.parse().expect("the tests' PostgreSQL URL has an address and a port")
     }
 
     /// Connects directly, without a relay.

@@ -24,23 +24,23 @@ const INVALID_EVENTS: [&[u8]; 5] = [
 
 /// The scenario forwards every event to two-step, and repeats, delays and reorders them.
 ///
-/// Seen to fail: without a look at the sequence (4: what was delivered is `queued` again).
+/// Fails if the sequence is not checked (T4: a delivered text is `queued` again).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn repeated_late_and_reordered_events_end_in_the_truth() {
+async fn repeated_late_and_reordered_events_give_the_right_state() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
-    let mut seed = Seed::of("repeated_late_and_reordered_events_end_in_the_truth");
+    let mut seed = Seed::of("repeated_late_and_reordered_events_give_the_right_state");
     site.tap.drain().await;
     site.tap.bind("otpost.events", &["#"]).await;
     site.tap.bind_events(false).await;
     let mut asked = vec![];
     for _ in 0..DISPATCHES {
-        let (challenge, before) = user.ask_for_code(&site).await;
+        let (challenge, before) = user.request_code(&site).await;
         site.phones.code_after(&user.number, before).await;
         asked.push((challenge, before));
     }
     let mut events: Vec<Message> = vec![];
     let delivered = |events: &[Message]| events.iter().filter(|(key, _)| key == "dispatch.delivered").count();
-    wait::until("otpost has told all", async || {
+    wait::until("otpost has published all events", async || {
         events.extend(site.tap.drain().await.into_iter().filter(|(key, _)| key.starts_with("dispatch.")));
         delivered(&events) >= DISPATCHES
     })
@@ -49,7 +49,7 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
         assert_ne!(
             site.backend.show(*challenge).await.body["delivery"],
             "delivered",
-            "nobody has said so yet"
+            "two-step has not received them yet"
         );
     }
     let mut said: Vec<Vec<u8>> = events.iter().map(|(_, body)| body.clone()).collect();
@@ -59,13 +59,13 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
         said.swap(n, seed.below(n as u64 + 1) as usize);
     }
     for body in &said {
-        site.tap.say(body).await;
+        site.tap.publish_event(body).await;
         site.journal.fault();
     }
     site.vhost.has_depth("two-step.events", (0, 0)).await;
     // Late events after the final state, the oldest last.
     for (_, body) in events.iter().rev() {
-        site.tap.say(body).await;
+        site.tap.publish_event(body).await;
     }
     site.vhost.has_depth("two-step.events", (0, 0)).await;
     site.tap.bind_events(true).await;
@@ -79,24 +79,24 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
 
 /// Events that otpost publishes while two-step is down are received afterwards.
 ///
-/// Seen to fail: with a queue that is made anew at each start (4: what was delivered stays `sent`).
+/// Fails if each start declares a new queue (T4: a delivered text stays `sent`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_told_while_two_step_is_dead_is_heard_afterwards() {
+async fn events_published_while_two_step_is_down_are_received_later() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     site.tap.bind("otpost.events", &["#"]).await;
-    let (challenge, before) = user.ask_for_code(&site).await;
-    wait::until("the job is out", async || site.outbox("kind = 'dispatch'").await == 0).await;
+    let (challenge, before) = user.request_code(&site).await;
+    wait::until("the job is published", async || site.outbox("kind = 'dispatch'").await == 0).await;
     kill(two_step, &site.journal);
     let mut observed: Vec<Json> = vec![];
-    wait::until("otpost has told the delivery", async || {
+    wait::until("otpost has published `delivered`", async || {
         let new = site.tap.drain().await;
         observed.extend(new.iter().filter_map(|(_, body)| serde_json::from_slice(body).ok()));
         observed.iter().any(|event: &Json| event["data"]["state"] == "delivered")
     })
     .await;
     let _two_step = site.start().await;
-    let told = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
-    wait::until("the delivery is told", told).await;
+    let reported = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
+    wait::until("the delivery is reported", reported).await;
     let code = site.phones.code_after(&user.number, before).await;
     assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     checker::check(&site).await;
@@ -105,7 +105,7 @@ async fn what_is_told_while_two_step_is_dead_is_heard_afterwards() {
 /// The broker is unreachable at the first start, so there is no queue for events. The first job is published while the
 /// consumer still waits for its retry. Its events must not be lost.
 ///
-/// Seen to fail: where the listener alone makes the queue (4: what was delivered stays `queued`).
+/// Fails if only the consumer declares the queue (T4: a delivered text stays `queued`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_start_without_a_broker_misses_no_event() {
     let site = Site::build(Way::Amqp).await;
@@ -115,7 +115,7 @@ async fn a_first_start_without_a_broker_misses_no_event() {
     let _two_step = site.start().await;
     // The pauses between retries grow.
     let tries = async || site.links.broker.counts().refused >= 6;
-    wait::until("the listener has tried some times", tries).await;
+    wait::until("the consumer has retried some times", tries).await;
     site.links.broker.pass();
     User::set_up(&site, "ada").await.sign_in(&site).await;
     checker::check(&site).await;

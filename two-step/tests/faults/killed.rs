@@ -30,15 +30,15 @@ pub(crate) fn kill_otpost(process: Process, journal: &Journal) {
     journal.notes().receipts_are_lost = true;
 }
 
-/// Seen to fail: with rows that are deleted when they are taken (the row is gone).
+/// Fails if rows are deleted before they are published, because then the row is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_between_commit_and_publish_the_code_goes_out_once() {
+async fn killed_between_commit_and_publish_the_code_is_sent_once() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     site.links.broker.refuse(true);
     site.links.broker.reset();
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     let tried = async || site.outbox("kind = 'dispatch' and tries > 0").await == 1;
-    wait::until("the relay has tried in vain", tried).await;
+    wait::until("the relay's first attempt has failed", tried).await;
     kill(two_step, &site.journal);
     site.links.broker.refuse(false);
     let _two_step = site.start().await;
@@ -49,12 +49,12 @@ async fn killed_between_commit_and_publish_the_code_goes_out_once() {
 
 /// The row is under its lease when the process dies.
 ///
-/// Seen to fail: likewise.
+/// Fails like the scenario before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_while_a_publish_hangs_the_code_goes_out_once() {
+async fn killed_while_a_publish_hangs_the_code_is_sent_once() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     site.links.broker.stall();
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     let taken = async || site.outbox("kind = 'dispatch' and tries > 0").await == 1;
     wait::until("the relay has taken the row", taken).await;
     kill(two_step, &site.journal);
@@ -67,12 +67,12 @@ async fn killed_while_a_publish_hangs_the_code_goes_out_once() {
 
 /// The broker has the job, and the process is killed before the confirm arrives.
 ///
-/// Seen to fail: with a new id for each further try (a text too many).
+/// Fails if a retry has a new id, because then a second text is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_between_publish_and_confirm_the_code_goes_out_once() {
+async fn killed_between_publish_and_confirm_the_code_is_sent_once() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     site.links.broker.cut_when(Direction::ToUpstream, b"\"template\":\"two_step\"", false);
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     site.links.broker.triggered().await;
     kill(two_step, &site.journal);
     // The job is sent while two-step is down.
@@ -80,7 +80,7 @@ async fn killed_between_publish_and_confirm_the_code_goes_out_once() {
     assert_eq!(
         site.outbox("kind = 'dispatch'").await,
         1,
-        "the row is there, because nobody heard the confirm"
+        "the row still exists, because the confirm was lost"
     );
     let _two_step = site.start().await;
     assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
@@ -89,19 +89,19 @@ async fn killed_between_publish_and_confirm_the_code_goes_out_once() {
 
 /// The process receives the confirm, and is killed before it stores it.
 ///
-/// Seen to fail: likewise.
+/// Fails like the scenario before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_between_confirm_and_its_commit_the_code_goes_out_once() {
+async fn killed_between_confirm_and_its_commit_the_code_is_sent_once() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
-    // A connection sends a statement's text once. A new process sends it again.
+    // A connection sends the text of a statement only once. A new process sends it again.
     two_step.kill();
     let two_step = site.start().await;
     site.links.database.cut_when(Direction::ToUpstream, b"delete from outbox", true);
-    let (challenge, before, _) = user.try_to_ask_for_code(&site).await;
+    let (challenge, before, _) = user.try_to_request_code(&site).await;
     site.links.database.triggered().await;
     kill(two_step, &site.journal);
     let code = site.phones.code_after(&user.number, before).await;
-    assert_eq!(site.outbox("kind = 'dispatch'").await, 1, "the row is there");
+    assert_eq!(site.outbox("kind = 'dispatch'").await, 1, "the row still exists");
     let _two_step = site.start().await;
     assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     checker::check(&site).await;
@@ -109,20 +109,20 @@ async fn killed_between_confirm_and_its_commit_the_code_goes_out_once() {
 
 /// An event is acknowledged after its commit, so the next process receives it again.
 ///
-/// Seen to fail: with the acknowledgement before the event is written down (the delivery is never told).
+/// Fails if the event is acknowledged before it is stored, because then the delivery is never reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_while_an_event_is_written_down_the_delivery_is_still_told() {
+async fn killed_while_an_event_is_stored_the_delivery_is_still_reported() {
     let (site, user, _otpost, mut two_step) = prepared(Way::Amqp).await;
     for reaches_the_database in [false, true] {
-        // As a bound value, with its length before it: a column's name has the word in it too.
+        // The bytes of a bound value with its length, because a column's name contains the word too.
         let value = b"\0\0\0\x09delivered";
         site.links.database.cut_when(Direction::ToUpstream, value, !reaches_the_database);
-        let (challenge, before, _) = user.try_to_ask_for_code(&site).await;
+        let (challenge, before, _) = user.try_to_request_code(&site).await;
         site.links.database.triggered().await;
         kill(two_step, &site.journal);
         two_step = site.start().await;
-        let told = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
-        wait::until("the delivery is told", told).await;
+        let reported = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
+        wait::until("the delivery is reported", reported).await;
         let code = site.phones.code_after(&user.number, before).await;
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     }
@@ -131,11 +131,11 @@ async fn killed_while_an_event_is_written_down_the_delivery_is_still_told() {
 
 /// Before the commit nothing is changed, so the same code signs in afterwards.
 ///
-/// Seen to fail: with the codes deleted in a transaction of their own before the proof is written (the right code is wrong).
+/// Fails if the codes are deleted in an earlier transaction than the proof, because then the right code is wrong.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_before_the_commit_of_a_right_code_nothing_is_verified() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     site.links.database.cut_when(Direction::ToUpstream, b"challenge.verified", false);
     let (observed, ()) = tokio::join!(site.backend.verify(challenge, &code, true), async {
@@ -151,13 +151,13 @@ async fn killed_before_the_commit_of_a_right_code_nothing_is_verified() {
 
 /// The browser enters the code again, and gets the same ticket. Another browser with the same code gets none.
 ///
-/// Seen to fail: with a random ticket for each answer (that of the last answer buys nothing).
+/// Fails if each answer has a random ticket, because then the ticket of the last answer is invalid.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_between_the_commit_of_a_right_code_and_its_answer_the_browser_gets_its_ticket() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     let mut browser = site.browser();
     let (challenge, code) = user.open_challenge(&site, &mut browser).await;
-    // The answer to the commit takes long enough for the commit to be seen and the process to be killed.
+    // The answer to the commit is delayed, so that the scenario can see the commit and kill the process.
     site.links.database.delay(std::time::Duration::from_millis(100));
     let mut first = browser.clone();
     let client = site.database.connect_directly().await;
@@ -176,26 +176,26 @@ async fn killed_between_the_commit_of_a_right_code_and_its_answer_the_browser_ge
     assert_eq!(
         again.enter(challenge, &code, true, false).await,
         ObservedResult::Verified,
-        "a third time: the same ticket"
+        "a third entry gets the same ticket"
     );
     let ticket = again.ticket().unwrap();
     assert!(site.backend.redeem(&ticket).await.is_some());
     assert_eq!(
         site.backend.verify(challenge, &code, true).await,
         ObservedResult::Refused,
-        "the back end comes too late"
+        "the back end's request is too late"
     );
     checker::check(&site).await;
 }
 
 /// Wrong codes are entered while the process is killed again and again. Exactly five count.
 ///
-/// Seen to fail: with wrong entries whose count is not written (there is no end to them).
+/// Fails if the count of wrong entries is not stored, because then the entries never end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_amid_wrong_codes_exactly_five_pass() {
+async fn killed_during_wrong_codes_exactly_five_count() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
-    let mut seed = Seed::of("killed_amid_wrong_codes_exactly_five_pass");
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let mut seed = Seed::of("killed_during_wrong_codes_exactly_five_count");
+    let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     let wrong = none_of(std::slice::from_ref(&code));
     let mut two_step = Some(two_step);
@@ -203,7 +203,7 @@ async fn killed_amid_wrong_codes_exactly_five_pass() {
         let pause = std::time::Duration::from_millis(seed.below(60));
         let entries = (0..3).map(|_| site.backend.verify(challenge, &wrong, false));
         let dying = async {
-            // The seed says how far the entries are.
+            // The seed selects the moment.
             tokio::time::sleep(pause).await;
             two_step.take().into_iter().for_each(|process| kill(process, &site.journal));
         };
@@ -218,7 +218,7 @@ async fn killed_amid_wrong_codes_exactly_five_pass() {
     assert_eq!(
         site.backend.verify(challenge, &code, true).await,
         ObservedResult::Locked,
-        "the right code comes too late"
+        "the right code is refused after the lock"
     );
     checker::check(&site).await;
 }
@@ -226,9 +226,9 @@ async fn killed_amid_wrong_codes_exactly_five_pass() {
 /// The mail server has the e-mail, and the process is killed before the reply arrives. The same code is sent again, and is
 /// valid.
 ///
-/// Seen to fail: with letters that are forgotten before they are handed over (none comes where the process dies first).
+/// Fails if a mail's row is deleted before the mail server has accepted it, because then no mail arrives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_while_a_letter_is_handed_over_its_code_arrives() {
+async fn killed_while_a_mail_is_sent_its_code_arrives() {
     let (site, _, _otpost, mut two_step) = prepared(Way::Amqp).await;
     for (n, needle) in ["220 here", "250 kept"].into_iter().enumerate() {
         site.links.mail.cut_when(Direction::ToClient, needle.as_bytes(), true);

@@ -72,7 +72,7 @@ async fn serve(stream: TcpStream, emails: Arc<Mutex<Vec<Email>>>) -> std::io::Re
             "EHLO" => b"250-here\r\n250 8BITMIME\r\n",
             "RCPT" => {
                 line.split(['<', '>']).nth(1).unwrap_or_default().clone_into(&mut to);
-                b"250 taken\r\n"
+                b"250 accepted\r\n"
             }
             "DATA" => {
                 stream.write_all(b"354 go on\r\n").await?;

@@ -2,11 +2,13 @@
 //! the clients' records with the databases: no code accepted twice, no sign-in without a proof, no loss, no false report.
 //!
 //! `scripts/faults` runs the short selection, `scripts/faults --all` every scenario. A seed makes random choices. It is
-//! printed and can be set. The comment above a scenario names the change to two-step that made it fail.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![expect(clippy::allow_attributes, reason = "what is shared with otpost's own scenarios is used in part")]
+//! printed and can be set. The comment above a scenario names a change to two-step that makes it fail.
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
+#![expect(
+    clippy::allow_attributes,
+    reason = "modules that are shared with otpost's scenarios are used in part"
+)]
 
-mod away;
 mod backend;
 mod browser;
 mod canaries;
@@ -18,6 +20,7 @@ mod journal;
 mod killed;
 mod mailbox;
 mod neighbours;
+mod outages;
 mod phones;
 mod process;
 #[allow(dead_code, reason = "these scenarios use a part")]

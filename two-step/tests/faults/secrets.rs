@@ -23,7 +23,7 @@ pub(crate) async fn check(site: &Site) {
         places.push(("an event".to_owned(), event.to_string()));
     }
     let found = find(&site.journal, &places);
-    assert!(found.is_empty(), "in plain: {found:#?}");
+    assert!(found.is_empty(), "in clear text: {found:#?}");
 }
 
 /// Names the secrets that were found, and where. The secrets are not printed.

@@ -11,13 +11,13 @@ use crate::site::{Addresses, Way};
 /// Number of repetitions.
 const REPETITIONS: u64 = 8;
 
-/// Two tabs of the browser, and the back end at another process, send the right answer at once.
+/// Two tabs of the browser, and the back end at another process, send the right code concurrently.
 ///
-/// Seen to fail: without the locks of account and challenge (a right code is wrong).
+/// Fails without the locks of account and challenge, because then a right code is wrong.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_right_answers_at_once_one_counts() {
+async fn concurrent_right_answers_verify_once() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
-    let mut seed = Seed::of("of_right_answers_at_once_one_counts");
+    let mut seed = Seed::of("concurrent_right_answers_verify_once");
     let addresses = Addresses::free();
     let mut second = Some(site.start_with("second", addresses, &[]).await);
     let there = site.backend.at(addresses.api);
@@ -58,11 +58,11 @@ async fn of_right_answers_at_once_one_counts() {
     checker::check(&site).await;
 }
 
-/// Two browsers open the URL of a challenge at once. One claims it, and the other cannot use it.
+/// Two browsers open the URL of a challenge concurrently. One claims it, and the other cannot use it.
 ///
-/// Seen to fail: likewise (both get a form).
+/// Fails without those locks, because then both browsers get a form.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_browsers_with_one_url_one_gets_the_challenge() {
+async fn one_of_two_browsers_with_one_url_gets_the_challenge() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     for _ in 0..REPETITIONS {
         let before = user.codes(&site).await;
@@ -73,7 +73,7 @@ async fn of_two_browsers_with_one_url_one_gets_the_challenge() {
         two.unwrap();
         let form = format!("/challenge/{challenge}");
         let (has_a, has_b) = (a.form(&form), b.form(&form));
-        assert!(has_a.is_some() != has_b.is_some(), "one of them: {} {}", a.page, b.page);
+        assert!(has_a.is_some() != has_b.is_some(), "exactly one of them claims it: {} {}", a.page, b.page);
         let (mut owner, mut stranger) = if has_a.is_some() { (a, b) } else { (b, a) };
         let code = site.phones.code_after(&user.number, before).await;
         stranger.page.clone_from(&owner.page);

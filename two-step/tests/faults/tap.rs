@@ -70,7 +70,7 @@ impl Tap {
     }
 
     /// Publishes an event to two-step's queue.
-    pub(crate) async fn say(&self, body: &[u8]) {
+    pub(crate) async fn publish_event(&self, body: &[u8]) {
         let properties = BasicProperties::default().with_delivery_mode(2);
         let options = BasicPublishOptions::default();
         let publish =

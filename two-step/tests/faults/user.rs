@@ -48,14 +48,14 @@ impl User {
     }
 
     /// Creates a challenge over the API, and sends a code. Returns the challenge and the number of earlier codes.
-    pub(crate) async fn ask_for_code(&self, site: &Site) -> (Uuid, usize) {
-        let (challenge, before, sent) = self.try_to_ask_for_code(site).await;
+    pub(crate) async fn request_code(&self, site: &Site) -> (Uuid, usize) {
+        let (challenge, before, sent) = self.try_to_request_code(site).await;
         assert_eq!(sent.status, Some(202), "{sent:?}");
         (challenge, before)
     }
 
     /// The same if the database may disconnect after the commit, so that the answer does not matter.
-    pub(crate) async fn try_to_ask_for_code(&self, site: &Site) -> (Uuid, usize, Answer) {
+    pub(crate) async fn try_to_request_code(&self, site: &Site) -> (Uuid, usize, Answer) {
         let before = self.codes(site).await;
         let challenge = site.backend.create(&self.name).await.id();
         let sent = site.backend.send(challenge, self.phone).await;
@@ -64,7 +64,7 @@ impl User {
 
     /// Signs in over the API.
     pub(crate) async fn sign_in(&self, site: &Site) {
-        let (challenge, before) = self.ask_for_code(site).await;
+        let (challenge, before) = self.request_code(site).await;
         let code = site.phones.code_after(&self.number, before).await;
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     }

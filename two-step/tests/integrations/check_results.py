@@ -1,4 +1,4 @@
-"""Checks results with PyJWT as a product does, and what an attacker can make of a good one."""
+"""Checks results with PyJWT as a product does: a valid one, and forgeries that an attacker can derive from it."""
 
 import base64
 import hashlib

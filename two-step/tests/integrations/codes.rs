@@ -1,4 +1,4 @@
-//! pyotp is the authenticator app: it reads our URI, its codes are taken, and it takes ours.
+//! pyotp as the authenticator app: it reads our URI, and both accept each other's codes.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -7,7 +7,7 @@ use two_step::totp::{Checked, STEP_S, at_step, base32, check, random_key, uri};
 
 use crate::python;
 
-/// Names as products and users have them.
+/// Issuers and account names, as products and users have them.
 const NAMES: [(&str, &str); 5] = [
     ("Shop", "ada"),
     ("Käse & Co: Shop", "u/1 x"),
@@ -15,7 +15,7 @@ const NAMES: [(&str, &str); 5] = [
     ("店", "Zoë 🦊"),
     ("a=b&secret=c", "x&issuer=y"),
 ];
-/// Keys that the codes are made with.
+/// Keys of the codes.
 const KEYS: usize = 20;
 
 /// Times at the edges of steps, of 31 and 32 bits, and spread over some years.
@@ -26,7 +26,7 @@ fn times() -> Vec<i64> {
 }
 
 #[test]
-fn pyotp_reads_the_uri_and_both_make_the_same_codes() {
+fn pyotp_reads_the_uri_and_computes_the_same_codes() {
     let keys: Vec<_> = (0..KEYS).map(|_| random_key()).collect();
     let apps: Vec<_> = keys
         .iter()
@@ -43,9 +43,9 @@ fn pyotp_reads_the_uri_and_both_make_the_same_codes() {
         assert_eq!(app["issuer"], issuer.replace(':', " "));
         assert_eq!(app["name"], name.replace(':', " "));
         assert_eq!((&app["digits"], &app["interval"]), (&json!(6), &json!(30)));
-        assert_eq!(app["taken"], json!(times().len()), "pyotp takes our codes at their times");
+        assert_eq!(app["taken"], json!(times().len()), "pyotp accepts our codes at their times");
         // Two steps share a code once in a million.
-        assert!(app["taken_a_step_later"].as_u64().unwrap() < 2, "and not a step later");
+        assert!(app["taken_a_step_later"].as_u64().unwrap() < 2, "and does not accept them a step later");
         for (time, code) in times().iter().zip(app["codes"].as_array().unwrap()) {
             let now = Timestamp::from_second(*time).unwrap();
             let code = SecretText::from_kept(code.as_str().unwrap());

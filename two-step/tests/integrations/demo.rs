@@ -1,4 +1,4 @@
-//! The demo prints what a back end of somebody's own needs.
+//! The demo prints the variables for an external back end.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,7 @@ async fn the_demo_prints_what_a_back_end_needs() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_two-step"));
     command.args(["demo", "--port", "0", "--return-url", return_url]).stdout(Stdio::piped());
     let mut demo = Demo(command.spawn().unwrap());
-    // The demo ends when nobody reads what it prints.
+    // The demo exits if its output is not read.
     let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines().map_while(Result::ok);
     let exports = lines.by_ref().filter_map(|l| l.trim().strip_prefix("export ").map(str::to_owned));
     let exports: Vec<String> = exports.take(3).collect();
@@ -27,7 +27,7 @@ async fn the_demo_prints_what_a_back_end_needs() {
         let found = exports.iter().find_map(|l| l.strip_prefix(name)?.strip_prefix('='));
         found.unwrap_or_else(|| panic!("{name} is not among {exports:?}")).to_owned()
     };
-    #[expect(clippy::disallowed_methods, reason = "speaks with a process of this test")]
+    #[expect(clippy::disallowed_methods, reason = "connects to a process of this test")]
     let client = reqwest::Client::new();
     let wanted = serde_json::json!({
         "user": "u-1", "purpose": "settings", "return_url": return_url, "password_at": two_step::clock::machine_now(),

@@ -1,4 +1,4 @@
-//! `docs/two-step-integrate.md` shows the programs that are run.
+//! `docs/two-step-integrate.md` shows the programs of the tests.
 
 use super::checkout;
 

@@ -1,6 +1,5 @@
-//! What a product's developer builds on: the programs of `docs/two-step-integrate.md` as a user meets them, results as `PyJWT`
-//! reads them, and codes as pyotp makes them.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Tests the programs of `docs/two-step-integrate.md` with a browser, results with `PyJWT`, and codes with pyotp.
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod codes;
 mod demo;
@@ -25,7 +24,7 @@ fn checkout(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(file)
 }
 
-/// Gives JSON to a program of this folder, and reads its answer.
+/// Runs a program of this folder with JSON as input, and returns its JSON output.
 fn python(program: &str, asked: &Json) -> Json {
     let mut command = Command::new(variable("OTPOST_TEST_PYTHON"));
     command.arg("-B").arg(checkout("two-step/tests/integrations").join(program));

@@ -1,4 +1,4 @@
-"""Reads otpauth URIs with pyotp, makes codes, and checks the codes of the other side."""
+"""Reads otpauth URIs with pyotp, computes codes, and checks our codes."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-//! `PyJWT` reads results with the published keys, and refuses what is not one.
+//! `PyJWT` verifies results with the published keys, and refuses forgeries.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::python;
 
-/// A key, as it is published, and what signs with it.
+/// A published key, and its private half.
 struct Signer {
     id: Uuid,
     private: zeroize::Zeroizing<Vec<u8>>,
@@ -33,7 +33,7 @@ impl Signer {
         Self { id, private, published }
     }
 
-    /// A result for a product, signed at a time, under a key's name.
+    /// Signs a result for a product at a time. `kid` is the key id in the header.
     fn result(&self, product: &str, at: Timestamp, kid: Uuid) -> String {
         let (id, account) = (Uuid::now_v7(), Uuid::now_v7());
         let mut challenge = Challenge::new(id, account, Purpose::SignIn, Duration::from_secs(600), at);
@@ -45,9 +45,9 @@ impl Signer {
 }
 
 #[test]
-fn pyjwt_takes_a_result_and_refuses_forgeries() {
+fn pyjwt_accepts_a_result_and_refuses_forgeries() {
     let (ours, stranger, now) = (Signer::new(), Signer::new(), machine_now());
-    // A key that is published a day ahead stands first.
+    // A key that is published a day ahead is first in the list.
     let ahead = Signer::new();
     let keys = jwks(&[ahead.published, ours.published.clone()]);
     let asked = json!({

@@ -1,4 +1,4 @@
-//! Each shop as a process of its own, in front of a whole two-step with a real RabbitMQ and a real PostgreSQL.
+//! Each shop as a process, with a real two-step, RabbitMQ and PostgreSQL.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use crate::stack::Stack;
 use crate::{checkout, variable};
 
-/// How long a shop may take to start.
+/// Maximum start time of a shop.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running shop. It ends with the test.
@@ -23,7 +23,7 @@ impl Drop for Shop {
     }
 }
 
-/// A URL on this machine that nobody listens at.
+/// Returns a URL with an unused port on this machine.
 fn free_url() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     format!("http://{}", listener.local_addr().unwrap())
@@ -31,7 +31,7 @@ fn free_url() -> String {
 
 impl Shop {
     fn start(mut command: Command, url: &str, api: &str, public_url: &str, key: &str) -> Self {
-        // Cookies do not know ports: with one secret, a session of one shop would be one of the other.
+        // Cookies are shared over ports, so each shop needs its own secret.
         command.env("SHOP_URL", url).env("SHOP_SECRET", format!("of {url}")).env("TWO_STEP_KEY", key);
         let mut process = command.env("TWO_STEP_API", api).env("TWO_STEP_URL", public_url).spawn().unwrap();
         let address = url.strip_prefix("http://").unwrap();
@@ -51,7 +51,7 @@ fn flask() -> Command {
     command
 }
 
-/// The folder with the packages is not the checkout's.
+/// The packages are in a folder outside the checkout.
 fn express() -> Command {
     let program = PathBuf::from(variable("OTPOST_TEST_NODE")).join("shop_express.js");
     std::fs::copy(checkout("examples/node/shop_express.js"), &program).unwrap();
@@ -64,9 +64,9 @@ fn text<'a>(printed: &'a Json, name: &str) -> &'a str {
     printed[name].as_str().unwrap_or_else(|| panic!("the demo printed no {name}"))
 }
 
-/// Two processes of a shop: one in front of two-step, one in front of a stranger who speaks for it.
-async fn walk(program: fn() -> Command) {
-    let (shop, deceived, stranger) = (free_url(), free_url(), free_url());
+/// Runs two processes of a shop: one with two-step, one with a proxy that forges results.
+async fn test_shop(program: fn() -> Command) {
+    let (shop, deceived, proxy) = (free_url(), free_url(), free_url());
     let return_urls: Vec<String> = [&shop, &deceived]
         .iter()
         .flat_map(|url| [format!("{url}/2fa"), format!("{url}/settings-done")])
@@ -76,24 +76,20 @@ async fn walk(program: fn() -> Command) {
     let printed: Json = serde_json::from_str(&stack.urls).unwrap();
     let (api, pages, key) = (text(&printed, "api"), text(&printed, "pages"), text(&printed, "key"));
     let _shop = Shop::start(program(), &shop, api, pages, key);
-    let _deceived = Shop::start(program(), &deceived, &stranger, &stranger, key);
-    let variables = [
-        ("SHOP", shop),
-        ("DECEIVED", deceived),
-        ("STRANGER", stranger),
-        ("DEMO_PID", stack.demo.id().to_string()),
-    ];
-    stack.walk("integrations/scenarios/a_user_of_the_shop", &variables);
-    stack.walk("integrations/scenarios/a_stranger_speaks_for_two_step", &variables);
-    stack.walk("integrations/scenarios/two_step_is_away", &variables);
+    let _deceived = Shop::start(program(), &deceived, &proxy, &proxy, key);
+    let variables =
+        [("SHOP", shop), ("DECEIVED", deceived), ("PROXY", proxy), ("DEMO_PID", stack.demo.id().to_string())];
+    stack.run_scenario("integrations/scenarios/a_user_of_the_shop", &variables);
+    stack.run_scenario("integrations/scenarios/forged_results_are_refused", &variables);
+    stack.run_scenario("integrations/scenarios/two_step_is_unreachable", &variables);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_walks_through_the_shop_in_flask() {
-    walk(flask).await;
+async fn a_user_signs_in_at_the_flask_shop() {
+    test_shop(flask).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_walks_through_the_shop_in_express() {
-    walk(express).await;
+async fn a_user_signs_in_at_the_express_shop() {
+    test_shop(express).await;
 }

@@ -10,7 +10,7 @@ use two_step::flow::{Claimed, Created, DeviceCookie, Redeemed, SessionClaimed};
 use crate::support::on_both;
 use crate::support::user::{User, last_part};
 use crate::support::world::{Backend, World};
-use crate::{CONCURRENT_ACTIONS, at_once};
+use crate::{CONCURRENT_ACTIONS, concurrently};
 
 /// The payload of a result, unchecked.
 fn claims(token: &str) -> String {
@@ -19,10 +19,10 @@ fn claims(token: &str) -> String {
 }
 
 on_both! {
-async fn of_many_browsers_one_gets_the_challenge_and_one_code_goes(world) {
+async fn one_of_many_browsers_gets_the_challenge_and_one_code_is_sent(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let asked = user.ask().await;
-    let claimed = at_once(&world, CONCURRENT_ACTIONS, |_| {
+    let asked = user.create_challenge().await;
+    let claimed = concurrently(&world, CONCURRENT_ACTIONS, |_| {
         let (browser, handle) = (user.elsewhere(), asked.handle.clone());
         async move { browser.world.core.claim(&handle, &browser.visit).await.unwrap().0 }
     })
@@ -33,10 +33,10 @@ async fn of_many_browsers_one_gets_the_challenge_and_one_code_goes(world) {
     assert_eq!(world.jobs(asked.id).await.len(), 1);
 }
 
-async fn one_browser_that_opens_it_in_many_tabs_gets_it_in_all_and_one_code_goes(world) {
+async fn all_tabs_of_one_browser_get_the_challenge_and_one_code_is_sent(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let asked = user.ask().await;
-    let claimed = at_once(&world, CONCURRENT_ACTIONS, |_| {
+    let asked = user.create_challenge().await;
+    let claimed = concurrently(&world, CONCURRENT_ACTIONS, |_| {
         let (user, handle) = (user.clone(), asked.handle.clone());
         async move { user.world.core.claim(&handle, &user.visit).await.unwrap().0 }
     })
@@ -45,11 +45,11 @@ async fn one_browser_that_opens_it_in_many_tabs_gets_it_in_all_and_one_code_goes
     assert_eq!(world.jobs(asked.id).await.len(), 1);
 }
 
-async fn of_many_browsers_one_gets_the_session(world) {
+async fn one_of_many_browsers_gets_the_session(world) {
     let user = User::new(&world, "u1");
     let opened = world.core.open_session("shop", user.new_session().await).await.unwrap();
     let handle = last_part(&opened.url);
-    let claimed = at_once(&world, CONCURRENT_ACTIONS, |_| {
+    let claimed = concurrently(&world, CONCURRENT_ACTIONS, |_| {
         let (browser, handle) = (user.elsewhere(), handle.clone());
         async move { browser.world.core.claim_session(&handle, &browser.visit).await.unwrap() }
     })
@@ -57,25 +57,25 @@ async fn of_many_browsers_one_gets_the_session(world) {
     assert_eq!(claimed.iter().filter(|c| **c == SessionClaimed::Settings).count(), 1);
 }
 
-async fn a_device_that_is_rotated_by_fifty_at_once_stays_good(world) {
+async fn fifty_concurrent_rotations_keep_a_device_valid(world) {
     let (mut user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     user.verify_and_trust(challenge, &code).await;
     for _ in 0..3 {
         world.advance(3600);
         let mut asked = vec![];
         for _ in 0..CONCURRENT_ACTIONS {
-            asked.push(user.ask().await.handle);
+            asked.push(user.create_challenge().await.handle);
         }
-        let claimed = at_once(&world, CONCURRENT_ACTIONS, |n| {
+        let claimed = concurrently(&world, CONCURRENT_ACTIONS, |n| {
             let (user, handle) = (user.clone(), asked[n].clone());
             async move { user.world.core.claim(&handle, &user.visit).await.unwrap() }
         })
         .await;
         assert!(claimed.iter().all(|(c, _)| matches!(c, Claimed::Verified { .. })));
         let cookies: BTreeSet<_> = claimed.into_iter().map(|(_, cookie)| cookie.unwrap()).collect();
-        assert_eq!(cookies.len(), 1, "all get the same new cookie");
+        assert_eq!(cookies.len(), 1, "all tabs get the same new cookie");
         let before = DeviceCookie::read(&world.core.keys, user.visit.device.as_deref().unwrap()).unwrap();
         user.visit.device = cookies.into_iter().next();
         let after = DeviceCookie::read(&world.core.keys, user.visit.device.as_deref().unwrap()).unwrap();
@@ -88,7 +88,7 @@ async fn a_device_that_is_rotated_by_fifty_at_once_stays_good(world) {
 async fn fifty_redeems_of_one_ticket_give_the_same_claims(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let ticket = user.sign_in().await;
-    let redeemed = at_once(&world, CONCURRENT_ACTIONS, |_| {
+    let redeemed = concurrently(&world, CONCURRENT_ACTIONS, |_| {
         let (user, ticket) = (user.clone(), ticket.clone());
         async move { user.redeem(&ticket).await }
     })
@@ -101,14 +101,14 @@ async fn fifty_redeems_of_one_ticket_give_the_same_claims(world) {
     assert_eq!(world.core.published_keys().await.unwrap().len(), 1);
 }
 
-async fn the_first_key_and_its_successor_are_made_once(world) {
-    at_once(&world, CONCURRENT_ACTIONS, |_| {
+async fn the_first_key_and_its_successor_are_created_once(world) {
+    concurrently(&world, CONCURRENT_ACTIONS, |_| {
         let core = world.core.clone();
         async move { core.published_keys().await.unwrap() }
     })
     .await;
     assert_eq!(world.core.published_keys().await.unwrap().len(), 1);
-    at_once(&world, 10, |_| {
+    concurrently(&world, 10, |_| {
         let core = world.core.clone();
         async move { core.rotate_signing_keys(true).await.unwrap() }
     })
@@ -116,9 +116,9 @@ async fn the_first_key_and_its_successor_are_made_once(world) {
     assert_eq!(world.core.published_keys().await.unwrap().len(), 2);
 }
 
-async fn a_user_who_comes_many_times_at_once_has_one_account(world) {
+async fn concurrent_requests_for_a_new_user_create_one_account(world) {
     let user = User::new(&world, "u1");
-    let created = at_once(&world, CONCURRENT_ACTIONS, |_| {
+    let created = concurrently(&world, CONCURRENT_ACTIONS, |_| {
         let user = user.clone();
         async move { user.world.core.create("shop", user.new_challenge()).await.unwrap() }
     })

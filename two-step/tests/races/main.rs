@@ -1,6 +1,6 @@
 //! Race tests on both databases. Every action must happen and count exactly once. A deadlock or a time-out of the database
 //! fails the test.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -24,7 +24,7 @@ use support::world::World;
 const CONCURRENT_ACTIONS: usize = 50;
 
 /// Runs this many actions at once. Each starts when all are ready. A panic in one of them fails the test.
-async fn at_once<T, F>(world: &World, count: usize, mut act: impl FnMut(usize) -> F) -> Vec<T>
+async fn concurrently<T, F>(world: &World, count: usize, mut act: impl FnMut(usize) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,

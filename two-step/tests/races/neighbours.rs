@@ -7,9 +7,9 @@ use two_step::store::{Dispatch, DispatchState};
 use two_step::sweep::sweep;
 use uuid::Uuid;
 
-use crate::at_once;
+use crate::concurrently;
 use crate::support::on_both;
-use crate::support::user::{User, last_part, not};
+use crate::support::user::{User, last_part, other_code};
 use crate::support::world::{Backend, World};
 
 fn event(dispatch: Uuid, sequence: i64, state: DispatchState) -> DispatchEvent {
@@ -28,9 +28,9 @@ async fn events_confirmations_and_sweeps_do_not_disturb_an_entry(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     for _ in 0..4 {
         world.advance(86_400);
-        let challenge = user.start().await;
+        let challenge = user.open_challenge().await;
         let (code, dispatch) = (world.code(challenge).await, world.dispatch(challenge).await);
-        at_once(&world, 24, |n| {
+        concurrently(&world, 24, |n| {
             let (person, code, flows) = (user.clone(), code.clone(), world.core.clone());
             async move {
                 match n % 6 {
@@ -53,7 +53,7 @@ async fn events_confirmations_and_sweeps_do_not_disturb_an_entry(world) {
     assert_eq!(world.events("challenge.verified").await, 4);
 }
 
-async fn sweeps_take_nothing_that_somebody_counts_on(world) {
+async fn sweeps_delete_no_row_in_use(world) {
     let world = world.configured(|c| {
         c.limits.number_sends = vec![Rule::per(1000, 1)];
         c.limits.account_sends = vec![Rule::per(1000, 1)];
@@ -64,15 +64,15 @@ async fn sweeps_take_nothing_that_somebody_counts_on(world) {
         users.push(User::with_phone(&world, &format!("u{n}"), n).await.0);
     }
     for _ in 0..5 {
-        // Every counter has expired, so sweeps delete rows that these users are about to lock.
+        // All counters have expired, so sweeps delete rows that these users are about to lock.
         world.advance(2);
-        at_once(&world, 18, |n| {
+        concurrently(&world, 18, |n| {
             let (user, flows) = (users[n % 6].clone(), world.core.clone());
             async move {
                 if n % 3 == 0 {
                     sweep(&flows).await.unwrap();
                 } else {
-                    user.start().await;
+                    user.open_challenge().await;
                 }
             }
         })
@@ -80,7 +80,7 @@ async fn sweeps_take_nothing_that_somebody_counts_on(world) {
     }
 }
 
-async fn a_crowd_meets_no_deadlock_and_keeps_every_promise(world) {
+async fn concurrent_users_meet_no_deadlock(world) {
     let world = world.configured(|c| {
         c.limits.number_sends = vec![Rule::per(1000, 600)];
         c.limits.account_sends = vec![Rule::per(1000, 600)];
@@ -88,7 +88,7 @@ async fn a_crowd_meets_no_deadlock_and_keeps_every_promise(world) {
     let mut users = vec![];
     for n in 0..5 {
         let mut user = User::with_phone(&world, &format!("u{n}"), 1 + n % 2).await.0;
-        let challenge = user.start().await;
+        let challenge = user.open_challenge().await;
         let code = world.code(challenge).await;
         user.verify_and_trust(challenge, &code).await;
         users.push(user);
@@ -97,7 +97,7 @@ async fn a_crowd_meets_no_deadlock_and_keeps_every_promise(world) {
     let proved = "select count(*) from event where kind = 'challenge.verified' and data not like '%\"trust\"%'";
     let verified_before = world.count(proved).await;
     let right: usize =
-        at_once(&world, 50, |n| one_of_the_crowd(users[n % 5].clone(), n)).await.into_iter().sum();
+        concurrently(&world, 50, |n| one_concurrent_user(users[n % 5].clone(), n)).await.into_iter().sum();
     assert_eq!(world.count(proved).await, verified_before + right as i64);
     for user in &users {
         assert!(world.account(&user.name).await.is_on());
@@ -105,8 +105,8 @@ async fn a_crowd_meets_no_deadlock_and_keeps_every_promise(world) {
 }
 }
 
-/// One concurrent user. Returns how often a code verified them.
-async fn one_of_the_crowd(user: User, n: usize) -> usize {
+/// One concurrent user. Returns the number of verifications by a code.
+async fn one_concurrent_user(user: User, n: usize) -> usize {
     let flows = user.world.core.clone();
     let trusting = n.is_multiple_of(4);
     let browser = if trusting { user.clone() } else { user.elsewhere() };
@@ -126,7 +126,7 @@ async fn one_of_the_crowd(user: User, n: usize) -> usize {
         }
         let (code, dispatch) = (browser.world.code(id).await, browser.world.dispatch(id).await);
         flows.receive_event(&event(dispatch, 1, DispatchState::Sent)).await.unwrap();
-        let typed = if n.is_multiple_of(3) { not(&code) } else { code };
+        let typed = if n.is_multiple_of(3) { other_code(&code) } else { code };
         let entry =
             Entry { text: typed.clone(), method: None, trust: n.is_multiple_of(2), ..Entry::default() };
         match browser.try_entry(id, entry).await {

@@ -5,12 +5,12 @@ use two_step::flow::{AddRefused, Change, ChangeRefused, Entered};
 use two_step::limit::Rule;
 use two_step::method::{Channel, Method};
 
-use crate::at_once;
+use crate::concurrently;
 use crate::support::on_both;
 use crate::support::user::{User, number};
 use crate::support::world::{Backend, World};
 
-/// Raises the limits of sends, so that they do not stop these users.
+/// Raises the limits of sends, so that they do not refuse these users.
 fn generous(world: &World) -> World {
     world.configured(|c| {
         c.limits.number_sends = vec![Rule::per(1000, 600)];
@@ -19,7 +19,7 @@ fn generous(world: &World) -> World {
 }
 
 on_both! {
-async fn of_twenty_accounts_that_add_one_number_five_get_it(world) {
+async fn five_of_twenty_accounts_can_add_one_number(world) {
     let world = generous(&world);
     let mut waiting = vec![];
     for n in 0..20 {
@@ -27,7 +27,7 @@ async fn of_twenty_accounts_that_add_one_number_five_get_it(world) {
         user.open_settings().await;
         waiting.push(user);
     }
-    let added = at_once(&world, 20, |n| {
+    let added = concurrently(&world, 20, |n| {
         let user = waiting[n].clone();
         async move { user.begin_phone(&number(1)).await }
     })
@@ -41,7 +41,7 @@ async fn of_twenty_accounts_that_add_one_number_five_get_it(world) {
         let code = world.code(challenge).await;
         entries.push((user, challenge, code));
     }
-    let entered = at_once(&world, 20, |n| {
+    let entered = concurrently(&world, 20, |n| {
         let (user, challenge, code) = entries[n].clone();
         async move { user.enter(challenge, &code).await }
     })
@@ -61,7 +61,7 @@ async fn twenty_accounts_that_add_one_number_get_five_codes(world) {
         user.open_settings().await;
         users.push(user);
     }
-    let added = at_once(&world, 20, |n| {
+    let added = concurrently(&world, 20, |n| {
         let user = users[n].clone();
         async move { user.world.core.add_phone(&user.visit, &number(1), "GB", Channel::Sms).await.unwrap() }
     })
@@ -71,10 +71,10 @@ async fn twenty_accounts_that_add_one_number_get_five_codes(world) {
     assert_eq!(world.outbox(two_step::store::OutboxKind::Dispatch).await.len(), 5);
 }
 
-async fn one_number_that_is_added_twenty_times_at_once_is_one_method(world) {
+async fn twenty_concurrent_additions_of_a_number_create_one_method(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
-    let added = at_once(&world, 20, |_| {
+    let added = concurrently(&world, 20, |_| {
         let user = user.clone();
         async move { user.begin_phone(&number(1)).await }
     })
@@ -86,13 +86,13 @@ async fn one_number_that_is_added_twenty_times_at_once_is_one_method(world) {
     user.must_verify(added[0], &code).await;
 }
 
-async fn of_two_methods_that_are_removed_at_once_one_stays(world) {
+async fn one_of_two_concurrently_removed_methods_stays(world) {
     let (user, app) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
     let phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap().id;
     let second = user.add_phone(&number(2)).await;
-    let removed = at_once(&world, 3, |n| {
+    let removed = concurrently(&world, 3, |n| {
         let (user, method) = (user.clone(), [phone, app.method, second][n]);
         async move { user.world.core.change(&user.visit, method, &Change::Remove).await.unwrap() }
     })

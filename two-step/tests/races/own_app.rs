@@ -4,19 +4,19 @@ use two_step::app_request::{AppRequest, RequestState};
 use two_step::challenge::ChallengeState;
 use two_step::flow::{Answered, Entered, RegisterRefused};
 
-use crate::at_once;
+use crate::concurrently;
 use crate::support::app::PhoneApp;
 use crate::support::on_both;
-use crate::support::user::{User, not};
+use crate::support::user::{User, other_code};
 use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
 
 on_both! {
-async fn of_twenty_approvals_one_verifies_and_all_are_answered_alike(world) {
+async fn twenty_concurrent_approvals_verify_once_and_get_the_same_answer(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, digits) = app.asked().await;
     let call = app.call().await;
-    let answered = at_once(&world, 20, |_| {
+    let answered = concurrently(&world, 20, |_| {
         let (world, call, digits) = (world.clone(), call.clone(), digits.clone());
         async move { world.core.approve(&call, request, &digits).await.unwrap() }
     })
@@ -26,13 +26,13 @@ async fn of_twenty_approvals_one_verifies_and_all_are_answered_alike(world) {
     assert_eq!(user.challenge(challenge).await.state, ChallengeState::Verified);
 }
 
-async fn of_twenty_wrong_numbers_exactly_five_count(world) {
+async fn exactly_five_of_twenty_wrong_numbers_count(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, digits) = app.asked().await;
     let call = app.call().await;
-    let answered = at_once(&world, 20, |_| {
-        let (world, call, digits) = (world.clone(), call.clone(), not(&digits));
+    let answered = concurrently(&world, 20, |_| {
+        let (world, call, digits) = (world.clone(), call.clone(), other_code(&digits));
         async move { world.core.approve(&call, request, &digits).await.unwrap() }
     })
     .await;
@@ -41,14 +41,14 @@ async fn of_twenty_wrong_numbers_exactly_five_count(world) {
     assert_eq!((row.wrong, row.state, account.wrong), (5, ChallengeState::Locked, 5));
 }
 
-async fn an_approval_and_a_denial_have_one_winner(world) {
+async fn an_approval_and_a_denial_give_one_result(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     for _ in 0..4 {
         world.advance(ALL_LIMITS_FREE_S);
-        let challenge = user.start().await;
+        let challenge = user.open_challenge().await;
         let (request, digits) = app.asked().await;
         let call = app.call().await;
-        let answered = at_once(&world, 10, |n| {
+        let answered = concurrently(&world, 10, |n| {
             let (world, call, digits) = (world.clone(), call.clone(), digits.clone());
             async move {
                 if n % 2 == 0 {
@@ -73,20 +73,20 @@ async fn an_approval_and_a_denial_have_one_winner(world) {
     }
 }
 
-async fn an_approval_against_a_cancelled_sign_in_has_one_winner(world) {
+async fn an_approval_and_a_cancellation_give_one_result(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     for _ in 0..4 {
         world.advance(ALL_LIMITS_FREE_S);
-        let challenge = user.start().await;
+        let challenge = user.open_challenge().await;
         let (request, digits) = app.asked().await;
         let call = app.call().await;
-        let answered = at_once(&world, 6, |n| {
+        let answered = concurrently(&world, 6, |n| {
             let (world, user, call, digits) = (world.clone(), user.clone(), call.clone(), digits.clone());
             async move {
                 if n % 2 == 0 {
                     Some(world.core.approve(&call, request, &digits).await.unwrap())
                 } else {
-                    world.core.cancel(challenge, &user.who()).await.unwrap();
+                    world.core.cancel(challenge, &user.requester()).await.unwrap();
                     None
                 }
             }
@@ -100,11 +100,11 @@ async fn an_approval_against_a_cancelled_sign_in_has_one_winner(world) {
 
 async fn an_approval_and_its_code_on_the_page_verify_once(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, digits) = app.asked().await;
     let call = app.call().await;
     let code = world.core.app_code(&call, request).await.unwrap().unwrap().0;
-    at_once(&world, 10, |n| {
+    concurrently(&world, 10, |n| {
         let (world, user, call) = (world.clone(), user.clone(), call.clone());
         let (digits, code) = (digits.clone(), code.clone());
         async move {
@@ -121,11 +121,11 @@ async fn an_approval_and_its_code_on_the_page_verify_once(world) {
     assert_eq!(world.account("u1").await.wrong, 0);
 }
 
-async fn of_ten_apps_with_one_set_up_code_one_registers(world) {
+async fn one_of_ten_apps_with_one_set_up_code_registers(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let code = world.core.add_app(&user.visit).await.unwrap().unwrap().code.unwrap().spelled();
-    let registered = at_once(&world, 10, |_| {
+    let registered = concurrently(&world, 10, |_| {
         let (app, code) = (PhoneApp::new(&world), code.clone());
         async move { app.try_register(&code).await.map(drop) }
     })
@@ -134,10 +134,10 @@ async fn of_ten_apps_with_one_set_up_code_one_registers(world) {
     assert!(registered.iter().all(|r| matches!(r, Ok(()) | Err(RegisterRefused::Code))), "{registered:?}");
 }
 
-async fn of_twenty_copies_of_a_request_one_is_carried_out(world) {
+async fn one_of_twenty_copies_of_a_request_is_accepted(world) {
     let (_, app) = PhoneApp::first_way(&world).await;
     let request = app.signed("GET", "/app/v1/account", b"").await;
-    let taken = at_once(&world, 20, |_| {
+    let taken = concurrently(&world, 20, |_| {
         let (world, request) = (world.clone(), request.clone());
         async move { world.core.app_call(&request.as_request(), None).await.unwrap().is_ok() }
     })
@@ -145,30 +145,30 @@ async fn of_twenty_copies_of_a_request_one_is_carried_out(world) {
     assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
 }
 
-async fn of_many_sign_ins_at_once_one_request_is_open(world) {
+async fn concurrent_sign_ins_leave_one_open_request(world) {
     let (user, _) = PhoneApp::first_way(&world).await;
-    at_once(&world, 8, |_| {
+    concurrently(&world, 8, |_| {
         let browser = user.elsewhere();
-        async move { browser.start().await }
+        async move { browser.open_challenge().await }
     })
     .await;
     let all = world.rows::<AppRequest>("", &[]).await;
-    assert_eq!(all.len(), 5, "five an hour");
+    assert_eq!(all.len(), 5, "five requests an hour");
     assert_eq!(all.iter().filter(|r| r.state == RequestState::Open).count(), 1);
 }
 
-async fn an_approval_against_the_end_of_the_challenge_has_one_winner(world) {
+async fn an_approval_and_an_expiry_give_one_result(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     for _ in 0..4 {
         world.advance(ALL_LIMITS_FREE_S);
-        let challenge = user.start().await;
+        let challenge = user.open_challenge().await;
         let (request, digits) = app.asked().await;
         let call = app.call().await;
         // The challenge expires while the answers are in progress.
         let left = user.challenge(challenge).await.expires_at;
         let now = world.now().await;
         world.advance((left.as_second() - now.as_second() - 1).max(0) as u64);
-        let answered = at_once(&world, 6, |n| {
+        let answered = concurrently(&world, 6, |n| {
             let (world, call, digits) = (world.clone(), call.clone(), digits.clone());
             async move {
                 if n == 3 {

@@ -8,14 +8,14 @@ use two_step::store::OutboxKind;
 use crate::support::on_both;
 use crate::support::user::{User, number};
 use crate::support::world::{Backend, World};
-use crate::{CONCURRENT_ACTIONS, at_once};
+use crate::{CONCURRENT_ACTIONS, concurrently};
 
 on_both! {
-async fn of_fifty_sends_one_passes_its_gap(world) {
+async fn one_of_fifty_concurrent_sends_is_allowed(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     world.advance(30);
-    let sent = at_once(&world, CONCURRENT_ACTIONS, |_| {
+    let sent = concurrently(&world, CONCURRENT_ACTIONS, |_| {
         let user = user.clone();
         async move { user.send(challenge, Channel::Sms).await }
     })
@@ -25,11 +25,11 @@ async fn of_fifty_sends_one_passes_its_gap(world) {
     assert_eq!((world.jobs(challenge).await.len(), user.challenge(challenge).await.sends), (2, 2));
 }
 
-async fn of_fifty_clicks_on_call_me_one_moves_to_the_call(world) {
+async fn one_of_fifty_clicks_on_call_me_moves_to_the_call(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     world.advance(30);
-    let sent = at_once(&world, CONCURRENT_ACTIONS, |_| {
+    let sent = concurrently(&world, CONCURRENT_ACTIONS, |_| {
         let user = user.clone();
         async move { user.send(challenge, Channel::Voice).await }
     })
@@ -37,24 +37,24 @@ async fn of_fifty_clicks_on_call_me_one_moves_to_the_call(world) {
     assert_eq!(sent.iter().filter(|s| s.is_ok()).count(), 1);
     assert_eq!((world.outbox(OutboxKind::Next).await.len(), world.jobs(challenge).await.len()), (1, 1));
     let dispatch = world.dispatch(challenge).await;
-    at_once(&world, 10, |_| {
+    concurrently(&world, 10, |_| {
         let core = world.core.clone();
         async move { core.place_call_again(dispatch).await.unwrap() }
     })
     .await;
-    assert_eq!(world.jobs(challenge).await.len(), 2, "and one call is ordered anew");
+    assert_eq!(world.jobs(challenge).await.len(), 2, "and one call is placed again");
 }
 
-async fn a_number_gets_exactly_five_codes_however_many_accounts_ask(world) {
+async fn a_number_gets_exactly_five_codes_over_many_accounts(world) {
     let mut users = vec![];
     for n in 0..5 {
         users.push(User::with_phone(&world, &format!("u{n}"), 1).await.0);
     }
     let mut asked = vec![];
     for n in 0..30 {
-        asked.push(users[n % 5].ask().await);
+        asked.push(users[n % 5].create_challenge().await);
     }
-    at_once(&world, asked.len(), |n| {
+    concurrently(&world, asked.len(), |n| {
         let (user, handle) = (users[n % 5].clone(), asked[n].handle.clone());
         async move { user.world.core.claim(&handle, &user.visit).await.unwrap() }
     })
@@ -66,7 +66,7 @@ async fn a_number_gets_exactly_five_codes_however_many_accounts_ask(world) {
     assert_eq!(sent, 5);
 }
 
-async fn users_of_different_numbers_do_not_hold_each_other_up(world) {
+async fn users_with_different_numbers_do_not_block_each_other(world) {
     let mut users = vec![];
     for n in 0..10 {
         let user = User::new(&world, &format!("u{n}"));
@@ -77,7 +77,7 @@ async fn users_of_different_numbers_do_not_hold_each_other_up(world) {
         users.push(user);
     }
     world.advance(86_400);
-    let signed_in = at_once(&world, CONCURRENT_ACTIONS, |n| {
+    let signed_in = concurrently(&world, CONCURRENT_ACTIONS, |n| {
         let user = users[n % 10].elsewhere();
         async move {
             let challenge = user.world.core.create("shop", user.new_challenge()).await.unwrap();
@@ -87,7 +87,7 @@ async fn users_of_different_numbers_do_not_hold_each_other_up(world) {
             let account = user.world.account(&user.name).await.id;
             let methods = user.world.core.methods_of(account).await.unwrap();
             let phone = methods.iter().find(|m| m.kind == Kind::Phone).unwrap().id;
-            let sent = user.world.core.send(id, &user.who(), Some(phone), None).await.unwrap();
+            let sent = user.world.core.send(id, &user.requester(), Some(phone), None).await.unwrap();
             if sent.is_ok() {
                 let code = user.world.code(id).await;
                 user.must_verify(id, &code).await;
@@ -96,6 +96,6 @@ async fn users_of_different_numbers_do_not_hold_each_other_up(world) {
         }
     })
     .await;
-    assert_eq!(signed_in.into_iter().filter(|s| *s).count(), CONCURRENT_ACTIONS, "five per number are within every limit");
+    assert_eq!(signed_in.into_iter().filter(|s| *s).count(), CONCURRENT_ACTIONS, "five per number are within all limits");
 }
 }

@@ -1,4 +1,4 @@
-//! A browser that keeps cookies, follows no redirect, and sends what it is told to.
+//! A browser that stores cookies, follows no redirect, and sends arbitrary requests.
 
 use std::collections::BTreeMap;
 
@@ -24,12 +24,12 @@ impl Seen {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The path of a redirect.
+    /// Returns the path of a redirect.
     pub(crate) fn location(&self) -> &str {
         self.header(LOCATION.as_str())
     }
 
-    /// The hidden field of its forms.
+    /// Returns the CSRF value of its forms.
     pub(crate) fn csrf(&self) -> String {
         let (_, rest) = self.body.split_once("name=\"csrf\" value=\"").unwrap();
         rest.split('"').next().unwrap().to_owned()
@@ -37,7 +37,7 @@ impl Seen {
 }
 
 impl Browser {
-    /// A browser that has visited nothing. `origin` is what users see in the address bar.
+    /// Creates a browser without cookies. `origin` is the origin of the pages' public URL.
     pub(crate) fn new(port: u16, origin: &str) -> Self {
         let http = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self {
@@ -66,8 +66,8 @@ impl Browser {
         self.send(request).await
     }
 
-    /// A request that is no visit: another method, or another header.
-    pub(crate) async fn ask(&mut self, method: Method, path: &str, header: Option<(&str, &str)>) -> Seen {
+    /// Sends a request with another method or another header than a visit.
+    pub(crate) async fn request(&mut self, method: Method, path: &str, header: Option<(&str, &str)>) -> Seen {
         let mut request = self.http.request(method, format!("{}{path}", self.at));
         if let Some((name, value)) = header {
             request = request.header(name, value);
@@ -80,7 +80,7 @@ impl Browser {
         self.send(request).await
     }
 
-    /// A form as its bytes.
+    /// Posts the raw bytes of a form.
     pub(crate) async fn post_bytes(&mut self, path: &str, body: Vec<u8>) -> Seen {
         let request = self.http.post(format!("{}{path}", self.at)).header(ORIGIN, &self.origin);
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);

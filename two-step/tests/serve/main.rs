@@ -1,5 +1,5 @@
-//! `two-step serve` as a process, on SQLite, without anything around it.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! `two-step serve` as a process, on SQLite, without other servers.
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod browser;
 mod pages;

@@ -1,4 +1,4 @@
-//! What the pages refuse and hide, at an https URL as in production.
+//! Refusals and headers of the pages, at an https URL as in production.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::service::Service;
 
 const ORIGIN: &str = "https://verify.shop.example";
 
-/// A service behind a proxy that speaks https, and a user with recovery codes and an authenticator.
+/// A service behind an HTTPS proxy, and a user with recovery codes and an authenticator.
 struct Shop {
     service: Service,
     key: String,
@@ -41,7 +41,7 @@ impl Shop {
         http.get(url).bearer_auth(&self.key).send().await.unwrap().json().await.unwrap()
     }
 
-    /// The status and the answer of a call.
+    /// Returns the status and the answer of a call.
     async fn call(&self, path: &str, body: &Value) -> (u16, Value) {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let url = format!("http://127.0.0.1:{}{path}", self.service.ports[1]);
@@ -55,7 +55,7 @@ impl Shop {
         answer
     }
 
-    /// The path of a new challenge.
+    /// Creates a challenge and returns its path.
     async fn challenge(&self) -> String {
         let body = json!({"user": "ada", "return_url": "https://shop.example/2fa", "state": "s1"});
         let url = self.api("/v1/challenges", &body).await["url"].as_str().unwrap().to_owned();
@@ -84,7 +84,7 @@ fn from_base32(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn no_page_is_framed_and_nothing_but_its_own_files_runs_on_it() {
+async fn pages_cannot_be_framed_and_run_only_their_own_files() {
     let shop = Shop::open().await;
     let mut browser = shop.browser();
     let claimed = browser.get(&shop.challenge().await).await;
@@ -126,7 +126,7 @@ async fn cookies_are_secure_hidden_from_scripts_and_bound_to_the_host() {
         }
         assert!(!cookie.contains("Domain"), "{cookie}");
     }
-    assert!(!set[0].contains("Max-Age") && set[1].contains("Max-Age"), "one goes with the session: {set:?}");
+    assert!(!set[0].contains("Max-Age") && set[1].contains("Max-Age"), "one is a session cookie: {set:?}");
 }
 
 #[tokio::test]
@@ -134,18 +134,21 @@ async fn a_head_or_a_prefetch_claims_nothing() {
     let shop = Shop::open().await;
     let path = shop.challenge().await;
     let mut ahead = shop.browser();
-    assert_eq!(ahead.ask(Method::HEAD, &path, None).await.status, 204);
-    assert_eq!(ahead.ask(Method::GET, &path, Some(("sec-purpose", "prefetch"))).await.status, 204);
-    assert_eq!(ahead.ask(Method::GET, &path, Some(("sec-purpose", "prefetch;prerender"))).await.status, 204);
+    assert_eq!(ahead.request(Method::HEAD, &path, None).await.status, 204);
+    assert_eq!(ahead.request(Method::GET, &path, Some(("sec-purpose", "prefetch"))).await.status, 204);
+    assert_eq!(
+        ahead.request(Method::GET, &path, Some(("sec-purpose", "prefetch;prerender"))).await.status,
+        204
+    );
     let claimed = shop.browser().get(&path).await;
-    assert_eq!(claimed.status, 303, "it was nobody's");
+    assert_eq!(claimed.status, 303, "no browser had claimed it");
     let late = shop.browser().get(&path).await;
-    assert_eq!(late.status, 403, "now it is somebody's");
+    assert_eq!(late.status, 403, "another browser has claimed it");
     assert!(late.body.contains("another browser") || late.body.contains("other browser"), "{}", late.body);
 }
 
 #[tokio::test]
-async fn a_browser_cannot_be_given_a_session_by_somebody_else() {
+async fn a_planted_session_is_useless() {
     let shop = Shop::open().await;
     // The attacker claims a challenge, and plants the cookie in the victim's browser.
     let (mut attacker, mut victim) = (shop.browser(), shop.browser());
@@ -156,11 +159,11 @@ async fn a_browser_cannot_be_given_a_session_by_somebody_else() {
     let form = [("csrf", page.csrf()), ("code", shop.recovery_codes[0].clone())];
     let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
     assert_eq!(victim.post(theirs.location(), &form).await.status, 200);
-    // What the victim proved is of the victim's challenge: the attacker's own is as open as before.
+    // The victim verified their own challenge, so the attacker's challenge is still open.
     let page = attacker.get(mine.location()).await;
     assert_eq!(page.status, 200);
-    assert!(page.body.contains("name=\"code\""), "a code is still asked for");
-    // A cookie that we did not make is replaced.
+    assert!(page.body.contains("name=\"code\""), "a code is still required");
+    // A cookie that we did not issue is replaced.
     let mut forged = shop.browser();
     forged.cookies.insert("__Host-ts_browser".to_owned(), "chosen".to_owned());
     forged.get(&shop.challenge().await).await;
@@ -179,7 +182,7 @@ async fn an_unknown_user_looks_like_one_who_is_off() {
     .await;
     let known = shop.call("/v1/challenges", &body("known")).await;
     assert_eq!(shop.call("/v1/challenges", &body("nobody")).await, known);
-    // A page says the same of a handle that never was and of one that is another's.
+    // An unknown handle and another user's handle give the same page.
     let handle = format!("/c/{}", "x".repeat(43));
     let (mut one, mut two) = (shop.browser(), shop.browser());
     let unknown = one.get(&handle).await;
@@ -192,7 +195,7 @@ async fn an_unknown_user_looks_like_one_who_is_off() {
     assert_eq!(
         (theirs.status, &theirs.body),
         (none.status, &none.body),
-        "another's challenge looks like none"
+        "another user's challenge looks like an unknown one"
     );
 }
 
@@ -223,7 +226,7 @@ async fn an_expired_handle_a_used_ticket_and_a_form_of_ten_megabytes_get_clear_a
     let csrf = page.csrf();
     other.post(&format!("{}/cancel", open.location()), &[("csrf", &csrf)]).await;
     let over = shop.browser().get(&cancelled).await;
-    assert_eq!(over.status, 403, "it was another browser's");
+    assert_eq!(over.status, 403, "another browser claimed it");
     let mut again = other.get(&cancelled).await;
     if again.status == 303 {
         again = other.get(open.location()).await;

@@ -1,4 +1,4 @@
-//! A service of a test's own, as a process.
+//! A two-step process for one test.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A service with its files, which go with it.
+/// A process with its files, which are deleted with it.
 pub(crate) struct Service {
     pub(crate) folder: PathBuf,
     pub(crate) ports: [u16; 3],
@@ -20,12 +20,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Writes a configuration with one product. Users reach the pages where they listen.
+    /// Writes a configuration with one product. The public URL is the address of the pages' listener.
     pub(crate) fn new() -> Self {
         Self::at(|port| format!("http://127.0.0.1:{port}"))
     }
 
-    /// The same, with pages that users reach at a URL that follows from their port.
+    /// The same with another public URL, built from the port of the pages.
     pub(crate) fn at(public_url: impl Fn(u16) -> String) -> Self {
         let folder = std::env::temp_dir().join(format!("two-step-serve-{}", uuid::Uuid::now_v7().simple()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -67,7 +67,7 @@ impl Service {
         out
     }
 
-    /// Starts it, and waits until it runs.
+    /// Starts it, and waits until it is ready.
     pub(crate) fn start(&mut self) {
         let mut process = self.command(&["serve", "--migrate"]).stderr(Stdio::piped()).spawn().unwrap();
         let (say, logs) = channel();
@@ -96,14 +96,14 @@ impl Service {
         assert!(Command::new("kill").args([format!("-{name}"), id]).status().unwrap().success());
     }
 
-    /// A key with all that a back end does.
+    /// Creates a key with the default scopes.
     pub(crate) fn key(&self) -> String {
         let made = self.run(&["keys", "create", "--product", "shop"]);
         String::from_utf8(made.stdout).unwrap().trim().to_owned()
     }
 
-    /// The status of a challenge that goes back to a URL.
-    pub(crate) async fn ask(&self, key: &str, return_url: &str) -> u16 {
+    /// Creates a challenge with a return URL. Returns the HTTP status.
+    pub(crate) async fn create_challenge(&self, key: &str, return_url: &str) -> u16 {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let url = format!("http://127.0.0.1:{}/v1/challenges", self.ports[1]);
         let body: Value = json!({"user": "u1", "return_url": return_url});

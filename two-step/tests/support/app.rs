@@ -96,7 +96,7 @@ impl PhoneApp {
         self.signed_at(0, method, path, body).await
     }
 
-    /// A request that is checked.
+    /// Sends a request for the account and returns the result of the check.
     pub async fn try_call(&self) -> Result<AppCall, AppRefused> {
         let request = self.signed("GET", "/app/v1/requests", b"").await;
         self.world.core.app_call(&request.as_request(), Some(self.client)).await.unwrap()
@@ -147,7 +147,7 @@ impl PhoneApp {
     /// Returns the open request, and the digits that the page shows.
     pub async fn asked(&self) -> (uuid::Uuid, String) {
         let (asked, _) = self.world.core.app_requests(&self.call().await).await.unwrap();
-        let request = asked.first().expect("the app is asked").request.id;
+        let request = asked.first().expect("the app has a request").request.id;
         (request, self.world.core.app_digits(request))
     }
 }

@@ -19,11 +19,11 @@ macro_rules! on_both {
         $(#[$meta])*
         mod $name {
             use super::*;
-            async fn story($world: World) $body
+            async fn scenario($world: World) $body
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_postgres() { story(World::new(Backend::Postgres).await).await }
+            async fn on_postgres() { scenario(World::new(Backend::Postgres).await).await }
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_sqlite() { story(World::new(Backend::Sqlite).await).await }
+            async fn on_sqlite() { scenario(World::new(Backend::Sqlite).await).await }
         }
     )+};
 }

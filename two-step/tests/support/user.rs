@@ -51,7 +51,7 @@ pub fn ticket(location: &str) -> String {
 }
 
 /// Returns a six-digit code that is not this one.
-pub fn not(code: &str) -> String {
+pub fn other_code(code: &str) -> String {
     format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
 }
 
@@ -112,7 +112,7 @@ impl User {
         Self { world: world.clone(), ..self.clone() }
     }
 
-    pub fn who(&self) -> Requester {
+    pub fn requester(&self) -> Requester {
         Requester::Browser(self.visit.clone())
     }
 
@@ -141,7 +141,7 @@ impl User {
 
     /// Gives a fresh proof to the settings with the texted code.
     pub async fn prove_to_settings(&self) {
-        let challenge = self.world.core.ask_for_proof(&self.visit).await.unwrap();
+        let challenge = self.world.core.open_proof_challenge(&self.visit).await.unwrap();
         let code = self.world.code(challenge).await;
         self.must_verify(challenge, &code).await;
     }
@@ -168,7 +168,7 @@ impl User {
     }
 
     pub async fn save_recovery_codes(&self) -> Vec<String> {
-        let codes = self.world.core.make_recovery_codes(&self.visit).await.unwrap();
+        let codes = self.world.core.create_recovery_codes(&self.visit).await.unwrap();
         self.world.core.recovery_codes_saved(&self.visit).await.unwrap();
         codes.iter().map(|code| (**code).clone()).collect()
     }
@@ -191,10 +191,10 @@ impl User {
     }
 
     /// Creates a challenge for a sign-in, after the shop has checked the password.
-    pub async fn ask(&self) -> CreatedChallenge {
+    pub async fn create_challenge(&self) -> CreatedChallenge {
         match self.world.core.create("shop", self.new_challenge()).await.unwrap() {
             Created::Challenge { id, url, .. } => CreatedChallenge { id, handle: last_part(&url) },
-            other => panic!("no page is needed: {other:?}"),
+            other => panic!("a challenge should be created: {other:?}"),
         }
     }
 
@@ -203,8 +203,8 @@ impl User {
     }
 
     /// Signs in up to the code field. Returns the challenge.
-    pub async fn start(&self) -> Uuid {
-        let asked = self.ask().await;
+    pub async fn open_challenge(&self) -> Uuid {
+        let asked = self.create_challenge().await;
         assert_eq!(self.claim(&asked).await.0, Claimed::Open { challenge: asked.id });
         asked.id
     }
@@ -214,7 +214,7 @@ impl User {
     }
 
     pub async fn try_entry(&self, challenge: Uuid, entry: Entry) -> Result<Entered, FlowError> {
-        self.world.core.enter(challenge, &self.who(), &entry).await
+        self.world.core.enter(challenge, &self.requester(), &entry).await
     }
 
     pub async fn enter(&self, challenge: Uuid, text: &str) -> Entered {
@@ -246,7 +246,7 @@ impl User {
 
     /// Signs in by text. Returns the ticket.
     pub async fn sign_in(&self) -> String {
-        let challenge = self.start().await;
+        let challenge = self.open_challenge().await;
         let code = self.world.code(challenge).await;
         ticket(&self.must_verify(challenge, &code).await.unwrap())
     }
@@ -255,13 +255,13 @@ impl User {
     pub async fn enter_wrong(&self, challenge: Uuid, times: usize) -> Entered {
         let mut entered = None;
         for _ in 0..times {
-            entered = Some(self.enter(challenge, &not(&self.world.code(challenge).await)).await);
+            entered = Some(self.enter(challenge, &other_code(&self.world.code(challenge).await)).await);
         }
         entered.unwrap()
     }
 
     pub async fn send(&self, challenge: Uuid, channel: Channel) -> Result<(), SendRefused> {
-        self.world.core.send(challenge, &self.who(), None, Some(channel)).await.unwrap()
+        self.world.core.send(challenge, &self.requester(), None, Some(channel)).await.unwrap()
     }
 
     pub async fn redeem(&self, ticket: &str) -> Redeemed {

@@ -73,7 +73,7 @@ pub(super) async fn show(
     operation_id = "unregisterApp",
     path = "/app/v1/account",
     tag = "app",
-    responses((status = 204, description = "The key is gone"), SeeProblems)
+    responses((status = 204, description = "The app is unregistered"), SeeProblems)
 )]
 pub(super) async fn unregister(State(app): State<Arc<App>>, request: Request) -> Result<StatusCode, Problem> {
     let (call, _) = app.call(request).await?;
@@ -101,7 +101,7 @@ pub(super) struct KeyBody {
     path = "/app/v1/key",
     tag = "app",
     request_body = KeyBody,
-    responses((status = 204, description = "The new key counts"), KeyProblems)
+    responses((status = 204, description = "The key was replaced"), KeyProblems)
 )]
 pub(super) async fn change_key(State(app): State<Arc<App>>, request: Request) -> Result<StatusCode, Problem> {
     let (call, body) = app.call(request).await?;
@@ -139,7 +139,7 @@ pub(super) struct PushBody {
     path = "/app/v1/push",
     tag = "app",
     request_body = PushBody,
-    responses((status = 204, description = "Pushes go there from now on"), PushProblems)
+    responses((status = 204, description = "The push endpoint was stored"), PushProblems)
 )]
 pub(super) async fn set_push(State(app): State<Arc<App>>, request: Request) -> Result<StatusCode, Problem> {
     let (call, body) = app.call(request).await?;

@@ -55,7 +55,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
 }
 
 fn too_many_waits() -> Problem {
-    Problem::limited("this app waits in eight requests already: end one first", 5)
+    Problem::limited("this app already has eight open long polls or streams", 5)
 }
 
 /// A request with its body.

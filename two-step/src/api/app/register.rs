@@ -77,7 +77,7 @@ pub(super) struct RegisterAnswer {
     path = "/app/v1/register",
     tag = "app",
     request_body = RegisterBody,
-    responses((status = 201, description = "Registered; the digits are to be shown", body = RegisterAnswer), RegisterProblems)
+    responses((status = 201, description = "Registered. Show the digits", body = RegisterAnswer), RegisterProblems)
 )]
 pub(super) async fn register(
     State(app): State<Arc<App>>, request: Request,
@@ -105,11 +105,11 @@ pub(super) async fn register(
 }
 
 pub(super) fn bad_key() -> Problem {
-    Problem::invalid("public_key", "must be a P-256 key of this app alone: a JWK with kty, crv, x and y")
+    Problem::invalid("public_key", "must be a P-256 key that no other app uses: a JWK with kty, crv, x and y")
 }
 
 fn too_many(retry_after_s: u64) -> Problem {
-    Problem::limited("too many set-up codes were tried from this address", retry_after_s)
+    Problem::limited("too many set-up codes were entered from this address", retry_after_s)
 }
 
 /// The problems of every signed request.

@@ -102,26 +102,26 @@ async fn now(core: &Core, call: &AppCall) -> Result<RequestsAnswer, Problem> {
 /// The parameters of the list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "the contract alone reads it")]
+#[expect(dead_code, reason = "used only by the contract")]
 pub(super) struct ListQuery {
-    /// Maximum seconds to wait for a change. Without it the answer comes at once.
+    /// Maximum seconds to wait for a change. Without it the server answers at once.
     #[param(minimum = 0, maximum = 30, nullable = false)]
     wait: Option<u32>,
-    /// The request that the app already shows. The answer waits until the open request is another one, or none.
+    /// The request that the app already shows. The server answers when the open request differs from this one.
     #[param(nullable = false)]
     seen: Option<Uuid>,
 }
 
 /// List requests
 ///
-/// With `wait` the answer comes after a change, or when the time has passed (long poll).
+/// With `wait` the server answers after a change, or when the time has passed (long poll).
 #[utoipa::path(
     get,
     operation_id = "listAppRequests",
     path = "/app/v1/requests",
     tag = "app",
     params(ListQuery),
-    responses((status = 200, description = "What is asked now", body = RequestsAnswer), ListProblems)
+    responses((status = 200, description = "The open requests", body = RequestsAnswer), ListProblems)
 )]
 pub(super) async fn list(
     State(app): State<Arc<App>>, request: Request,
@@ -131,7 +131,7 @@ pub(super) async fn list(
     let wait = wait.ok_or_else(bad_wait)?;
     let seen: Option<Uuid> = match seen.map(|text| text.parse()).transpose() {
         Ok(seen) => seen,
-        Err(_) => return Err(Problem::invalid("seen", "is the id of a request")),
+        Err(_) => return Err(Problem::invalid("seen", "must be the id of a request")),
     };
     let (call, _) = app.call(request).await?;
     let _permit = if wait > 0 { Some(app.start_wait(call.key.method)?) } else { None };
@@ -146,7 +146,7 @@ pub(super) async fn list(
 }
 
 fn bad_wait() -> Problem {
-    Problem::invalid("wait", "is 0 to 30 seconds")
+    Problem::invalid("wait", "must be 0 to 30 seconds")
 }
 
 /// Stream requests
@@ -229,7 +229,7 @@ fn unreadable(digits: u32) -> Problem {
 }
 
 fn paused(retry_after_s: u64) -> Problem {
-    Problem::locked("too many wrong codes: the account is paused", retry_after_s)
+    Problem::locked("too many wrong codes; the account is paused", retry_after_s)
 }
 
 fn id_of(id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, Problem> {

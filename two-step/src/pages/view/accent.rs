@@ -1,12 +1,12 @@
-//! A product's colour, checked and made readable.
+//! A product's colour, and the text colour that is readable on it.
 
-/// A product's colour. It colours the main button only, and the text on it is black or white, whichever reads better:
-/// one of the two always has a contrast of 4.5 or more.
+/// A product's colour. Only the main button has it. The text on it is black or white, whichever has the better
+/// contrast: at least 4.5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accent([u8; 3]);
 
 impl Accent {
-    /// Reads six hexadecimal digits, with or without `#`. Returns none for anything else.
+    /// Reads six hexadecimal digits, with or without `#`. Returns `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('#').unwrap_or(text);
         if digits.len() != 6 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -22,7 +22,7 @@ impl Accent {
         format!("{red:02x}{green:02x}{blue:02x}")
     }
 
-    /// The style sheet that the layout links as `/assets/accent-{hex}.css`.
+    /// The content of `/assets/accent-{hex}.css`, which the layout links.
     pub fn style_sheet(self) -> String {
         format!(":root{{--accent:#{};--accent-ink:{}}}\n", self.hex(), self.ink())
     }

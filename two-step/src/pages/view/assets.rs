@@ -1,8 +1,8 @@
-//! The files that pages link: style sheet, script, icon.
+//! The static files of the pages: style sheet, script, icon.
 
 use super::Accent;
 
-/// Joined in this order: later rules win.
+/// Concatenated in this order. Later rules override earlier ones.
 const STYLE: &str = concat!(
     include_str!("../../../assets/style/colours.css"),
     include_str!("../../../assets/style/frame.css"),
@@ -15,10 +15,10 @@ const STYLE: &str = concat!(
 const SCRIPT: &str = include_str!("../../../assets/two-step.js");
 const ICON: &str = include_str!("../../../assets/two-step.svg");
 
-/// A hash of the style sheet and the script. Links carry it as `?v=`, so a cache may keep them for ever.
+/// A hash of the style sheet and the script. Links have it as `?v=`, so caches may keep the files for ever.
 pub const VERSION: u32 = fnv(STYLE.as_bytes(), fnv(SCRIPT.as_bytes(), 0x811c_9dc5));
 
-/// The same of the app's files, for the cache of its service worker.
+/// A hash of the app's files, for the cache of its service worker.
 pub const APP_VERSION: u32 = {
     let files = concat!(
         include_str!("../../../assets/app/app.js"),
@@ -33,7 +33,7 @@ pub const APP_VERSION: u32 = {
     fnv(files.as_bytes(), VERSION)
 };
 
-/// A file that pages link.
+/// A static file.
 #[derive(Debug, Clone)]
 pub struct Asset {
     /// The `Content-Type`.
@@ -56,7 +56,7 @@ pub fn find(name: &str) -> Option<Asset> {
     Some(Asset { content_type, body })
 }
 
-/// FNV-1a over 32 bits. It tells versions apart; it protects nothing.
+/// FNV-1a over 32 bits. Identifies versions; not a security measure.
 const fn fnv(bytes: &[u8], start: u32) -> u32 {
     let (mut hash, mut at) = (start, 0);
     while at < bytes.len() {

@@ -2,7 +2,7 @@
 
 use super::Lang;
 
-/// The name of a country in a language. The code is ISO 3166-1 alpha-2 in capitals.
+/// Returns the name of a country in a language. The code is ISO 3166-1 alpha-2 in upper case.
 pub fn name(lang: Lang, code: &str) -> Option<&'static str> {
     let row = COUNTRIES.binary_search_by_key(&code, |(code, _)| code).ok()?;
     Some(COUNTRIES[row].1[lang as usize])
@@ -14,7 +14,7 @@ pub(crate) fn codes() -> impl Iterator<Item = &'static str> {
     COUNTRIES.iter().map(|(code, _)| *code)
 }
 
-/// The key for sorting names: letters with marks sort as those without.
+/// Returns the sort key of a name. Letters with diacritics sort like those without.
 pub(crate) fn sort_key(name: &str) -> String {
     let plain = |c: char| match c {
         'ä' | 'å' | 'ã' | 'á' | 'Ä' | 'Å' => 'a',

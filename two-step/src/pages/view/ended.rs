@@ -1,58 +1,58 @@
-//! Pages without a next step of their own: ended challenges and refusals.
+//! Pages without a form: ended challenges and errors.
 
 use askama::Template;
 
 use super::{Page, when};
 
-/// Why there is nothing to do on the page.
+/// Why the page has no form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The challenge's time is over.
+    /// The challenge has expired.
     Expired,
-    /// Too many wrong codes. Seconds until the user may sign in again, where known.
+    /// Too many wrong codes. Seconds until the user may sign in again, if known.
     Locked(Option<u64>),
-    /// Too many wrong codes of an account whose sign-in is still open. Seconds until codes are taken again.
+    /// Too many wrong codes of an account whose sign-in is still open. Seconds until codes are accepted again.
     Paused(u64),
     /// The user cancelled.
     Cancelled,
-    /// The user said that it was not them.
+    /// The user chose "It was not me".
     Denied,
-    /// The proof was given already, here or in another window.
+    /// The challenge is already verified, here or in another window.
     Used,
-    /// The address was opened in another browser before.
+    /// Another browser opened the URL before.
     OtherBrowser,
     /// The browser sent no cookie.
     NoCookies,
-    /// Nothing is at this address.
+    /// The page does not exist.
     NotFound,
-    /// The settings session is over.
+    /// The settings session has ended.
     SessionExpired,
-    /// The service cannot work now. Seconds until a retry makes sense.
+    /// The service is unavailable. Seconds to wait before a retry.
     Unavailable(u64),
-    /// The request was too big.
+    /// The request is too big.
     TooBig,
-    /// The form did not come from our page, or its CSRF value is wrong.
+    /// The `Origin` or the CSRF value of the form is wrong.
     Forbidden,
-    /// Too many requests. Seconds until the next is taken.
+    /// Too many requests. Seconds until the next one is accepted.
     RateLimited(u64),
-    /// The form could not be read.
+    /// The form is malformed.
     BadRequest,
 }
 
-/// Any page that ends a path. Handlers choose the HTTP status.
+/// A page without a form. Handlers choose the HTTP status.
 #[derive(Debug, Clone, Template)]
 #[template(path = "ended.html")]
 pub struct Ended {
-    /// Language, product, home link. The CSRF value may be empty: the page has no form.
+    /// Language, product, home link. The CSRF value may be empty, because the page has no form.
     pub page: Page,
-    /// Why there is nothing to do.
+    /// Why the page has no form.
     pub end: End,
-    /// Where "Try again" leads, for ends that pass. None hides the link.
+    /// The target of "Try again", for temporary errors. `None` hides the link.
     pub retry: Option<String>,
 }
 
 impl Ended {
-    /// Title, what happened, what to do next.
+    /// The title, the cause, and the next step.
     fn words(&self) -> (&'static str, String, String) {
         let texts = &self.page.t().ended;
         let text = match self.end {
@@ -85,7 +85,7 @@ impl Ended {
         (text.title, text.happened.to_owned(), next)
     }
 
-    /// The icon: how serious it is.
+    /// The icon, by severity.
     fn icon(&self) -> &'static str {
         match self.end {
             End::Used => "check",
@@ -95,7 +95,7 @@ impl Ended {
         }
     }
 
-    /// Steps that help, for a browser without cookies.
+    /// Steps for a browser without cookies.
     fn steps(&self) -> &'static [&'static str] {
         match self.end {
             End::NoCookies => &self.page.t().ended.cookie_steps,

@@ -34,7 +34,7 @@ impl Lang {
         }
     }
 
-    /// Reads a tag such as `de` or `de-AT`. Returns none for a language without texts.
+    /// Reads a tag such as `de` or `de-AT`. Returns `None` for a language without texts.
     pub fn from_tag(tag: &str) -> Option<Self> {
         let primary = tag.split(['-', '_']).next().unwrap_or_default().trim();
         Self::ALL.into_iter().find(|lang| lang.tag().eq_ignore_ascii_case(primary))

@@ -1,8 +1,8 @@
-//! Words for methods that several pages share.
+//! The names of methods, for several pages.
 
 use super::Lang;
 
-/// What a method is.
+/// The kind of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MethodKind {
     /// A telephone.
@@ -18,7 +18,7 @@ pub enum MethodKind {
 }
 
 impl MethodKind {
-    /// What the kind is called: "Phone", "Authenticator app".
+    /// The name of the kind: "Phone", "Authenticator app".
     pub fn name(self, lang: Lang) -> &'static str {
         let texts = &lang.texts().methods;
         match self {
@@ -30,7 +30,7 @@ impl MethodKind {
         }
     }
 
-    /// What stands in place of a method where a browser was trusted.
+    /// The text for a trusted browser instead of a method.
     pub fn trusted_device(lang: Lang) -> &'static str {
         lang.texts().methods.trusted_device
     }
@@ -45,7 +45,7 @@ impl MethodKind {
         }
     }
 
-    /// Where it leads: "Number that ends in 42", the address, or nothing.
+    /// The masked target: "Number that ends in 42", the address, or nothing.
     pub fn place(self, lang: Lang, hint: &str) -> String {
         match self {
             Self::Phone if !hint.is_empty() => (lang.texts().sign_in.number)(hint),
@@ -53,14 +53,14 @@ impl MethodKind {
         }
     }
 
-    /// What it is and where it leads, for a line of the history: "Phone · Number that ends in 42".
+    /// Kind and masked target, for a line of the history: "Phone · Number that ends in 42".
     pub fn describe(self, lang: Lang, hint: &str) -> String {
         let (name, place) = (self.name(lang), self.place(lang, hint));
         if place.is_empty() { name.to_owned() } else { format!("{name} · {place}") }
     }
 }
 
-/// How a code reaches the user.
+/// The channel of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
     /// By text message.
@@ -82,7 +82,7 @@ impl Channel {
     }
 }
 
-/// A way to prove that one is the user. The words equal those of the result's claim `method`.
+/// How a user proves their identity. The names are the values of the result's claim `method`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
     /// A code by text message.
@@ -100,7 +100,7 @@ pub enum Proof {
 }
 
 impl Proof {
-    /// The channel of the code; none where nothing is sent.
+    /// The channel of the code; `None` if nothing is sent.
     pub const fn channel(self) -> Option<Channel> {
         match self {
             Self::Sms => Some(Channel::Sms),
@@ -110,7 +110,7 @@ impl Proof {
         }
     }
 
-    /// The word of the form field `proof`.
+    /// The value of the form field `proof`.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Sms => "sms",
@@ -129,7 +129,7 @@ impl Proof {
             .find(|p| p.word() == word)
     }
 
-    /// What the way is called: "Text message".
+    /// The name on pages: "Text message".
     pub fn name(self, lang: Lang) -> &'static str {
         let texts = &lang.texts().ways;
         match self {
@@ -142,7 +142,7 @@ impl Proof {
         }
     }
 
-    /// Whether the telephone network carries the code. Such codes can be intercepted.
+    /// Whether the code is sent over the telephone network, where it can be intercepted.
     pub(crate) const fn is_telephone(self) -> bool {
         matches!(self, Self::Sms | Self::Voice)
     }

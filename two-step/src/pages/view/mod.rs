@@ -1,16 +1,16 @@
-//! What the pages look like: one struct for each page, one template for each struct.
+//! The views of the pages: one struct for each page, one template for each struct.
 //!
-//! The module is pure. A handler fills a struct and calls `render()`. Nothing here reads a store, a clock or a request.
-//! Waits come in as seconds from now, times as Unix seconds.
+//! A handler fills a struct and calls `render()`. The module is pure: it reads no store, clock or request. Waits are
+//! given in seconds from now, times in Unix seconds.
 //!
-//! - [`Page`] holds what every page shows: language, product, CSRF value.
-//! - [`sign_in`] has the pages of a challenge, [`set_up`] the wizard, [`settings`] the settings, [`stop`] the page that
-//!   a notice links to, and [`ended`] every page without a next step.
-//! - `text` has every sentence, once for each language. A missing sentence does not compile.
+//! - [`Page`] is the part of every page: language, product, CSRF value.
+//! - [`sign_in`] has the pages of a challenge, [`set_up`] the wizard, [`settings`] the settings, [`stop`] the stop page
+//!   of notices, and [`ended`] every page without a form.
+//! - `text` has all sentences in each language. A missing sentence is a compile error.
 //! - [`assets`] has the style sheet, the script and the icon.
 //!
-//! Each form is sent by POST and carries the hidden field `csrf`. The doc comment of a struct names its forms: path and
-//! fields.
+//! Each form is sent by POST and contains the hidden field `csrf`. The doc comment of a struct lists its forms with
+//! path and fields.
 
 pub mod accent;
 pub mod assets;

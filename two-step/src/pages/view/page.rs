@@ -1,9 +1,9 @@
-//! What every page shows around its content.
+//! The frame of every page.
 
 use super::text::Texts;
 use super::{Accent, Lang, assets};
 
-/// What every page shows around its content.
+/// The frame of every page.
 #[derive(Debug, Clone)]
 pub struct Page {
     /// The language of the page.
@@ -12,18 +12,19 @@ pub struct Page {
     pub product: String,
     /// The value of the hidden field `csrf` in every form.
     pub csrf: String,
-    /// The product's colour for the main button. None means our own blue.
+    /// The product's colour for the main button. `None`: our blue.
     pub accent: Option<Accent>,
-    /// Where "Back to …" leads. None hides the link.
+    /// The target of "Back to …". `None` hides the link.
     pub home: Option<String>,
-    /// Whose settings these are, for the line at the foot. None hides the line.
+    /// The user's name for the footer. `None` hides the line.
     pub account: Option<String>,
-    /// Whether the page shows what is never shown again: it cannot be switched to another language.
+    /// Whether the page has secrets that are shown once. Such a page offers no other languages, because a reload would
+    /// lose them.
     pub shown_once: bool,
 }
 
 impl Page {
-    /// A page with a language, a product's name and a CSRF value; no colour, no home, no account.
+    /// Creates a page with a language, a product's name and a CSRF value, and without colour, home link and account.
     pub fn new(lang: Lang, product: impl Into<String>, csrf: impl Into<String>) -> Self {
         Self {
             lang,
@@ -41,7 +42,7 @@ impl Page {
         self.lang.texts()
     }
 
-    /// The languages that the page can be switched to.
+    /// The languages that the page offers.
     pub(crate) fn other_langs(&self) -> impl Iterator<Item = Lang> + use<> {
         let (shown, once) = (self.lang, self.shown_once);
         Lang::ALL.into_iter().filter(move |lang| *lang != shown && !once)
@@ -67,7 +68,7 @@ impl Page {
         format!("{} {}", self.t().time.seconds, self.t().time.minutes)
     }
 
-    /// The version in the addresses of the style sheet and the script. It changes with their content.
+    /// The version in the URLs of the style sheet and the script. It changes with their content.
     #[expect(clippy::unused_self, reason = "templates reach it through the page")]
     pub(crate) fn version(&self) -> String {
         format!("{:08x}", assets::VERSION)

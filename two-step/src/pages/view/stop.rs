@@ -1,11 +1,11 @@
-//! The page that a notice links to: stop a change that the user did not make.
+//! The stop page of a notice. It stops a change that the user did not make.
 
 use askama::Template;
 
 use super::settings::Change;
 use super::{Page, when};
 
-/// `/stop/{token}`: what happened, and the button that stops it. Opening the page changes nothing.
+/// `/stop/{token}`: the event, and the button that stops it. Opening the page changes nothing.
 ///
 /// Form: POST `/stop/{token}`: `csrf`.
 #[derive(Debug, Clone, Template)]
@@ -15,16 +15,16 @@ pub struct Stop {
     pub page: Page,
     /// The token, for the path.
     pub token: String,
-    /// What happened.
+    /// The event.
     pub change: Change,
-    /// Which method or device, in words; may be empty.
+    /// The method or device, as a text; may be empty.
     pub detail: String,
-    /// When, in Unix seconds.
+    /// The time, in Unix seconds.
     pub at: i64,
 }
 
 impl Stop {
-    /// What the button does. Only an added method is taken back.
+    /// The effects of the button. Only an added method is paused.
     fn effects(&self) -> &'static [&'static str] {
         let effects = &self.page.t().stop.effects;
         if matches!(self.change, Change::MethodAdded | Change::MethodResumed) {
@@ -54,15 +54,15 @@ impl Stop {
 /// The result of stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopResult {
-    /// It is stopped now.
+    /// Everything was stopped now.
     Stopped,
-    /// It was stopped before.
+    /// It was already stopped.
     StoppedBefore,
     /// The link is older than seven days, or unknown.
     TooLate,
 }
 
-/// The page after POST `/stop/{token}`, and the page of a link that cannot be used any more. It has no form.
+/// The page after POST `/stop/{token}`, and the page of an invalid link. It has no form.
 #[derive(Debug, Clone, Template)]
 #[template(path = "stop/result.html")]
 pub struct Stopped {
@@ -73,7 +73,7 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// Title, and what happened.
+    /// The title, and the result.
     fn words(&self) -> (&'static str, &'static str) {
         let texts = &self.page.t().stop;
         match self.result {

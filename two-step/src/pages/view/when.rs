@@ -1,11 +1,11 @@
-//! Waits and dates as a page writes them.
+//! Formats waits and dates.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::Lang;
 
-/// Writes a wait so that it never promises too early: `25 s`, `5 min`, `3 h`, `2 days`. It rounds up.
+/// Formats a duration, rounded up so that the user does not return too early: `25 s`, `5 min`, `3 h`, `2 days`.
 pub fn wait(lang: Lang, seconds: u64) -> String {
     let texts = &lang.texts().time;
     let (minutes, hours, days) = (seconds.div_ceil(60), seconds.div_ceil(3600), seconds.div_ceil(86_400));
@@ -17,18 +17,18 @@ pub fn wait(lang: Lang, seconds: u64) -> String {
     }
 }
 
-/// Writes Unix seconds as a date with the time: `28 Nov 2026, 14:05 UTC`.
+/// Formats Unix seconds as a date with the time: `28 Nov 2026, 14:05 UTC`.
 pub fn date_time(lang: Lang, unix_seconds: i64) -> String {
     let time = civil(unix_seconds);
     format!("{}, {:02}:{:02} UTC", day_of(lang, &time), time.hour(), time.minute())
 }
 
-/// Writes Unix seconds as a date: `28 Nov 2026`.
+/// Formats Unix seconds as a date: `28 Nov 2026`.
 pub fn date(lang: Lang, unix_seconds: i64) -> String {
     day_of(lang, &civil(unix_seconds))
 }
 
-/// Writes Unix seconds for the `datetime` attribute: `2026-11-28T14:05:09Z`.
+/// Formats Unix seconds for the attribute `datetime`: `2026-11-28T14:05:09Z`.
 pub(crate) fn machine(unix_seconds: i64) -> String {
     timestamp(unix_seconds).to_string()
 }

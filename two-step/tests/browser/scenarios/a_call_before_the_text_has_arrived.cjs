@@ -1,7 +1,7 @@
 "use strict";
 const { assert, codeAfter, newBrowser, newest, scenario, script, setUp, shows, signIn, type } = require("./user.cjs");
 
-// The carrier takes the text and says nothing more: the user does not wait for it.
+// The carrier accepts the text and reports nothing more. The user need not wait for it.
 scenario(async () => {
   const number = "+447700900200";
   await setUp(await newBrowser());

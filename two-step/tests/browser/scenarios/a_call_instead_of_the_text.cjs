@@ -10,7 +10,7 @@ scenario(async () => {
   const byText = await codeAfter(number, "sms", texts);
   await shows(page, "Delivered");
   await shot(page, "delivered");
-  // The button opens by itself, once the gap between two sends is over.
+  // The button becomes enabled after the gap between two sends.
   await page.click("button[value=voice]");
   const byCall = await codeAfter(number, "voice", calls);
   assert.equal(byCall, byText, "one code per challenge and method");

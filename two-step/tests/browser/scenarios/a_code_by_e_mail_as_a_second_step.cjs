@@ -1,7 +1,7 @@
 "use strict";
 const { assert, letters, mailedCode, newBrowser, openSettings, saveRecoveryCodes, scenario, shot, shows, signIn, type } = require("./user.cjs");
 
-// The product's operator has allowed e-mail as a second step.
+// The configuration allows e-mail as a second step.
 scenario(async () => {
   const address = "ada@home.example";
   const page = await newBrowser();
@@ -9,7 +9,7 @@ scenario(async () => {
   await openSettings(page);
   await page.goto(new URL("/settings/email", page.url()).href);
 
-  // A mail server that refuses the address: the page says so, and another one can be typed.
+  // If the mail server refuses the address, the page shows it, and another address can be typed.
   await page.fill("input[name=address]", "nobody@home.example");
   await page.click("main form button.primary");
   await shows(page, "The e-mail could not be delivered.");

@@ -15,7 +15,7 @@ scenario(async () => {
   await page.click("button[value=remove]");
   await shows(page, "Second step: recovery (recovery)");
 
-  // The used code is void, the new one is good, and the phone is gone.
+  // The used code is void, the new one is valid, and the phone is removed.
   const second = await newBrowser();
   await signIn(second);
   assert.doesNotMatch(await second.textContent("main"), /ends in 00/);

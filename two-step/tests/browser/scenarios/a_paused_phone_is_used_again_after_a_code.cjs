@@ -11,7 +11,7 @@ scenario(async () => {
   await addPhone(owner, "07700 900201", second);
   await owner.waitForURL((url) => url.pathname === "/settings");
 
-  // The first phone's owner texts STOP: the carrier refuses the next text.
+  // The owner of the first phone texts STOP, so the carrier refuses the next text.
   await script(first, "sms", ["unsubscribed"]);
   const page = await newBrowser();
   await signIn(page);
@@ -23,7 +23,7 @@ scenario(async () => {
   await type(page, await codeAfter(second, "sms", place));
   await shows(page, "Second step: sms (second)");
 
-  // It is paused, and a code that arrives makes it usable again.
+  // It is paused, and a received code resumes it.
   await openSettings(page);
   const proof = await newest(second, "sms");
   await page.click("form[action='/settings/proof'] button");

@@ -10,11 +10,11 @@ scenario(async () => {
   await signIn(page);
   await shows(page, "Second step: trust (trusted)");
 
-  // Another user of the same browser is not trusted for this account, and another browser not at all.
+  // The browser is not trusted for another account, and another browser is not trusted for any account.
   const stranger = await newBrowser();
   await askForCode(stranger);
 
-  // Without the cookie the code is asked for.
+  // Without the cookie a code is required.
   const cookies = (await page.context().cookies()).filter((c) => c.name !== "ts_device" && c.name !== "demo_shop");
   const device = (await page.context().cookies()).find((c) => c.name === "ts_device");
   assert.ok(device.httpOnly && device.sameSite === "Lax");
@@ -28,7 +28,7 @@ scenario(async () => {
   await third.click("text=Sign out");
   await askForCode(third);
 
-  // The settings ask for a code, whether the device is trusted or not.
+  // The settings require a code also on a trusted device.
   const fourth = await newBrowser();
   await signInByText(fourth, { trust: true });
   await openSettings(fourth);

@@ -24,13 +24,13 @@ scenario(async () => {
   const second = await newBrowser();
   await signIn(second);
   await shows(second, "authenticator");
-  // A code that was used is not taken again; the next one is within the tolerance.
+  // A used code is not accepted again. The next one is within the tolerance.
   await type(second, first);
   await shows(second, "That is not the code.");
   await type(second, app.generate({ timestamp: Date.now() + 30_000 }));
   await shows(second, "Second step: totp (second)");
 
-  // A phone whose clock is off is told so.
+  // A wrong clock of the phone is reported.
   const third = await newBrowser();
   await signIn(third);
   await type(third, app.generate({ timestamp: Date.now() - 4 * 60_000 }));

@@ -20,7 +20,7 @@ scenario(async () => {
   await page.fill("input[name=address]", address);
   await page.click("main form button.primary");
   await shows(page, address);
-  assert.equal(await page.locator("text=Check again >> visible=true").count(), 0, "nothing more is heard of a mail");
+  assert.equal(await page.locator("text=Check again >> visible=true").count(), 0, "a mail has no further states");
   await shot(page, "email-code");
   await type(page, await mailedCode(address, 0));
   await page.waitForURL((url) => url.pathname === "/settings");
@@ -28,7 +28,7 @@ scenario(async () => {
   await shows(page, "For security notices only");
   await shot(page, "settings-with-email");
 
-  // It gets notices, with a stop page, and is no way to sign in.
+  // It gets notices with a stop page, and cannot be used to sign in.
   await page.goto(new URL("/settings/recovery-codes", page.url()).href);
   await page.click("form[action='/settings/recovery-codes'] button");
   const [notice] = await poll(async () => ((all) => all.length > 1 && all)(await letters(address)), "a notice");

@@ -5,10 +5,10 @@ const { assert, codeAfter, newBrowser, newest, noticeLink, openSettingsByText, s
 scenario(async () => {
   const number = "+447700900200";
   await setUp(await newBrowser());
-  // The script is for codes: the notice has come before.
+  // The outcomes are for codes, because the notice has arrived before.
   await noticeLink(number, "turned on");
 
-  // The call follows by itself, with the same code, and the page says so.
+  // The call follows automatically with the same code, and the page shows it.
   await script(number, "sms", ["undelivered"]);
   let [texts, calls] = [await newest(number, "sms"), await newest(number, "voice")];
   const page = await newBrowser();
@@ -16,14 +16,14 @@ scenario(async () => {
   const byText = await codeAfter(number, "sms", texts);
   const byCall = await codeAfter(number, "voice", calls);
   assert.equal(byCall, byText, "one code per challenge and method");
-  // The page turns to the call by itself, with its heading and buttons.
+  // The page switches to the call automatically, with its heading and buttons.
   await shows(page, "Answer your phone");
   await shows(page, "we called and read out the code");
   await shot(page, "call-followed");
   await type(page, byCall);
   await shows(page, "Second step: voice (second)");
 
-  // Whoever has begun to type is not interrupted.
+  // The page does not change while the user types.
   [texts, calls] = [await newest(number, "sms"), await newest(number, "voice")];
   await script(number, "sms", ["undelivered"]);
   const typing = await newBrowser();
@@ -35,7 +35,7 @@ scenario(async () => {
   await type(typing, code2);
   await shows(typing, "Second step: voice (second)");
 
-  // Without "If a text fails, call me" the user asks for the call.
+  // Without "If a text fails, call me" the user must request the call.
   const owner = await newBrowser();
   await signInByText(owner);
   await openSettingsByText(owner);
@@ -49,7 +49,7 @@ scenario(async () => {
   await signIn(other);
   const code = await codeAfter(number, "sms", texts);
   await shows(other, "The text may not have arrived.");
-  assert.equal(await newest(number, "voice"), calls, "no call without being asked for");
+  assert.equal(await newest(number, "voice"), calls, "no call without a request");
   await shot(other, "text-failed");
   await other.click("button[value=voice]");
   assert.equal(await codeAfter(number, "voice", calls), code);

@@ -14,12 +14,12 @@ scenario(async () => {
   await page.reload();
   assert.equal(page.url(), challenge);
 
-  // A second browser that learns the URL gets nothing.
+  // A second browser with the URL gets no page.
   const stranger = await newBrowser();
   const answer = await stranger.goto(challenge);
   assert.ok(answer.status() === 403 || answer.status() === 404);
 
-  // The same answer sent twice by one browser gets the first redirect.
+  // If one browser submits the same code twice, both answers are the same redirect.
   const csrf = await page.getAttribute("input[name=csrf]", "value");
   const send = () => page.request.post(challenge, { form: { csrf, code }, headers: { origin: new URL(challenge).origin }, maxRedirects: 0 });
   const [one, two] = [await send(), await send()];
@@ -30,7 +30,7 @@ scenario(async () => {
   await page.goto(challenge);
   assert.equal(await page.locator("input[name=code]").count(), 0);
 
-  // "Back" leads to a page without a field: there is nothing left to type.
+  // "Back" shows a page without a code field.
   await page.goto(`${stack.demo}shop`);
   await page.goBack();
   await page.waitForLoadState();
@@ -38,7 +38,7 @@ scenario(async () => {
   assert.equal(await page.locator("input[name=code]").count(), 0);
   await shows(page, "Already verified");
 
-  // Two tabs of one browser, each with a challenge of its own.
+  // Two tabs of one browser, each with its own challenge.
   const context = (await newBrowser()).context();
   const [left, right] = [await context.newPage(), await context.newPage()];
   const before = await newest(number, "sms");

@@ -11,7 +11,7 @@ scenario(async () => {
   await signInByText(page, { trust: true });
   await shows(page, "Second step: sms (second)");
 
-  // "Check again" shows how far the text has come, and a call follows once the gap is over.
+  // "Check again" shows the delivery state of the text. A call is possible after the gap.
   const caller = await newBrowser(plain);
   let [texts, calls] = [await newest(number, "sms"), await newest(number, "voice")];
   await signIn(caller);
@@ -24,7 +24,7 @@ scenario(async () => {
   await type(caller, await codeAfter(number, "voice", calls));
   await shows(caller, "Second step: voice (second)");
 
-  // Another way, and a wrong code before the right one.
+  // Another method, and a wrong code before the right one.
   const other = await newBrowser(plain);
   await signIn(other);
   await other.click("a[href$='/ways']");
@@ -36,7 +36,7 @@ scenario(async () => {
   await other.click("button[value=keep]");
   await shows(other, "Second step: recovery (recovery)");
 
-  // The settings: a name, and off.
+  // The settings: changing a name, and turning off.
   await openSettingsByText(page);
   await page.click("a[href^='/settings/methods/']");
   await page.fill("input[name=label]", "Work phone");

@@ -22,7 +22,7 @@ scenario(async () => {
   assert.match(headers["content-security-policy"], /frame-ancestors http:\/\/127/);
   assert.equal(headers["cache-control"], "no-store");
   assert.equal(headers["x-content-type-options"], "nosniff");
-  // Loading ahead and HEAD claim nothing.
+  // A prefetch and a HEAD request claim nothing.
   const left = (await page.textContent("main")).includes("tries left");
   assert.equal(left, false, "no forged form was counted");
 });

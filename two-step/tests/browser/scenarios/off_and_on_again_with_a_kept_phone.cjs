@@ -9,13 +9,13 @@ scenario(async () => {
   await page.click("text=Sign out");
   await signInByText(page);
   await openSettings(page);
-  // A fresh proof comes first, and a wrong code does not open anything.
+  // A fresh proof comes first, and a wrong code is refused.
   let place = await newest(number, "sms");
   await page.click("form[action='/settings/proof'] button");
   const code = await codeAfter(number, "sms", place);
   await type(page, wrong(code));
   await page.goto(new URL("/settings/off", page.url()).href);
-  assert.equal(await page.locator("form[action='/settings/off']").count(), 0, "a wrong code leaves it on");
+  assert.equal(await page.locator("form[action='/settings/off']").count(), 0, "a wrong code does not turn it off");
   await page.goto(new URL("/settings", page.url()).href);
   await page.click("form[action='/settings/proof'] button");
   await type(page, code);

@@ -3,18 +3,18 @@ const {
   addToApp, api, approve, assert, newBrowser, openApp, openSettings, saveRecoveryCodes, scenario, shot, shows, signIn, stack,
 } = require("./user.cjs");
 
-/** Nobody needs to answer there: the address that the browser goes to has all that the bank takes. */
+/** No server is needed there, because the redirect URL has everything that the bank needs. */
 const RETURN_URL = "http://localhost/bank";
-/** The longest wait of the app's poll, and some more. */
+/** Longer than the app's longest poll. */
 const PAST_A_POLL_MS = 27_000;
 
-/** A request of the bank's back end. */
+/** Calls the API as the bank's back end. */
 const bank = (method, path, body) => api(method, path, body, stack.keys.bank);
 
-/** Where a browser comes back to the bank. */
+/** The bank's return URL. */
 const back = async (page) => new URL((await page.waitForRequest((request) => request.url().startsWith(RETURN_URL))).url());
 
-/** Begins a sign-in at the bank. */
+/** Starts a sign-in at the bank. */
 async function signInAtBank() {
   const page = await newBrowser();
   const challenge = await bank("POST", "/v1/challenges", { user: "customer-1", purpose: "sign_in", return_url: RETURN_URL, state: "s", nonce: "n" });
@@ -24,7 +24,7 @@ async function signInAtBank() {
 }
 
 scenario(async () => {
-  // The app belongs to the shop; the bank asks its users for the same one.
+  // The app belongs to the shop, and the bank's users use the same app.
   const phone = await openApp();
   const shop = await newBrowser();
   await signIn(shop);
@@ -51,7 +51,7 @@ scenario(async () => {
   await shows(phone, "Bank");
   await shot(phone, "app-two-products");
 
-  // Both ask at once: the app shows one after the other, each with its product.
+  // Both products send a request. The app shows one after the other, each with its product.
   const first = await newBrowser();
   await signIn(first);
   await shows(phone, "Are you signing in to Shop?");
@@ -66,13 +66,13 @@ scenario(async () => {
   const [url] = await Promise.all([back(second), approve(phone, second)]);
   await phone.click("text=Done");
 
-  // The ticket is the bank's alone.
+  // Only the bank can redeem the ticket.
   const ticket = url.searchParams.get("ticket");
   assert.equal((await api("POST", "/v1/tickets/redeem", { ticket })).status, 410);
   const redeemed = await bank("POST", "/v1/tickets/redeem", { ticket });
   assert.equal(redeemed.status, 200, JSON.stringify(redeemed.body));
 
-  // A request that comes after the first poll is over reaches the app too.
+  // A request after the end of the first poll reaches the app too.
   await new Promise((resolve) => setTimeout(resolve, PAST_A_POLL_MS));
   const later = await signInAtBank();
   await shows(phone, "Are you signing in to Bank?");
@@ -81,7 +81,7 @@ scenario(async () => {
   await shows(later, "Sign-in stopped");
   await phone.click("text=Done");
 
-  // An app that the system had put to sleep asks at once when it is opened.
+  // An app that was suspended polls at once when it is opened.
   const asleep = await phone.context().newCDPSession(phone);
   await asleep.send("Page.setWebLifecycleState", { state: "frozen" });
   const woken = await signInAtBank();

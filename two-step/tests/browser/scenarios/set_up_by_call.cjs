@@ -18,9 +18,9 @@ scenario(async () => {
   await page.click("form[action='/settings/on'] button");
   await shows(page, "Two-step verification is on");
   const codes = (await arrived(number, "sms")).length;
-  assert.equal(codes, 0, "no code came by text");
+  assert.equal(codes, 0, "no code was sent by text");
 
-  // The phone is called from then on.
+  // Later codes come by call.
   const again = await newBrowser();
   const place = await newest(number, "voice");
   await signIn(again);

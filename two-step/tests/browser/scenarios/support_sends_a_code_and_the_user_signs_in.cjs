@@ -14,7 +14,7 @@ scenario(async () => {
   await type(owner, await mailedCode(address, 0));
   await owner.waitForURL((url) => url.pathname === "/settings");
 
-  // The phone is lost. Eight digits are no code until support sends some.
+  // The phone is lost. Eight digits are accepted only after support has sent a code.
   const page = await newBrowser();
   await askForCode(page);
   await type(page, "1234 5678");

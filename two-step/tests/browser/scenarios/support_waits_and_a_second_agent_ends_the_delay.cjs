@@ -2,7 +2,7 @@
 const { api, askForCode, assert, newBrowser, noticeLink, openSettings, openSettingsByText, poll, scenario, setUp, shot, shows, signIn, signInByText, support } =
   require("./user.cjs");
 
-// A case that is due runs within a minute.
+// A due case is carried out within a minute.
 const CASE_MS = 75_000;
 
 const turnOff = { user: "ada", action: "turn_off", reason: "lost her phone", evidence: ["id_card"], agent: "kim" };
@@ -14,7 +14,7 @@ scenario(async () => {
   await signInByText(owner);
   await openSettingsByText(owner);
 
-  // Support asks; all methods are told, and nothing happens for a day.
+  // Support opens a case. All methods get a notice, and the case waits for a day.
   const first = await support("POST", "/v1/support/cases", turnOff);
   assert.equal(first.status, 201);
   assert.equal(first.body.state, "waiting");
@@ -41,7 +41,7 @@ scenario(async () => {
   const second = await support("POST", "/v1/support/cases", turnOff);
   assert.equal(second.body.state, "waiting");
   const approve = (agent) => support("POST", `/v1/support/cases/${second.body.id}/approve`, { agent });
-  assert.ok((await approve("Kim")).status >= 400, "one person is not two");
+  assert.ok((await approve("Kim")).status >= 400, "one agent cannot approve their own case");
   assert.equal((await api("GET", "/v1/users/ada")).body.state, "off_due");
   assert.equal((await approve("sam")).status, 200);
   await poll(async () => (await stateOf(second.body.id)) === "done", "the case", CASE_MS);
@@ -49,7 +49,7 @@ scenario(async () => {
   await signIn(page);
   await shows(page, "The password alone signed you in");
 
-  // The phone was kept, and support can undo what it did.
+  // The phone was kept, and support can undo its action.
   await openSettings(page);
   await shows(page, "Turn it on again");
   await shot(page, "off-by-support");

@@ -1,7 +1,7 @@
 "use strict";
 const { assert, codeAfter, newBrowser, newest, scenario, setUp, shot, shows, stack } = require("./user.cjs");
 
-/** What has the focus: its words, where it is, and whether the focus can be seen. */
+/** The focused element: its text, its position, and whether the focus is visible. */
 const focused = (page) =>
   page.evaluate(() => {
     const at = document.activeElement;
@@ -13,7 +13,7 @@ const focused = (page) =>
     return { words, name: at.name ?? "", tag: at.tagName, left, top, bottom, visible: outlined || style.boxShadow !== "none" };
   });
 
-/** Presses Tab until something has the focus. Returns all that had it on the way. */
+/** Presses Tab until an element has the focus. Returns all elements that had it before. */
 async function tabTo(page, wanted) {
   const path = [];
   await page.waitForLoadState();
@@ -21,13 +21,13 @@ async function tabTo(page, wanted) {
     await page.keyboard.press("Tab");
     const at = await focused(page);
     path.push(at);
-    assert.ok(at.visible, `the focus on "${at.words}" can be seen`);
+    assert.ok(at.visible, `the focus on "${at.words}" is visible`);
     if (wanted(at)) return path;
   }
   throw new Error(`not reached: ${path.map((at) => at.words).join(" > ")}`);
 }
 
-/** The focus goes down the page, and on one line from left to right. */
+/** Checks that the focus moves down the page, and from left to right within a line. */
 function goesDown(path) {
   for (const [before, after] of path.slice(1).map((at, n) => [path[n], at])) {
     const isBelow = after.top >= before.bottom - 1 || (after.top > before.top - 8 && after.left > before.left);
@@ -49,7 +49,7 @@ scenario(async () => {
   await page.waitForURL("**/challenge/*");
   const code = await codeAfter(number, "sms", texts);
 
-  // The cursor is in the field. A wrong code first: the cursor is there again.
+  // The cursor is in the field, also after a wrong code.
   assert.equal((await focused(page)).name, "code");
   await keys.type("12345");
   await keys.press("Enter");
@@ -57,13 +57,13 @@ scenario(async () => {
   assert.equal((await focused(page)).name, "code");
   await shot(page, "keyboard-field");
 
-  // From the field downwards: the box, the button, the other ways, "Cancel".
+  // The order after the field: the checkbox, the button, the other methods, "Cancel".
   const down = await tabTo(page, (at) => at.words === "Cancel sign-in");
   goesDown(down);
   const order = down.map((at) => at.words);
   assert.ok(order.indexOf("trust") < order.indexOf("Verify") && order.indexOf("Verify") < order.indexOf("Use another way"), order.join());
 
-  // Another way and back, with Enter.
+  // Another method and back, with Enter.
   await keys.press("Shift+Tab");
   assert.equal((await focused(page)).words, "Use another way");
   await keys.press("Enter");
@@ -73,7 +73,7 @@ scenario(async () => {
   await keys.press("Enter");
   await page.waitForURL((url) => !url.pathname.endsWith("/ways"));
 
-  // The code, the box with Space, the button with Space.
+  // The code, then the checkbox and the button with Space.
   assert.equal((await focused(page)).name, "code");
   await keys.type(code);
   await tabTo(page, (at) => at.name === "trust");

@@ -23,7 +23,7 @@ scenario(async () => {
   assert.equal(await second.locator("text=This device").count(), 1);
   await shot(second, "devices");
 
-  // One: that browser needs a code, the others do not.
+  // After one revocation that browser needs a code, and the others do not.
   await second.click("li:has-text('Firefox') button[name=device]");
   await shows(second, "That device is no longer trusted.");
   assert.equal(await second.locator("button[name=device]").count(), 2);
@@ -32,7 +32,7 @@ scenario(async () => {
   await comeBack(third);
   await shows(third, "Second step: trust (trusted)");
 
-  // All, this one included.
+  // All devices, including this one.
   await second.click("button[name=all]");
   await shows(second, "No device is trusted any more.");
   await shot(second, "devices-none");

@@ -12,12 +12,12 @@ scenario(async () => {
   await page.goto(`${stack.demo}shop`);
   await page.click("text=Sign out");
 
-  // Ada trusts the browser. Grace is asked on it all the same, and trusts it too.
+  // Ada trusts the browser. Grace still needs a code on it, and trusts it too.
   await signInByText(page, { trust: true });
   await page.click("text=Close the browser and come back");
   const place = await newest(GRACE.number, "sms");
   await signIn(page, GRACE.user, GRACE.password);
-  assert.match(page.url(), /\/challenge\//, "trust of one account is not trust of another");
+  assert.match(page.url(), /\/challenge\//, "a trust is valid for one account");
   const code = await codeAfter(GRACE.number, "sms", place);
   await page.check("input[name=trust]");
   await type(page, code);
@@ -34,7 +34,7 @@ scenario(async () => {
   await signIn(page);
   await shows(page, "Second step: trust (trusted)");
 
-  // Two tabs at the same moment, both with the cookie that was current before either: both are let in.
+  // Two concurrent tabs with the same current cookie: both sign in.
   const tabs = [page, await page.context().newPage()];
   const claim = async (tab) => {
     const { body } = await api("POST", "/v1/challenges", { user: "ada", return_url: `${stack.demo}shop/return`, state: "s", nonce: "n" });

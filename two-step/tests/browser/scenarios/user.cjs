@@ -14,7 +14,7 @@ const ARRIVAL_MS = 15_000;
 
 let browser;
 
-/** Runs a scenario, and ends the browser whatever happens. */
+/** Runs a scenario, and always closes the browser. */
 async function scenario(walk) {
   browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: FLAGS });
   try {
@@ -27,7 +27,7 @@ async function scenario(walk) {
   }
 }
 
-/** A browser that nobody has used before. */
+/** Opens a browser without cookies. */
 async function newBrowser(options = {}) {
   const context = await browser.newContext({ viewport: { width: 390, height: 780 }, ...options });
   context.setDefaultTimeout(10_000);
@@ -43,7 +43,7 @@ async function signIn(page, user = "ada", password = "lovelace") {
 
 const openSettings = (page) => page.click("form[action='/shop/settings'] button");
 
-/** The first answer of a question that is not empty, asked again and again. */
+/** Polls a function until it returns a value. */
 async function poll(ask, wanted, limit_ms = ARRIVAL_MS) {
   for (const until = Date.now() + limit_ms; Date.now() < until; ) {
     const answer = await ask();
@@ -53,36 +53,36 @@ async function poll(ask, wanted, limit_ms = ARRIVAL_MS) {
   throw new Error(`${wanted}: not in time`);
 }
 
-/** Decides what becomes of the next texts or calls to a number, in place of its last digits. */
+/** Sets the outcomes of the next texts or calls to a number, instead of the ones from its last digits. */
 async function script(number, channel, outcomes) {
   const body = JSON.stringify({ to: number, channel, outcomes });
   const answer = await fetch(`${stack.gateway}/api/script`, { method: "POST", body, headers: { "content-type": "application/json" } });
-  assert.equal(answer.status, 200, "the script is taken");
+  assert.equal(answer.status, 200, "the outcomes were set");
 }
 
-/** A request of a back end. Returns the status and the body. */
+/** Calls the API as a back end. Returns the status and the body. */
 async function api(method, path, body, key = stack.key) {
   const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
   const answer = await fetch(`${stack.api}${path}`, { method, headers, body: body && JSON.stringify(body) });
   return { status: answer.status, body: await answer.json().catch(() => undefined) };
 }
 
-/** A request of the product's support. */
+/** Calls the API as the product's support. */
 const support = (method, path, body) => api(method, path, body, stack.support_key);
 
-/** What was mailed to an address, newest first. */
+/** The mails to an address, newest first. */
 async function letters(address) {
   const mail = await (await fetch(`${stack.demo}mail`)).json();
   return mail.letters.filter((letter) => letter.to === address);
 }
 
-/** The code of the first mail after so many. */
+/** The code of the first mail after this many. */
 async function mailedCode(address, before) {
   const all = await poll(async () => ((all) => all.length > before && all)(await letters(address)), "a mail");
   return all[0].subject.match(/^\d{6}/)[0];
 }
 
-/** The link to the stop page in the first notice to a number that says something. */
+/** The stop link in the first notice to a number that contains a text. */
 const noticeLink = (number, says) =>
   poll(async () => {
     const { phones } = await (await fetch(`${stack.demo}phones`)).json();
@@ -90,7 +90,7 @@ const noticeLink = (number, says) =>
     return bodies.find((body) => body.includes(says))?.match(/http\S+\/stop\/\S+/)?.[0];
   }, `a notice that says ${says}`);
 
-/** What arrived at a number by a channel, newest first. */
+/** The messages to a number by a channel, newest first. */
 async function arrived(number, channel) {
   const { phones } = await (await fetch(`${stack.demo}phones`)).json();
   const messages = phones.find((phone) => phone.number === number)?.messages ?? [];
@@ -99,7 +99,7 @@ async function arrived(number, channel) {
 
 const newest = async (number, channel) => (await arrived(number, channel))[0]?.seq ?? 0;
 
-/** The code of the first message after a place. */
+/** The code of the first message after a position. */
 async function codeAfter(number, channel, place) {
   return poll(async () => {
     const message = (await arrived(number, channel))[0];
@@ -111,7 +111,7 @@ async function codeAfter(number, channel, place) {
 
 const wrong = (code) => (code === "000000" ? "111111" : "000000");
 
-/** Types a code on the page and sends it. */
+/** Types a code on the page and submits it. */
 async function type(page, code) {
   await page.fill("input[name=code]", code);
   await page.click("form:has(input[name=code]) button.primary");
@@ -136,7 +136,7 @@ async function openApp() {
   return phone;
 }
 
-/** Sets the app of a phone up from the settings page that shows the set-up code. */
+/** Sets up the app of a phone from the settings page with the set-up code. */
 async function addToApp(page, phone) {
   const code = await page.locator("#set-up-code").innerText();
   await phone.click("text=Add an account");
@@ -153,7 +153,7 @@ async function approve(phone, page) {
   await phone.click("text=Approve");
 }
 
-/** Makes recovery codes and says that they are saved. */
+/** Creates recovery codes and confirms that they are saved. */
 async function saveRecoveryCodes(page) {
   await page.goto(new URL("/settings/recovery-codes", page.url()).href);
   await page.click("form[action='/settings/recovery-codes'] button");
@@ -176,7 +176,7 @@ async function setUp(page, { typed = "07700 900200", number = "+447700900200", t
   return codes;
 }
 
-/** Signs in as far as the code. Returns once the text has arrived, so that no later sign-in takes it for its own. */
+/** Signs in up to the code field. Waits for the text, so that no later sign-in uses it. */
 async function askForCode(page, number = "+447700900200") {
   const place = await newest(number, "sms");
   await signIn(page);
@@ -193,7 +193,7 @@ async function openSettingsByText(page, number = "+447700900200") {
   await page.waitForURL((url) => url.pathname === "/settings");
 }
 
-/** Signs in on a browser, and types the code that a text brings. */
+/** Signs in on a browser, and types the code of the text. */
 async function signInByText(page, { number = "+447700900200", trust = false } = {}) {
   const code = await askForCode(page, number);
   if (trust) await page.check("input[name=trust]");
@@ -203,7 +203,7 @@ async function signInByText(page, { number = "+447700900200", trust = false } = 
 
 const shows = (page, text) => page.waitForSelector(`text=${text}`);
 
-/** Keeps what a page looks like, at the widths of a phone and a desktop, in light and dark. */
+/** Takes screenshots of a page at the widths of a phone and a desktop, in light and dark mode. */
 async function shot(page, name) {
   const before = page.viewportSize();
   for (const [device, width, height] of [["phone", 390, 780], ["desktop", 1280, 800]]) {

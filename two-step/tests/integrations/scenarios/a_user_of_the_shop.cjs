@@ -13,7 +13,7 @@ async function whileItIsOff(page) {
   await shows(page, "Second step: none");
 }
 
-/** A session that somebody planted in a browser is worth nothing after sign-in. */
+/** A planted session is invalid after sign-in. */
 async function plantedSession() {
   const attacker = await newBrowser();
   await password(attacker, { name: "alan" });
@@ -29,7 +29,7 @@ async function plantedSession() {
   assert.equal(await attacker.locator("text=signed in as ada").count(), 0);
 }
 
-/** Forms of other sites are refused, the sign-in form too. */
+/** Forms of other sites are refused, including the sign-in form. */
 async function formsOfOtherSites(page) {
   for (const path of ["sign-in", "settings", "sign-out", "password"]) {
     for (const headers of [{ origin: "https://other.example" }, {}]) {
@@ -42,7 +42,7 @@ async function formsOfOtherSites(page) {
   await shows(page, "You are signed in as ada");
 }
 
-/** A return URL works once, in the browser that asked for it. */
+/** A return URL works once, and only in the browser that started the sign-in. */
 async function returns() {
   const page = await newBrowser();
   const code = await askForCode(page);
@@ -61,7 +61,7 @@ async function returns() {
   await page.goto(url);
   await shows(page, "Second step: sms");
   assert.equal(page.url(), `${SHOP}/`, "no ticket stays in the address bar");
-  // The same URL again, and again with the cookies of before.
+  // The same URL a second time, also with the earlier cookies.
   await page.goto(url);
   assert.match(await page.textContent("[role=alert]"), /sign-in is over/);
   await page.context().clearCookies();
@@ -84,7 +84,7 @@ async function cancelled() {
   await refused(page, /You cancelled/);
 }
 
-/** A trusted browser goes straight on, until it signs out. */
+/** A trusted browser needs no code until sign-out. */
 async function trusted() {
   const page = await newBrowser();
   await signIn(page, { trust: true });
@@ -96,7 +96,7 @@ async function trusted() {
   await askForCode(page);
 }
 
-/** A new password ends other sessions, sign-ins under way, and trust. */
+/** A new password ends other sessions, open sign-ins and trusts. */
 async function newPassword() {
   const [page, other, underWay] = [await newBrowser(), await newBrowser(), await newBrowser()];
   await signIn(page, { trust: true });
@@ -126,7 +126,7 @@ async function changePassword(page, old, next) {
   await page.click("text=Change password");
 }
 
-/** Five wrong codes end a sign-in. Whoever opens its URL again is sent back to the shop, and told. */
+/** Five wrong codes end a sign-in. Opening its URL again redirects to the shop, which shows the reason. */
 async function locked() {
   const page = await newBrowser();
   let url;

@@ -1,4 +1,4 @@
-// A visitor of a shop that is no part of the demo: a browser and a phone.
+// A visitor of an external shop: a browser and a phone.
 "use strict";
 
 const user = require("../../browser/scenarios/user.cjs");
@@ -26,7 +26,7 @@ async function turnOn(page, name = "ada") {
   await shows(page, `You are signed in as ${name}`);
 }
 
-/** Types the password, and returns the code that a text brings. */
+/** Types the password, and returns the code of the text. */
 async function askForCode(page, { name = "ada", ...rest } = {}) {
   const number = PHONES[name][1];
   const place = await newest(number, "sms");
@@ -45,7 +45,7 @@ async function signIn(page, { trust = false, ...rest } = {}) {
 
 const cookie = async (page, name) => (await page.context().cookies()).find((c) => c.name === name);
 
-/** Nobody is signed in, and the page says why. */
+/** Checks that nobody is signed in, and that the page shows the reason. */
 async function refused(page, why) {
   assert.match(await page.textContent("[role=alert]"), why);
   await page.goto(new URL("/", page.url()).href);
@@ -53,7 +53,7 @@ async function refused(page, why) {
   assert.equal(await page.locator("text=You are signed in").count(), 0);
 }
 
-/** Sends the code, and returns the URL that the browser is sent back to, unopened. */
+/** Submits the code, and returns the redirect URL without opening it. */
 async function heldReturn(page, code) {
   const form = page.locator("form:has(input[name=code])");
   const { action, fields } = await form.evaluate((f) => ({ action: f.action, fields: Object.fromEntries(new FormData(f)) }));

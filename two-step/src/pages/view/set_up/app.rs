@@ -1,4 +1,4 @@
-//! Adding the product's own app.
+//! The page of a new app of the product.
 
 use askama::Template;
 
@@ -14,21 +14,21 @@ use super::Place;
 pub struct AddApp {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Where the page stands.
+    /// The page's step in the wizard, or `Settings`.
     pub place: Place,
     /// The pending method's id.
     pub method: String,
-    /// What the app is called.
+    /// The app's name.
     pub app: String,
-    /// The address of the app.
+    /// The URL of the app.
     pub url: String,
-    /// A QR code of that address: a whole `<svg>` element of ours, written as it is.
+    /// A QR code of that URL: a whole `<svg>` element of ours, inserted without escaping.
     pub qr_svg: String,
-    /// The set-up code; none once an app has taken it.
+    /// The set-up code; `None` after an app used it.
     pub code: Option<String>,
-    /// Seconds for which it is good.
+    /// Remaining life in seconds.
     pub seconds: u64,
-    /// Why the digits were not accepted.
+    /// Why the digits were refused.
     pub error: Option<EntryError>,
 }
 

@@ -1,4 +1,4 @@
-//! Adding an authenticator app.
+//! The page of a new authenticator app.
 
 use askama::Template;
 
@@ -14,19 +14,20 @@ use super::{Place, grouped};
 pub struct AddAuthenticator {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Where the page stands.
+    /// The page's step in the wizard, or `Settings`.
     pub place: Place,
     /// The pending method's id.
     pub method: String,
-    /// The QR code: a whole `<svg>` element of ours, written as it is. An XML declaration before it is dropped.
+    /// The QR code: a whole `<svg>` element of ours, inserted without escaping. An XML declaration before it is
+    /// removed.
     pub qr_svg: String,
     /// The key in Base32, for typing.
     pub key: String,
-    /// The `otpauth://` address, for the app on the same device.
+    /// The `otpauth://` URI, for the app on the same device.
     pub uri: String,
-    /// The account's name as the app will show it.
+    /// The account's name in the app.
     pub account: String,
-    /// Why the entry was not accepted.
+    /// Why the entry was refused.
     pub error: Option<EntryError>,
 }
 

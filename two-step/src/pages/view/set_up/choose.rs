@@ -1,11 +1,11 @@
-//! Choosing a method, and choosing a backup.
+//! The pages that offer a first method and a backup.
 
 use askama::Template;
 
 use super::super::Page;
 use super::{Place, ReadyMethod};
 
-/// `/settings` of an account that is not set up: choose the first method.
+/// `/settings` of an account that is not set up: offers the first method.
 ///
 /// Links: `/settings/authenticator`, `/settings/phone`, `/settings/email`. Form: POST `/settings/leave`: `csrf`.
 #[derive(Debug, Clone, Template)]
@@ -13,17 +13,17 @@ use super::{Place, ReadyMethod};
 pub struct ChooseMethod {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Where the page stands.
+    /// The page's step in the wizard, or `Settings`.
     pub place: Place,
-    /// Whether two-step verification was turned off just now.
+    /// Whether two-step verification was just turned off.
     pub just_off: bool,
-    /// What the product's app is called; none where it has none.
+    /// The name of the product's app; `None` if it has none.
     pub app: Option<String>,
     /// Whether e-mail is offered as a second step.
     pub email: bool,
 }
 
-/// "The Shop app on your phone asks you."
+/// The description of the app: "The Shop app on your phone asks you."
 fn app_detail(page: &Page, app: &str) -> String {
     (page.t().choose.app)(app)
 }
@@ -33,7 +33,7 @@ impl ChooseMethod {
         app_detail(&self.page, app)
     }
 
-    /// One method is recommended: the product's own app where it has one.
+    /// One method is recommended: the product's own app if there is one.
     fn authenticator_tag(&self) -> &'static str {
         if self.app.is_some() { "" } else { self.page.t().choose.recommended }
     }
@@ -43,7 +43,7 @@ impl ChooseMethod {
     }
 }
 
-/// `/settings` of an account with one method: choose a backup.
+/// `/settings` of an account with one method: offers a backup.
 ///
 /// Links as in [`ChooseMethod`]. Forms: POST `/settings/recovery-codes`: `csrf`; POST `/settings/leave`: `csrf`.
 #[derive(Debug, Clone, Template)]
@@ -51,11 +51,11 @@ impl ChooseMethod {
 pub struct Backup {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Where the page stands.
+    /// The page's step in the wizard, or `Settings`.
     pub place: Place,
-    /// The method that is ready.
+    /// The active method.
     pub ready: ReadyMethod,
-    /// What the product's app is called; none where it has none.
+    /// The name of the product's app; `None` if it has none.
     pub app: Option<String>,
     /// Whether e-mail is offered as a second step.
     pub email: bool,

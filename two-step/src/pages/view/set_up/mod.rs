@@ -18,14 +18,14 @@ pub use turn_on::{ReadyMethod, SetUpDone, TurnOn};
 
 use super::Page;
 
-/// Where a page stands: in the wizard, or in the settings of an account that is set up.
+/// The position of a page: a step of the wizard, or the settings of an account that is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// A step of the wizard: method, backup, turn on. Counted from 1.
+    /// A step of the wizard: method, backup, turn on.
     Wizard {
-        /// This step.
+        /// The number of the step, from 1.
         step: u32,
-        /// All steps.
+        /// The number of steps.
         of: u32,
     },
     /// The settings.
@@ -42,7 +42,7 @@ impl Place {
     }
 }
 
-/// Writes a key or a code in groups of four. Separators in the input are dropped.
+/// Formats a key or a code in groups of four. Separators in the input are removed.
 pub(crate) fn grouped(code: &str, separator: char) -> String {
     let mut out = String::with_capacity(code.len() + code.len() / 4);
     for (place, symbol) in code.chars().filter(|c| c.is_alphanumeric()).enumerate() {
@@ -54,7 +54,7 @@ pub(crate) fn grouped(code: &str, separator: char) -> String {
     out
 }
 
-/// Writes a value for a `data:` address (RFC 3986, percent-encoding).
+/// Percent-encodes a value for a `data:` URL (RFC 3986).
 pub(crate) fn percent_encoded(text: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(text.len() * 3);

@@ -1,4 +1,4 @@
-//! Adding a phone: country and number.
+//! The page of a new phone: country and number.
 
 use askama::Template;
 
@@ -14,24 +14,24 @@ pub struct Country {
     pub calling_code: u16,
 }
 
-/// Why a number was not accepted.
+/// Why a number is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PhoneError {
     /// No number was typed.
     Missing,
     /// Not a valid number of the chosen country.
     Invalid,
-    /// A number of a country that the product does not serve.
+    /// A number of a country that is not in `countries`.
     Country,
-    /// A premium or shared-cost number, or of another kind that is refused.
+    /// A premium or shared-cost number, or another kind that is not allowed.
     Kind,
-    /// The carrier side says that the number cannot be served.
+    /// otpost refuses the number.
     Refused,
     /// Too many accounts have this number.
     TooManyAccounts,
-    /// The number is among the user's methods.
+    /// The user already has this number.
     Known,
-    /// Too many numbers or codes for now. Seconds until the next is taken.
+    /// Too many numbers or codes for now. Seconds until the next one is accepted.
     Limited(u64),
 }
 
@@ -44,19 +44,19 @@ pub enum PhoneError {
 pub struct AddPhone {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Where the page stands.
+    /// The page's step in the wizard, or `Settings`.
     pub place: Place,
-    /// The countries that the product serves.
+    /// The allowed countries.
     pub countries: Vec<Country>,
     /// The ISO code of the chosen country.
     pub country: String,
-    /// What the user typed; empty at first.
+    /// The typed text; empty at first.
     pub number: String,
     /// Whether texts are offered.
     pub sms: bool,
     /// Whether calls are offered.
     pub voice: bool,
-    /// Why the number was not accepted.
+    /// Why the number is refused.
     pub error: Option<PhoneError>,
 }
 

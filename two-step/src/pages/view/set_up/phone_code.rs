@@ -1,4 +1,4 @@
-//! Adding a phone: the first code.
+//! The page of a phone's first code.
 
 use askama::Template;
 
@@ -19,19 +19,19 @@ use super::Place;
 pub struct PhoneCode {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Where the page stands.
+    /// The page's step in the wizard, or `Settings`.
     pub place: Place,
     /// The method's id.
     pub method: String,
     /// The number in international form, or masked for a kept phone.
     pub number: String,
-    /// Whether "Change the number" is offered: for a new phone.
+    /// Whether "Change the number" is offered. Only for a new phone.
     pub may_change: bool,
-    /// By text or by call.
+    /// The channel of the code.
     pub channel: Channel,
-    /// What became of the code.
+    /// The delivery state of the code.
     pub delivery: Option<Delivery>,
-    /// Why the entry was not accepted.
+    /// Why the entry was refused.
     pub error: Option<EntryError>,
     /// The buttons that send a code.
     pub sends: Sends,
@@ -49,7 +49,7 @@ impl PhoneCode {
         }
     }
 
-    /// The sentence before and after the number.
+    /// The parts of the sentence before and after the number.
     fn lead(&self) -> (&'static str, &'static str) {
         let texts = &self.page.t().phone;
         if self.delivery.is_some_and(Delivery::was_never_sent) {

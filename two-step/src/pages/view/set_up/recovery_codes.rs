@@ -1,11 +1,11 @@
-//! Recovery codes: how many are left, and a new set.
+//! The pages of recovery codes: the number left, and a new set.
 
 use askama::Template;
 
 use super::super::{Page, when};
 use super::{Place, grouped, percent_encoded};
 
-/// `/settings/recovery-codes`: how many codes are left. The codes themselves cannot be shown again.
+/// `/settings/recovery-codes`: the number of codes left. The codes themselves cannot be shown again.
 ///
 /// Form: POST `/settings/recovery-codes`: `csrf`. Link: `/settings`.
 #[derive(Debug, Clone, Template)]
@@ -13,11 +13,11 @@ use super::{Place, grouped, percent_encoded};
 pub struct RecoveryCodes {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Where the page stands.
+    /// The page's step in the wizard, or `Settings`.
     pub place: Place,
-    /// Codes left; none where no set was made yet.
+    /// The number of codes left; `None` without a set.
     pub left: Option<u32>,
-    /// When the set was made, in Unix seconds.
+    /// When the set was created, in Unix seconds.
     pub made_at: Option<i64>,
 }
 
@@ -36,7 +36,7 @@ impl RecoveryCodes {
     }
 }
 
-/// The answer to POST `/settings/recovery-codes`: a new set, shown this once.
+/// The answer to POST `/settings/recovery-codes`: a new set, which is shown once.
 ///
 /// Form: POST `/settings/recovery-codes/saved`: `csrf`, `saved` (`yes`, or missing).
 #[derive(Debug, Clone, Template)]
@@ -44,11 +44,11 @@ impl RecoveryCodes {
 pub struct NewRecoveryCodes {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Where the page stands.
+    /// The page's step in the wizard, or `Settings`.
     pub place: Place,
     /// The codes, with or without dashes.
     pub codes: Vec<String>,
-    /// When the set was made, in Unix seconds. It is printed with the codes.
+    /// When the set was created, in Unix seconds. It is printed with the codes.
     pub made_at: i64,
 }
 
@@ -69,14 +69,14 @@ impl NewRecoveryCodes {
         (self.page.t().recovery.made)(&when::date(self.page.lang, self.made_at))
     }
 
-    /// The name of the file that the download makes.
+    /// The name of the downloaded file.
     fn file_name(&self) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
         let product: String = self.page.product.chars().map(plain).collect();
         format!("{}-{}.txt", product.trim_matches('-'), self.page.t().recovery.file)
     }
 
-    /// The file as a `data:` address, so that the download needs neither script nor another request.
+    /// The file as a `data:` URL, so that the download needs no script and no request.
     fn download(&self) -> String {
         let texts = &self.page.t().recovery;
         let file = format!(

@@ -7,12 +7,12 @@ use super::super::sign_in::Trust;
 use super::super::{MethodKind, Page};
 use super::Place;
 
-/// A method that is ready for use.
+/// An active method.
 #[derive(Debug, Clone)]
 pub struct ReadyMethod {
-    /// What it is.
+    /// Its kind.
     pub kind: MethodKind,
-    /// The last two digits, the masked address or the name. For recovery codes, how many there are, in digits.
+    /// The last two digits, the masked address or the name. For recovery codes, their number.
     pub hint: String,
 }
 
@@ -25,17 +25,17 @@ pub struct ReadyMethod {
 pub struct TurnOn {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Where the page stands.
+    /// The page's step in the wizard, or `Settings`.
     pub place: Place,
-    /// The methods that were confirmed in this visit.
+    /// The methods that were verified in this visit.
     pub methods: Vec<ReadyMethod>,
-    /// Whether recovery codes can still be made: there are none of this visit.
+    /// Whether recovery codes can still be created, because this visit has none.
     pub offer_codes: bool,
-    /// Phones of an earlier visit. They are removed unless they are confirmed.
+    /// Phones of an earlier visit. They are removed unless they are verified.
     pub kept_phones: Vec<KeptPhone>,
     /// Other methods of an earlier visit. They are removed.
     pub removed: Vec<ReadyMethod>,
-    /// The box "Trust this device".
+    /// The checkbox "Trust this device".
     pub trust: Trust,
 }
 
@@ -75,7 +75,7 @@ impl TurnOn {
 pub struct SetUpDone {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Whether this device was trusted just now.
+    /// Whether the user has just trusted this device.
     pub trusted: bool,
 }
 

@@ -1,8 +1,8 @@
-//! What happened to an account, as history and stop page say it.
+//! Kinds of account events, for the history and the stop page.
 
 use super::super::Lang;
 
-/// What happened to an account. The words equal the event types of the API.
+/// A kind of account event. The names are the event types of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// `method.added`
@@ -50,7 +50,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// Every change.
+    /// All kinds.
     pub const ALL: [Change; 21] = [
         Self::MethodAdded,
         Self::MethodRemoved,
@@ -107,7 +107,7 @@ impl Change {
         Self::ALL.into_iter().find(|change| change.event_type() == text)
     }
 
-    /// One sentence.
+    /// Describes the event in one sentence.
     pub fn text(self, lang: Lang) -> &'static str {
         let texts = &lang.texts().changes;
         match self {
@@ -135,7 +135,7 @@ impl Change {
         }
     }
 
-    /// Whether the user should look at it: the line is marked.
+    /// Whether the line is marked for the user's attention.
     pub(crate) const fn is_alarming(self) -> bool {
         matches!(
             self,

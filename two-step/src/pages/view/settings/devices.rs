@@ -12,26 +12,25 @@ pub struct Device {
     pub id: String,
     /// Browser and system, such as "Firefox on Windows"; may be empty.
     pub label: String,
-    /// Whether it is the browser that asks.
+    /// Whether it is the current browser.
     pub is_this: bool,
-    /// When it last signed in, in Unix seconds.
+    /// The last sign-in, in Unix seconds.
     pub used_at: i64,
-    /// When trust ends, in Unix seconds; none where it ends with the sign-out.
+    /// When the trust ends, in Unix seconds; `None` if it ends at sign-out.
     pub until: Option<i64>,
 }
 
 /// `/settings/devices`: the trusted devices.
 ///
-/// Forms, both POST `/settings/devices` with `csrf`: one sends `device` (an id), the other `all` (`yes`).
-/// Link: `/settings`.
+/// Forms: POST `/settings/devices`: `csrf` and `device` (an id), or `csrf` and `all` (`yes`). Link: `/settings`.
 #[derive(Debug, Clone, Template)]
 #[template(path = "settings/devices.html")]
 pub struct Devices {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// What was done just now.
+    /// The last action.
     pub notice: Option<Notice>,
-    /// The devices, the latest use first.
+    /// The devices, newest use first.
     pub devices: Vec<Device>,
 }
 

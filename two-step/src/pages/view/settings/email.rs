@@ -1,24 +1,24 @@
-//! Adding an e-mail address.
+//! The page of a new e-mail address.
 
 use askama::Template;
 
 use super::super::sign_in::{Delivery, EntryError, SendButton, Sends};
 use super::super::{Channel, Page, when};
 
-/// Why an address was not accepted.
+/// Why an address is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmailError {
     /// No address was typed.
     Missing,
     /// Not an address.
     Invalid,
-    /// The address is among the user's methods.
+    /// The user already has this address.
     Known,
     /// Too many mails for now. Seconds until the next is sent.
     Limited(u64),
 }
 
-/// `/settings/email`: type the address.
+/// `/settings/email`: the form for an address.
 ///
 /// Form: POST `/settings/email`: `csrf`, `address`. Link: `/settings`.
 #[derive(Debug, Clone, Template)]
@@ -26,11 +26,11 @@ pub enum EmailError {
 pub struct AddEmail {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// What the user typed; empty at first.
+    /// The typed text; empty at first.
     pub address: String,
-    /// Whether it becomes a second step. If not, it gets notices only.
+    /// Whether it becomes a second step. Otherwise it gets notices only.
     pub second_step: bool,
-    /// Why the address was not accepted.
+    /// Why the address is refused.
     pub error: Option<EmailError>,
 }
 
@@ -46,20 +46,20 @@ impl AddEmail {
     }
 }
 
-/// `/settings/email` while an address waits for its code.
+/// `/settings/email` while an address is pending.
 ///
-/// Forms: POST `/settings/email`: `csrf`, `code`; POST `/settings/email`: `csrf`, `channel` (`email`) sends again;
-/// POST `/settings/email`: `csrf`, `change` (`yes`) forgets the address. Link: `/settings`.
+/// Forms: POST `/settings/email`: `csrf`, `code`; POST `/settings/email`: `csrf`, `channel` (`email`) sends the code
+/// again; POST `/settings/email`: `csrf`, `change` (`yes`) deletes the address. Link: `/settings`.
 #[derive(Debug, Clone, Template)]
 #[template(path = "settings/email_code.html")]
 pub struct EmailCode {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// The whole address, as typed.
+    /// The full address, as typed.
     pub address: String,
-    /// What became of the code.
+    /// The delivery state of the code.
     pub delivery: Option<Delivery>,
-    /// Why the entry was not accepted.
+    /// Why the entry was refused.
     pub error: Option<EntryError>,
     /// The button that sends the code again.
     pub sends: Sends,

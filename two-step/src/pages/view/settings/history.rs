@@ -1,11 +1,11 @@
-//! What happened to the account.
+//! The page of the history.
 
 use askama::Template;
 
 use super::super::{Page, when};
 use super::Change;
 
-/// The person or program that did it.
+/// The author of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
     /// The user.
@@ -14,32 +14,32 @@ pub enum Actor {
     Product,
     /// A support agent.
     Support,
-    /// The service by itself.
+    /// The service.
     Service,
 }
 
-/// One thing that happened.
+/// An event of the history.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// When, in Unix seconds.
+    /// The time, in Unix seconds.
     pub at: i64,
     /// What.
     pub change: Change,
-    /// Which method or device, in words; may be empty.
+    /// The method or device, as a text; may be empty.
     pub detail: String,
-    /// The person or program that did it.
+    /// The author of an event.
     pub actor: Actor,
 }
 
-/// `/settings/history`: what happened, the latest first. Links: `/settings`, and the older entries.
+/// `/settings/history`: the events, newest first. Links: `/settings`, and the older events.
 #[derive(Debug, Clone, Template)]
 #[template(path = "settings/history.html")]
 pub struct History {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// The entries, the latest first.
+    /// The events, newest first.
     pub entries: Vec<Entry>,
-    /// Where the older entries are, such as `/settings/history?before=123`; none at the end.
+    /// The URL of the older events, such as `/settings/history?before=123`; `None` on the last page.
     pub older: Option<String>,
 }
 

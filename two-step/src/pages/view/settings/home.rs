@@ -1,30 +1,30 @@
-//! The settings' first page.
+//! The start page of the settings.
 
 use askama::Template;
 
 use super::super::{MethodKind, Page, when};
 use super::Device;
 
-/// A method on the list. The recovery codes have a line of their own.
+/// A method on the list. Recovery codes have their own line.
 #[derive(Debug, Clone)]
 pub struct MethodRow {
     /// The method's id.
     pub id: String,
-    /// What it is.
+    /// Its kind.
     pub kind: MethodKind,
-    /// The user's own name for it.
+    /// The user's name for it.
     pub name: Option<String>,
     /// The last two digits, or the masked address; may be empty.
     pub hint: String,
-    /// Whether it is asked for first.
+    /// Whether it is preferred.
     pub preferred: bool,
-    /// Whether it gets notices alone, and no codes.
+    /// Whether it gets only notices and no codes.
     pub notices_only: bool,
     /// Whether it is paused.
     pub paused: bool,
     /// When it was added, in Unix seconds.
     pub added_at: i64,
-    /// When it last proved something, in Unix seconds.
+    /// When it was last used for a proof, in Unix seconds.
     pub used_at: Option<i64>,
 }
 
@@ -51,24 +51,24 @@ impl MethodRow {
     }
 }
 
-/// What was done just now, as a line at the top.
+/// The last action, for a line at the top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// A method was confirmed by its first code.
+    /// The first code of a method was verified.
     Added,
-    /// The product's app was confirmed, and is asked first.
+    /// The product's app was verified, and is preferred.
     AppAdded,
-    /// An authenticator was confirmed, and is asked for first.
+    /// An authenticator was verified, and is preferred.
     AuthenticatorAdded,
     /// A method was removed.
     Removed,
-    /// A name or a choice was saved.
+    /// A name or a setting was saved.
     Saved,
-    /// A test code is on its way.
+    /// A test code was sent.
     TestSent,
-    /// One device is not trusted any more.
+    /// The trust of one device ended.
     DeviceRevoked,
-    /// No device is trusted any more.
+    /// The trust of all devices ended.
     AllDevicesRevoked,
     /// Two-step verification was turned off.
     TurnedOff,
@@ -76,9 +76,9 @@ pub enum Notice {
     LastMethod,
     /// No test code can be sent for now.
     TestLimited,
-    /// The account has as many authenticator apps as it may.
+    /// The account has the maximum number of authenticator apps.
     TooManyAuthenticators,
-    /// The account has as many of the product's apps as it may.
+    /// The account has the maximum number of the product's apps.
     TooManyApps,
 }
 
@@ -117,17 +117,17 @@ impl Notice {
 pub struct SettingsHome {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// What was done just now.
+    /// The last action.
     pub notice: Option<Notice>,
-    /// When support will turn it off, in Unix seconds, while such a case waits.
+    /// When support will turn it off, in Unix seconds, if such a case is waiting.
     pub off_due_at: Option<i64>,
     /// The methods, the preferred one first, without recovery codes.
     pub methods: Vec<MethodRow>,
-    /// Recovery codes left; none where no set was made.
+    /// The number of recovery codes left; `None` without a set.
     pub recovery_left: Option<u32>,
     /// The trusted devices.
     pub devices: Vec<Device>,
-    /// What the product's app is called, where another one may be added.
+    /// The name of the product's app, if another one may be added.
     pub add_app: Option<String>,
     /// Whether another authenticator app may be added.
     pub add_authenticator: bool,
@@ -138,7 +138,7 @@ pub struct SettingsHome {
 }
 
 impl SettingsHome {
-    /// Whether recovery codes are all that signs in.
+    /// Whether the user can sign in only with recovery codes.
     fn only_recovery(&self) -> bool {
         self.methods.iter().all(|m| m.notices_only || m.paused)
     }

@@ -1,4 +1,4 @@
-//! One method: its actions, and the page that asks before it is removed.
+//! The page of one method with its actions, and the confirmation before it is removed.
 
 use askama::Template;
 
@@ -8,23 +8,23 @@ use super::{MethodRow, Notice};
 /// Why an action on a method was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MethodProblem {
-    /// The name is too long, or has characters that cannot be shown.
+    /// The name is too long, or has control characters.
     Name {
-        /// The most characters that a name may have.
+        /// The maximum length of a name, in characters.
         max: u32,
     },
 }
 
-/// How codes reach a phone.
+/// The channel of a phone.
 #[derive(Debug, Clone, Copy)]
 pub struct PhoneChoice {
-    /// How they reach it now: by text or by call.
+    /// The current channel.
     pub channel: Channel,
-    /// Whether texts do not reach it: a landline.
+    /// Whether it cannot receive texts, such as a landline.
     pub no_texts: bool,
     /// Whether the product allows calls.
     pub voice: bool,
-    /// Whether a call follows a text that failed.
+    /// Whether a call follows a failed text.
     pub fallback: bool,
 }
 
@@ -41,21 +41,21 @@ impl PhoneChoice {
 /// The code that a page offers to send to a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CodeOffer {
-    /// None.
+    /// No code.
     Nothing,
-    /// One that shows that codes arrive.
+    /// A test code.
     Test,
-    /// One that makes a paused method usable again.
+    /// A code that resumes a paused method.
     Prove,
 }
 
-/// `/settings/methods/{id}`: one method and what can be done with it.
+/// `/settings/methods/{id}`: one method and its actions.
 ///
 /// Forms, all POST `/settings/methods/{id}` with `csrf` and `action`:
 /// - `rename`: `label`;
 /// - `prefer`;
 /// - `channel`: `channel` (`sms` or `voice`);
-/// - `fallback`: `fallback` (`on` or `off`: the state wanted);
+/// - `fallback`: `fallback` (`on` or `off`: the new state);
 /// - `test`.
 ///
 /// A paused phone has the form POST `/settings/phone/{id}/again` with `csrf`.
@@ -66,17 +66,17 @@ pub enum CodeOffer {
 pub struct MethodPage {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// What was done just now.
+    /// The last action.
     pub notice: Option<Notice>,
     /// The method.
     pub method: MethodRow,
-    /// What was typed as a name and refused, with the reason.
+    /// The refused name, and why it was refused.
     pub problem: Option<(MethodProblem, String)>,
-    /// How codes reach the phone; none for other kinds.
+    /// The channel of a phone; `None` for other kinds.
     pub phone: Option<PhoneChoice>,
     /// The code that can be sent to it.
     pub code: CodeOffer,
-    /// Whether it may become the preferred method.
+    /// Whether it can become the preferred method.
     pub may_prefer: bool,
     /// Whether it may be removed. The last method and the last backup may not.
     pub may_remove: bool,
@@ -95,7 +95,7 @@ impl MethodPage {
     }
 }
 
-/// `/settings/methods/{id}/remove`: asks before a method is removed.
+/// `/settings/methods/{id}/remove`: asks for confirmation before a method is removed.
 ///
 /// Form: POST `/settings/methods/{id}`: `csrf`, `action` (`remove`). Link: `/settings/methods/{id}`.
 #[derive(Debug, Clone, Template)]
@@ -105,6 +105,6 @@ pub struct RemoveMethod {
     pub page: Page,
     /// The method.
     pub method: MethodRow,
-    /// Whether it is the phone or address that a notice goes to. The page says that it gets a last one.
+    /// Whether it gets notices. Then the page says that it gets a last one.
     pub is_told: bool,
 }

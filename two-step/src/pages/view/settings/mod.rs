@@ -1,4 +1,4 @@
-//! The settings: methods, devices, history, off and on.
+//! The settings: methods, devices, history, turning off and on.
 
 mod change;
 mod devices;

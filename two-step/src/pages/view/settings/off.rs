@@ -1,4 +1,4 @@
-//! Off, and on again.
+//! The pages that turn two-step verification off and on again.
 
 use askama::Template;
 
@@ -11,18 +11,17 @@ pub enum OffError {
     NotChosen,
 }
 
-/// `/settings/off`: asks before two-step verification is turned off.
+/// `/settings/off`: asks for confirmation before two-step verification is turned off.
 ///
-/// Form: POST `/settings/off`: `csrf`, `phones` (`keep` or `erase`; missing where the account has no phone).
-/// Link: `/settings`.
+/// Form: POST `/settings/off`: `csrf`, `phones` (`keep` or `erase`; missing without a phone). Link: `/settings`.
 #[derive(Debug, Clone, Template)]
 #[template(path = "settings/off.html")]
 pub struct TurnOff {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Whether the account has a phone to keep or to erase.
+    /// Whether the account has a phone.
     pub has_phone: bool,
-    /// The address that still gets notices, masked; none where the account has none.
+    /// The masked address that still gets notices; `None` without one.
     pub kept_address: Option<String>,
     /// Why it was not turned off.
     pub error: Option<OffError>,
@@ -38,7 +37,7 @@ impl TurnOff {
     }
 }
 
-/// A phone that was kept.
+/// A kept phone.
 #[derive(Debug, Clone)]
 pub struct KeptPhone {
     /// The method's id.
@@ -51,7 +50,7 @@ pub struct KeptPhone {
     pub voice: bool,
 }
 
-/// `/settings` of an account that is off and has kept phones: on again.
+/// `/settings` of an account that is off and has kept phones: offers to turn it on again.
 ///
 /// Forms: POST `/settings/phone/{method}/again`: `csrf`, `channel` (`sms` or `voice`); POST `/settings/leave`: `csrf`.
 /// Links: `/settings/authenticator`, `/settings/phone`.
@@ -60,11 +59,11 @@ pub struct KeptPhone {
 pub struct OnAgain {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Whether it was on before; else a set-up was left before its end.
+    /// Whether it was on before. Otherwise an earlier set-up was not finished.
     pub was_on: bool,
-    /// Whether it was turned off just now.
+    /// Whether it was just turned off.
     pub just_off: bool,
-    /// The phones that were kept.
+    /// The kept phones.
     pub phones: Vec<KeptPhone>,
 }
 

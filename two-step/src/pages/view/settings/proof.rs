@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::super::Page;
 
-/// Shown where a second-step proof of the last ten minutes is missing.
+/// Shown if the last proof is older than `proof.fresh`.
 ///
 /// Forms: POST `action`: `csrf` starts the challenge; POST `/settings/leave`: `csrf`.
 #[derive(Debug, Clone, Template)]
@@ -12,9 +12,9 @@ use super::super::Page;
 pub struct FreshProof {
     /// Language, product, CSRF value.
     pub page: Page,
-    /// Where the form goes, such as `/settings/proof`.
+    /// The URL of the form, such as `/settings/proof`.
     pub action: String,
-    /// Whether there was a proof and it is too old now.
+    /// Whether an earlier proof has expired.
     pub expired: bool,
 }
 

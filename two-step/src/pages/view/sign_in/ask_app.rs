@@ -1,32 +1,32 @@
-//! The page that asks the product's app.
+//! The page of a request to the product's app.
 
 use askama::Template;
 
 use super::super::{Page, when};
 use super::{EntryError, Purpose, Tone, Trust};
 
-/// Whether the app was asked.
+/// The state of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asking {
-    /// It is asked now. The digits that the user types into it.
+    /// The request is open. The digits that the user types into the app.
     Waiting(String),
-    /// A newer request took the place of this one.
+    /// A newer request replaced this one.
     Replaced,
     /// No request is open: the account was paused when the page was opened, or the request was answered by a code.
     Idle,
-    /// A limit is full for so many seconds.
+    /// A limit is reached, for this many seconds.
     Limited(u64),
 }
 
-/// `/challenge/{id}` where the app is asked.
+/// `/challenge/{id}` if the method is the product's app.
 ///
 /// Forms:
-/// - POST `/challenge/{id}/app`: `csrf`, `trust` (`yes`, or missing): the user has confirmed it in the app;
+/// - POST `/challenge/{id}/app`: `csrf`, `trust` (`yes`, or missing): the user has approved the request in the app;
 /// - POST `/challenge/{id}`: `csrf`, `method`, `code`, `trust`: the code that the app shows;
-/// - POST `/challenge/{id}/send`: `csrf`, `method`: asks again;
+/// - POST `/challenge/{id}/send`: `csrf`, `method`: sends the request again;
 /// - POST `/challenge/{id}/cancel`: `csrf`.
 ///
-/// Link: `/challenge/{id}/ways`. The script polls `/challenge/{id}/status`, and sends the first form when it is done.
+/// Link: `/challenge/{id}/ways`. The script polls `/challenge/{id}/status`, and submits the first form after an answer.
 #[derive(Debug, Clone, Template)]
 #[template(path = "sign_in/ask_app.html")]
 pub struct AskApp {
@@ -34,21 +34,21 @@ pub struct AskApp {
     pub page: Page,
     /// The challenge's id, for the paths.
     pub challenge: String,
-    /// What the challenge is for.
+    /// The purpose of the challenge.
     pub purpose: Purpose,
-    /// The id of the method shown.
+    /// The id of the shown method.
     pub method: String,
-    /// What the app is called.
+    /// The app's name.
     pub app: String,
-    /// What the user calls the phone; may be empty.
+    /// The user's name for the phone; may be empty.
     pub device: String,
-    /// Whether it was asked.
+    /// The state of the request.
     pub asking: Asking,
-    /// Why the last code was not accepted.
+    /// Why the last code was refused.
     pub error: Option<EntryError>,
-    /// The box "Trust this device".
+    /// The checkbox "Trust this device".
     pub trust: Trust,
-    /// Whether the box stays ticked.
+    /// Whether the checkbox is ticked.
     pub trust_ticked: bool,
     /// Whether "Use another way" is offered.
     pub other_ways: bool,
@@ -66,7 +66,7 @@ impl Asking {
         }
     }
 
-    /// How serious it is.
+    /// The severity.
     pub(crate) fn tone(&self) -> Tone {
         if matches!(self, Self::Waiting(_)) { Tone::Busy } else { Tone::Warning }
     }
@@ -81,7 +81,7 @@ impl AskApp {
         }
     }
 
-    /// Digits in groups of three, as people read them out.
+    /// Formats digits in groups of three, which are easy to read.
     fn digits(&self) -> Option<String> {
         let Asking::Waiting(digits) = &self.asking else { return None };
         let half = digits.len().div_ceil(2);
@@ -92,7 +92,7 @@ impl AskApp {
         })
     }
 
-    /// Whether the app can be asked: else it shows no code either.
+    /// Whether the app has an open request. Only then it shows a code.
     fn may_ask(&self) -> bool {
         !matches!(self.asking, Asking::Limited(_))
     }

@@ -1,47 +1,47 @@
-//! What became of a code that was sent.
+//! The delivery state of a code.
 
 use super::super::{Channel, Lang, when};
 
-/// What became of a code that was sent.
+/// The delivery state of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Not handed to the carrier yet.
+    /// No carrier has accepted it yet.
     Sending,
-    /// The carrier has it.
+    /// The carrier has accepted it.
     OnItsWay,
-    /// It arrived.
+    /// Delivered.
     Delivered,
-    /// It did not arrive.
+    /// Not delivered.
     Failed,
-    /// The number takes no texts: a landline.
+    /// The number cannot receive texts, such as a landline.
     Landline,
     /// The number has blocked our texts.
     OptedOut,
-    /// The number is not one that the product serves.
+    /// The number is not allowed.
     Refused,
-    /// The carrier side refuses more for now; the seconds until it accepts again, where known.
+    /// otpost refuses more messages for now. Seconds until it accepts the next one, if known.
     Limited(Option<u64>),
-    /// Nothing was sent yet: the account was paused, or a limit was full.
+    /// Nothing was sent yet, because the account was paused or a limit was reached.
     NotSent,
-    /// Handing over takes longer than five seconds.
+    /// Sending takes longer than five seconds.
     Slow,
-    /// The code ended before it could be sent.
+    /// The code expired before it could be sent.
     Expired,
 }
 
-/// How serious a status line is. It chooses colour and icon.
+/// The severity of a status line. It determines colour and icon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
-    /// Work is going on.
+    /// In progress.
     Busy,
-    /// It went well.
+    /// Success.
     Good,
-    /// The user should do something else.
+    /// The user should choose another method.
     Warning,
 }
 
 impl Tone {
-    /// The word in the attribute `data-tone`, and in the field `tone` of the status answer.
+    /// The value of the attribute `data-tone`, and of the field `tone` of the status answer.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Busy => "busy",
@@ -76,7 +76,7 @@ impl Delivery {
         }
     }
 
-    /// How serious it is. The status answer may carry the word in a field `tone`.
+    /// The severity. The status answer may carry the word in a field `tone`.
     pub const fn tone(self) -> Tone {
         match self {
             Self::Sending | Self::OnItsWay => Tone::Busy,
@@ -85,7 +85,7 @@ impl Delivery {
         }
     }
 
-    /// Whether "We sent a code …" would be untrue.
+    /// Whether the sentence "We sent a code …" would be false.
     pub(crate) const fn was_never_sent(self) -> bool {
         matches!(self, Self::Landline | Self::OptedOut | Self::Refused | Self::Limited(_) | Self::NotSent)
     }

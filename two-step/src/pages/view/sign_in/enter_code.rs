@@ -1,22 +1,22 @@
-//! The page where the code is typed.
+//! The page with the code field.
 
 use askama::Template;
 
 use super::super::{Page, Proof};
 use super::{Delivery, EntryError, SendButton, Sends, Trust};
 
-/// What a challenge is for.
+/// The purpose of a challenge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// To sign in.
     SignIn,
-    /// To confirm a step inside the product or the settings.
+    /// To confirm an action in the product or the settings.
     Confirm,
-    /// To sign in from a browser that is not known yet.
+    /// To sign in from an unknown browser.
     NewDevice,
 }
 
-/// `/challenge/{id}`: the page where the code is typed.
+/// `/challenge/{id}`: the page with the code field.
 ///
 /// Forms:
 /// - POST `/challenge/{id}`: `csrf`, `method`, `code`, `trust` (`yes`, or missing);
@@ -31,21 +31,21 @@ pub struct EnterCode {
     pub page: Page,
     /// The challenge's id, for the paths.
     pub challenge: String,
-    /// What the challenge is for.
+    /// The purpose of the challenge.
     pub purpose: Purpose,
-    /// The id of the method shown. Empty for recovery codes of which there is one set only.
+    /// The id of the shown method. Empty for recovery codes, because an account has one set.
     pub method: String,
-    /// How the user proves it.
+    /// The kind of proof.
     pub proof: Proof,
     /// The last two digits of the number, the masked address, or the authenticator's name; may be empty.
     pub hint: String,
-    /// What became of the code. None before the first send, and where nothing is sent.
+    /// The delivery state of the code. None before the first send, and where nothing is sent.
     pub delivery: Option<Delivery>,
-    /// Why the last entry was not accepted.
+    /// Why the last entry was refused.
     pub error: Option<EntryError>,
-    /// The box "Trust this device".
+    /// The checkbox "Trust this device".
     pub trust: Trust,
-    /// Whether the box stays ticked, after an entry that was not accepted.
+    /// Whether the checkbox is ticked. It keeps its state after a refused entry.
     pub trust_ticked: bool,
     /// The buttons that send a code.
     pub sends: Sends,
@@ -84,12 +84,12 @@ impl EnterCode {
         }
     }
 
-    /// Why a code is asked for, where two-step verification is off.
+    /// Explains why a code is required although two-step verification is off.
     fn reason(&self) -> Option<&'static str> {
         (self.purpose == Purpose::NewDevice).then_some(self.page.t().sign_in.new_device)
     }
 
-    /// The authenticator's own name, where it has one.
+    /// The user's name for the authenticator, if there is one.
     fn authenticator(&self) -> Option<&str> {
         (self.proof == Proof::Totp && !self.hint.is_empty()).then_some(self.hint.as_str())
     }

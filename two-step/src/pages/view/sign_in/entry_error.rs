@@ -1,16 +1,16 @@
-//! Why an entry was not accepted.
+//! Why an entry was refused.
 
 use super::super::{Lang, when};
 
-/// Why an entry was not accepted.
+/// Why an entry was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryError {
-    /// Not the code. So many tries are left.
+    /// The code is wrong.
     Wrong {
-        /// Tries left.
+        /// Entries left.
         left: u32,
     },
-    /// The code has ended.
+    /// The code has expired.
     Expired,
     /// The entry does not have six digits. It was not counted.
     NotSixDigits,
@@ -23,22 +23,22 @@ pub enum EntryError {
     },
     /// The authenticator's clock is behind. The entry counted as wrong.
     ClockBehind {
-        /// By so many minutes.
+        /// Minutes of difference.
         minutes: u32,
-        /// Tries left.
+        /// Entries left.
         left: u32,
     },
     /// The authenticator's clock is ahead. The entry counted as wrong.
     ClockAhead {
-        /// By so many minutes.
+        /// Minutes of difference.
         minutes: u32,
-        /// Tries left.
+        /// Entries left.
         left: u32,
     },
 }
 
 impl EntryError {
-    /// The sentence beside the field.
+    /// The sentence next to the field.
     pub fn text(self, lang: Lang) -> String {
         let texts = &lang.texts().entry_error;
         match self {

@@ -1,14 +1,14 @@
-//! The page after a sign-in with a recovery code.
+//! The page after a sign-in with a recovery code or a code from support.
 
 use askama::Template;
 
 use super::super::Page;
 use super::super::set_up::grouped;
 
-/// `/challenge/{id}/lost`: what follows a sign-in by a recovery code or by another method than the phone.
+/// `/challenge/{id}/lost`: the page after a sign-in with a recovery code or a code from support.
 ///
 /// Forms: POST `/challenge/{id}/lost`: `csrf`, `answer` (`remove` or `keep`), `phone` (the method to remove). Without a
-/// phone to ask about, the only button sends `keep`.
+/// phone, the only button sends `keep`.
 #[derive(Debug, Clone, Template)]
 #[template(path = "sign_in/lost_phone.html")]
 pub struct LostPhone {
@@ -16,9 +16,9 @@ pub struct LostPhone {
     pub page: Page,
     /// The challenge's id, for the paths.
     pub challenge: String,
-    /// The phones that may be lost: the method's id, and the last two digits. Without one nothing is asked.
+    /// The phones that may be lost: the method's id, and the last two digits. Without one the page asks nothing.
     pub phones: Vec<(String, String)>,
-    /// The recovery code that replaces the used one. It is shown this once.
+    /// The recovery code that replaces the used one. It is shown only once.
     pub new_code: Option<String>,
 }
 

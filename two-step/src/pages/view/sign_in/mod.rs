@@ -1,4 +1,4 @@
-//! The pages of a challenge: type the code, choose another way, and what follows a recovery code.
+//! The pages of a challenge: the code field, other methods, and the page after a recovery code.
 
 mod ask_app;
 mod delivery;

@@ -1,4 +1,4 @@
-//! What the page offers besides typing the code.
+//! The buttons that send a code, and the checkbox that trusts the device.
 
 use super::super::{Channel, Lang, when};
 use super::Delivery;
@@ -10,19 +10,19 @@ pub enum Offer {
     Hidden,
     /// Allowed now.
     Now,
-    /// Allowed in so many seconds. The button is shown, disabled.
+    /// Allowed in this many seconds. The button is shown disabled.
     In(u64),
-    /// Not allowed any more. A sentence says so.
+    /// Not allowed any more. A sentence says so instead of a button.
     UsedUp,
 }
 
 impl Offer {
-    /// The offer `seconds` from now; 0 means now.
+    /// Creates an offer that starts in `seconds`; 0 means now.
     pub const fn after(seconds: u64) -> Self {
         if seconds == 0 { Self::Now } else { Self::In(seconds) }
     }
 
-    /// The seconds to wait; none where the button is not waiting.
+    /// The seconds to wait; `None` if the button is enabled.
     pub(crate) const fn wait(self) -> Option<u64> {
         match self {
             Self::In(seconds) => Some(seconds),
@@ -52,19 +52,19 @@ pub struct Sends {
 pub(crate) struct SendButton {
     /// The value of the field `channel`.
     pub(crate) channel: &'static str,
-    /// The words on the button.
+    /// The label of the button.
     pub(crate) label: &'static str,
     /// The name of the icon.
     pub(crate) icon: &'static str,
-    /// "You can ask again in 25 s", and the seconds, while the button waits.
+    /// "You can ask again in 25 s", and the seconds; `None` if the button is enabled.
     pub(crate) wait: Option<(String, u64)>,
 }
 
 impl Sends {
-    /// No button: nothing is sent.
+    /// Creates no button, for methods that send nothing.
     pub const NONE: Self = Self { again: Offer::Hidden, call: Offer::Hidden, text: Offer::Hidden };
 
-    /// The buttons to show for a code of this channel, and what became of it.
+    /// Creates the buttons for a code of this channel and delivery state.
     pub(crate) fn buttons(self, lang: Lang, channel: Channel, delivery: Option<Delivery>) -> Vec<SendButton> {
         let texts = &lang.texts().sign_in;
         let again = match (delivery, channel) {
@@ -91,19 +91,19 @@ impl Sends {
     }
 }
 
-/// The box "Trust this device".
+/// The checkbox "Trust this device".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
     /// The product does not allow it.
     Hidden,
-    /// For so many days.
+    /// For this many days.
     Days(u32),
     /// Until the user signs out.
     UntilSignOut,
 }
 
 impl Trust {
-    /// The label of the box; none where it is hidden.
+    /// The label of the checkbox; `None` if it is hidden.
     pub(crate) fn label(self, lang: Lang) -> Option<String> {
         let texts = &lang.texts().sign_in;
         match self {

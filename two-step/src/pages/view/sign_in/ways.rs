@@ -1,40 +1,40 @@
-//! The page that lists all ways to prove it.
+//! The page that lists all methods.
 
 use askama::Template;
 
 use super::super::{Page, Proof, when};
 use super::Purpose;
 
-/// One way on the list. A phone that takes texts and calls has two.
+/// A method on the list. A phone that receives texts and calls is listed twice.
 #[derive(Debug, Clone)]
 pub struct Way {
     /// The method's id. Empty for recovery codes.
     pub method: String,
-    /// How the user proves it.
+    /// The kind of proof.
     pub proof: Proof,
     /// The user's own name for the method.
     pub name: Option<String>,
     /// The last two digits of the number, or the masked address; may be empty.
     pub hint: String,
-    /// Seconds until a code can be sent this way; none where it can be now.
+    /// Seconds until a code can be sent this way; `None`: now.
     pub wait: Option<u64>,
 }
 
 /// Why no code was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendProblem {
-    /// Too early, or a limit is full. Seconds until a code can be sent.
+    /// It is too early, or a limit is reached. Seconds until a code can be sent.
     Limited(u64),
     /// All sends of this challenge are used up.
     UsedUp,
-    /// The method cannot take a code this way.
+    /// The method cannot receive a code by this channel.
     NotPossible,
 }
 
 /// `/challenge/{id}/ways`: all active methods.
 ///
 /// Form: POST `/challenge/{id}/ways`: `csrf`, `method`, `proof` (`sms`, `voice`, `totp`, `email`, `app`, `recovery`),
-/// `channel` (`sms`, `voice` or `email`; missing where nothing is sent).
+/// `channel` (`sms`, `voice` or `email`; missing if nothing is sent).
 #[derive(Debug, Clone, Template)]
 #[template(path = "sign_in/ways.html")]
 pub struct Ways {
@@ -42,15 +42,15 @@ pub struct Ways {
     pub page: Page,
     /// The challenge's id, for the paths.
     pub challenge: String,
-    /// What the challenge is for.
+    /// The purpose of the challenge.
     pub purpose: Purpose,
-    /// The ways, best first.
+    /// The methods, best first.
     pub ways: Vec<Way>,
-    /// Why the last choice did not work.
+    /// Why the last choice was refused.
     pub problem: Option<SendProblem>,
-    /// Whether codes were sent before: they still work.
+    /// Whether codes were sent before. They are still valid.
     pub sent: bool,
-    /// Whether there is a page with a field to go back to.
+    /// Whether the page with the code field can be shown again.
     pub back: bool,
 }
 
@@ -68,7 +68,7 @@ impl Ways {
         way.proof.name(self.page.lang)
     }
 
-    /// The second line: the method's name, and where the code goes.
+    /// The second line: the method's name, and the masked target.
     fn detail(&self, way: &Way) -> String {
         let place = match way.proof {
             Proof::Sms | Proof::Voice => (self.page.t().ways.to_number)(&way.hint),
@@ -78,7 +78,7 @@ impl Ways {
         parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
     }
 
-    /// "Possible in 25 s", the same with a gap for the script, and the seconds.
+    /// "Possible in 25 s", the same with a placeholder for the script, and the seconds.
     fn wait(&self, way: &Way) -> Option<(String, String, u64)> {
         let possible_in = self.page.t().ways.possible_in;
         let words = |seconds| possible_in(&when::wait(self.page.lang, seconds));

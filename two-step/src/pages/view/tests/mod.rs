@@ -1,4 +1,4 @@
-//! What holds for every page.
+//! Tests of rules that every page follows.
 
 mod samples;
 mod words;
@@ -27,7 +27,7 @@ fn tags(html: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn no_page_has_a_style_or_a_script_of_its_own() {
+fn no_page_has_an_inline_style_or_script() {
     every_page(|name, html| {
         assert!(!html.contains("<style") && !html.contains("javascript:"), "{name}");
         for tag in tags(html) {
@@ -64,7 +64,7 @@ fn every_form_is_sent_by_post_with_a_csrf_value_and_a_button() {
 }
 
 #[test]
-fn ids_are_unique_and_labels_and_descriptions_lead_somewhere() {
+fn ids_are_unique_and_references_to_them_resolve() {
     every_page(|name, html| {
         let mut ids = values(html, "id");
         for attribute in ["for", "aria-describedby", "aria-labelledby", "data-copy"] {
@@ -111,7 +111,7 @@ fn headings_are_in_order() {
 }
 
 #[test]
-fn each_language_has_sentences_of_its_own() {
+fn each_language_has_its_own_sentences() {
     let [english, german] = Lang::ALL.map(all);
     assert_eq!(english.len(), german.len());
     let heading = |html: &str| html.split("<h1>").nth(1).and_then(|h| h.split('<').next()).map(str::to_owned);

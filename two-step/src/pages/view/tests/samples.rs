@@ -9,7 +9,7 @@ use super::super::sign_in::*;
 use super::super::stop::{Stop, StopResult, Stopped};
 use super::super::{Accent, Channel, Lang, MethodKind, Page, Proof};
 
-/// A value that breaks a page which does not escape it.
+/// A value that breaks the page if it is not escaped.
 pub(super) const HOSTILE: &str = "<b>\"'&";
 
 pub(super) fn page(lang: Lang) -> Page {
@@ -301,7 +301,7 @@ fn settings(lang: Lang, out: &mut Vec<(String, String)>) {
     }
 }
 
-/// Name and HTML of every page.
+/// Returns name and HTML of every page.
 pub(super) fn all(lang: Lang) -> Vec<(String, String)> {
     let mut out = Vec::new();
     sign_in(lang, &mut out);

@@ -1,4 +1,4 @@
-//! The sentences, waits, dates and names that pages show.
+//! Tests of sentences, waits, dates and names on pages.
 
 use super::super::assets;
 use super::super::settings::{Change, Notice};
@@ -9,7 +9,7 @@ use super::super::{Accent, Channel, Lang, MethodKind, Proof, country};
 use super::samples::{enter_code, html, page};
 
 #[test]
-fn waits_never_promise_too_early() {
+fn waits_are_rounded_up() {
     let english = |seconds| wait(Lang::En, seconds);
     assert_eq!(english(25), "25 s");
     assert_eq!(english(59), "59 s");
@@ -31,11 +31,11 @@ fn dates_name_their_time_zone() {
 }
 
 #[test]
-fn errors_say_what_the_specification_says() {
+fn errors_have_the_specified_texts() {
     let english = |error: EntryError| error.text(Lang::En);
     assert_eq!(english(EntryError::Wrong { left: 3 }), "That is not the code. 3 tries left.");
     assert_eq!(english(EntryError::Wrong { left: 1 }), "That is not the code. 1 try left.");
-    assert!(english(EntryError::Expired).starts_with("This code has ended."));
+    assert!(english(EntryError::Expired).starts_with("This code has expired."));
     assert_eq!(english(EntryError::NotSixDigits), "Type the six digits.");
     assert_eq!(english(EntryError::Paused { seconds: 300 }), "Too many wrong codes. Sign in again in 5 min.");
     let behind = english(EntryError::ClockBehind { minutes: 4, left: 2 });
@@ -109,7 +109,7 @@ fn the_code_field_takes_a_one_time_code_and_a_recovery_code_is_not_filled_in() {
 }
 
 #[test]
-fn the_page_says_what_was_done_and_when_it_can_be_asked_again() {
+fn the_page_shows_the_last_action_and_the_time_of_the_next_send() {
     let page = html(&enter_code(Lang::En, Proof::Sms));
     for words in [
         "We sent a code to the number that ends in 42.",
@@ -124,7 +124,7 @@ fn the_page_says_what_was_done_and_when_it_can_be_asked_again() {
 }
 
 #[test]
-fn nothing_is_said_to_be_sent_to_a_number_that_is_refused() {
+fn the_page_claims_no_send_to_a_refused_number() {
     let mut view = enter_code(Lang::En, Proof::Sms);
     view.delivery = Some(Delivery::Refused);
     let page = html(&view);
@@ -132,7 +132,7 @@ fn nothing_is_said_to_be_sent_to_a_number_that_is_refused() {
 }
 
 #[test]
-fn the_trust_box_is_unticked_and_absent_where_the_product_forbids_it() {
+fn the_trust_checkbox_is_unticked_and_absent_if_forbidden() {
     let mut view = enter_code(Lang::En, Proof::Sms);
     let page = html(&view);
     assert!(page.contains("Trust this device for 30 days") && !page.contains(" checked"));
@@ -149,7 +149,7 @@ fn a_button_that_waits_is_disabled() {
 }
 
 #[test]
-fn a_stop_page_says_what_happened_and_when() {
+fn a_stop_page_shows_the_event_and_its_time() {
     let page = html(&Stop {
         page: page(Lang::En),
         token: "t1".to_owned(),

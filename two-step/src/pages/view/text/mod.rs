@@ -1,7 +1,7 @@
-//! Every sentence of the pages, once for each language.
+//! All sentences of the pages, in each language.
 //!
 //! A language is a folder with one value of [`Texts`]. To add one, copy the folder `en`, translate it, and add the
-//! language to `Lang`. The compiler names each sentence that is missing.
+//! language to `Lang`. The compiler reports each missing sentence.
 
 mod de;
 mod en;
@@ -17,14 +17,14 @@ pub(crate) use settings::{
 };
 pub(crate) use sign_in::{AskApp, Deliveries, EndText, Ended, EntryErrors, Lost, SignIn, Ways};
 
-/// A sentence without a value.
+/// A sentence without a parameter.
 pub(crate) type Text = &'static str;
-/// A sentence with a word or a name in it.
+/// A sentence with a text parameter.
 pub(crate) type WithWord = fn(&str) -> String;
-/// A sentence with a number in it.
+/// A sentence with a number parameter.
 pub(crate) type WithNumber = fn(u32) -> String;
 
-/// Every sentence of one language.
+/// All sentences of one language.
 pub(crate) struct Texts {
     pub(crate) common: Common,
     pub(crate) time: Time,
@@ -74,7 +74,7 @@ pub(crate) struct Common {
     pub(crate) print: Text,
 }
 
-/// Units and dates. A wait stands after "in".
+/// Units and dates. A wait follows the word "in".
 pub(crate) struct Time {
     pub(crate) seconds: Text,
     pub(crate) minutes: Text,
@@ -84,7 +84,7 @@ pub(crate) struct Time {
     pub(crate) date: fn(i8, &str, i16) -> String,
 }
 
-/// What methods are called.
+/// The names of methods.
 pub(crate) struct Methods {
     pub(crate) phone: Text,
     pub(crate) authenticator: Text,

@@ -2,7 +2,7 @@
 
 use super::{Text, WithNumber, WithWord};
 
-/// Choosing the first method.
+/// The page that offers the first method.
 pub(crate) struct Choose {
     pub(crate) title: Text,
     pub(crate) lead: Text,
@@ -14,7 +14,7 @@ pub(crate) struct Choose {
     pub(crate) later: Text,
 }
 
-/// Choosing a backup.
+/// The page that offers a backup.
 pub(crate) struct Backup {
     pub(crate) title: Text,
     pub(crate) lead: Text,
@@ -27,7 +27,7 @@ pub(crate) struct Backup {
     pub(crate) authenticator_detail: Text,
 }
 
-/// Adding an authenticator app.
+/// The page of a new authenticator app.
 pub(crate) struct Authenticator {
     pub(crate) title: Text,
     pub(crate) step_app: Text,
@@ -46,7 +46,7 @@ pub(crate) struct Authenticator {
     pub(crate) submit: Text,
 }
 
-/// Adding a phone.
+/// The page of a new phone.
 pub(crate) struct Phone {
     pub(crate) title: Text,
     pub(crate) lead: Text,
@@ -63,7 +63,7 @@ pub(crate) struct Phone {
     pub(crate) submit: Text,
 }
 
-/// Why a number was not accepted.
+/// Why a number is refused.
 pub(crate) struct PhoneErrors {
     pub(crate) missing: Text,
     pub(crate) invalid: Text,
@@ -97,7 +97,7 @@ pub(crate) struct Recovery {
     pub(crate) low: Text,
 }
 
-/// Turning on.
+/// The last step of the wizard.
 pub(crate) struct TurnOn {
     pub(crate) title: Text,
     pub(crate) lead: Text,
@@ -115,7 +115,7 @@ pub(crate) struct Done {
     pub(crate) settings: Text,
 }
 
-/// Words of the page that sets the app up.
+/// The page of a new app of the product.
 pub(crate) struct AddApp {
     pub(crate) title: WithWord,
     pub(crate) step_install: Text,

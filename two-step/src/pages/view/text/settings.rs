@@ -29,7 +29,7 @@ pub(crate) struct Settings {
     pub(crate) back: Text,
 }
 
-/// What was done just now.
+/// The last action.
 pub(crate) struct Notices {
     pub(crate) added: Text,
     pub(crate) app_added: Text,
@@ -77,7 +77,7 @@ pub(crate) struct MethodPage {
     pub(crate) may_not_remove: Text,
 }
 
-/// Asking before a method is removed.
+/// The confirmation before a method is removed.
 pub(crate) struct Remove {
     pub(crate) title: Text,
     pub(crate) lead: Text,
@@ -116,7 +116,7 @@ pub(crate) struct History {
     pub(crate) look: Text,
 }
 
-/// What happened to an account.
+/// The account events.
 pub(crate) struct Changes {
     pub(crate) method_added: Text,
     pub(crate) method_removed: Text,
@@ -141,7 +141,7 @@ pub(crate) struct Changes {
     pub(crate) support_done: Text,
 }
 
-/// Off, and on again.
+/// The pages that turn two-step verification off and on again.
 pub(crate) struct Off {
     pub(crate) title: Text,
     pub(crate) lead: WithWord,
@@ -161,7 +161,7 @@ pub(crate) struct Off {
     pub(crate) others: Text,
 }
 
-/// Adding an e-mail address.
+/// The page of a new e-mail address.
 pub(crate) struct Email {
     pub(crate) title: Text,
     pub(crate) lead_second_step: Text,
@@ -175,7 +175,7 @@ pub(crate) struct Email {
     pub(crate) limited: WithWord,
 }
 
-/// The page before the settings.
+/// The page that requests a proof before the settings.
 pub(crate) struct Proof {
     pub(crate) title: Text,
     pub(crate) lead: Text,
@@ -183,7 +183,7 @@ pub(crate) struct Proof {
     pub(crate) submit: Text,
 }
 
-/// The page that a notice links to.
+/// The stop page of a notice.
 pub(crate) struct Stop {
     pub(crate) title: Text,
     pub(crate) account: WithWord,

@@ -1,8 +1,8 @@
-//! The sentences of the sign-in pages and of the pages that end a path.
+//! The sentences of the sign-in pages and of the pages without a form.
 
 use super::{Text, WithNumber, WithWord};
 
-/// The page where the code is typed.
+/// The page with the code field.
 pub(crate) struct SignIn {
     pub(crate) title_sms: Text,
     pub(crate) title_voice: Text,
@@ -36,7 +36,7 @@ pub(crate) struct SignIn {
     pub(crate) cancel: Text,
 }
 
-/// What became of a code.
+/// The delivery state of a code.
 pub(crate) struct Deliveries {
     pub(crate) sms_sending: Text,
     pub(crate) sms_on_its_way: Text,
@@ -60,7 +60,7 @@ pub(crate) struct Deliveries {
     pub(crate) expired: Text,
 }
 
-/// Why an entry was not accepted.
+/// Why an entry was refused.
 pub(crate) struct EntryErrors {
     pub(crate) wrong: Text,
     pub(crate) tries_left: WithNumber,
@@ -72,7 +72,7 @@ pub(crate) struct EntryErrors {
     pub(crate) clock_ahead: WithNumber,
 }
 
-/// The list of ways.
+/// The list of methods.
 pub(crate) struct Ways {
     pub(crate) title: Text,
     pub(crate) lead: Text,
@@ -107,14 +107,14 @@ pub(crate) struct Lost {
     pub(crate) new_code_lead: Text,
 }
 
-/// Title, what happened, what to do next.
+/// The title, the cause, and the next step.
 pub(crate) struct EndText {
     pub(crate) title: Text,
     pub(crate) happened: Text,
     pub(crate) next: Text,
 }
 
-/// The pages that end a path.
+/// The pages without a form.
 pub(crate) struct Ended {
     pub(crate) expired: EndText,
     pub(crate) locked: EndText,
@@ -136,7 +136,7 @@ pub(crate) struct Ended {
     pub(crate) try_again_in: WithWord,
 }
 
-/// Words of the page that asks the app.
+/// The page of a request to the app.
 pub(crate) struct AskApp {
     pub(crate) lead: fn(&str, &str) -> String,
     pub(crate) not_asked: WithWord,

@@ -1,4 +1,4 @@
-//! German: the sign-in pages and the pages that end a path.
+//! German: the sign-in pages and the pages without a form.
 
 use super::super::{AskApp, Deliveries, EndText, Ended, EntryErrors, Lost, SignIn, Ways};
 

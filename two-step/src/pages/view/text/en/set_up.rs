@@ -4,7 +4,7 @@ use super::super::{AddApp, Authenticator, Backup, Choose, Done, Phone, PhoneErro
 
 pub(super) const CHOOSE: Choose = Choose {
     title: "Choose your second step",
-    lead: "After your password we ask for a second step. A stolen password alone then opens nothing.",
+    lead: "After your password we ask for a second step. A stolen password alone is then not enough.",
     recommended: "Recommended",
     app: |app| format!("The {app} app on your phone asks you. You type a number into it."),
     authenticator: "An app on your phone shows a new code every 30 seconds. It works without a network, and no code is sent.",

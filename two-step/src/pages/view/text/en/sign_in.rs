@@ -1,4 +1,4 @@
-//! English: the sign-in pages and the pages that end a path.
+//! English: the sign-in pages and the pages without a form.
 
 use super::super::{AskApp, Deliveries, EndText, Ended, EntryErrors, Lost, SignIn, Ways};
 
@@ -65,7 +65,7 @@ pub(super) const DELIVERIES: Deliveries = Deliveries {
 pub(super) const ENTRY_ERRORS: EntryErrors = EntryErrors {
     wrong: "That is not the code.",
     tries_left: |left| if left == 1 { "1 try left.".to_owned() } else { format!("{left} tries left.") },
-    expired: "This code has ended. Ask for a new one.",
+    expired: "This code has expired. Request a new one.",
     not_six_digits: "Type the six digits.",
     not_recovery_code: "Type all 16 characters of one recovery code.",
     paused: |wait| format!("Too many wrong codes. Sign in again in {wait}."),
@@ -188,7 +188,7 @@ pub(super) const ENDED: Ended = Ended {
     },
     forbidden: EndText {
         title: "We could not accept that",
-        happened: "The form did not come from this page, or the page was too old. Nothing was changed.",
+        happened: "The form did not come from this page, or the page has expired. Nothing was changed.",
         next: "Go back, reload the page and try again.",
     },
     rate_limited: EndText {

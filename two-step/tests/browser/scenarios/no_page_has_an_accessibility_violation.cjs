@@ -9,14 +9,14 @@ const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
 async function check(page, name) {
   for (const colorScheme of ["light", "dark"]) {
-    // Without motion: a colour half-way through its transition is nobody's to judge.
+    // Without motion, because colours during a transition would be reported wrongly.
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
     for (const width of [320, 1280]) {
       await page.setViewportSize({ width, height: 800 });
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       assert.ok(overflow <= 0, `${name}: scrolls sideways at ${width}`);
     }
-    // The policy of the pages takes no foreign script; Playwright evaluates it beside the page.
+    // The Content-Security-Policy blocks foreign scripts, so Playwright evaluates it outside the page.
     const findings = await page.evaluate(`${axe}; axe.run().then((r) => r.violations.map((v) => v.id + ": " + v.nodes[0].html))`);
     assert.deepEqual(findings, [], `${name} in ${colorScheme}`);
   }
@@ -26,7 +26,7 @@ const NUMBER = "+447700900200";
 const to = (page, path) => page.goto(new URL(path, page.url()).href);
 
 async function setUpPages() {
-  // Alan leaves after his first phone. In the next visit it is listed as not confirmed.
+  // Alan leaves after adding a phone. In the next visit it is listed as not confirmed.
   const first = await newBrowser();
   await signIn(first, "alan", "turing");
   await openSettings(first);

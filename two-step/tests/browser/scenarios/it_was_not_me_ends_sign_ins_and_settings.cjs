@@ -15,17 +15,17 @@ scenario(async () => {
   await stop.click("main form button");
   await shows(stop, "We ended all open sign-ins and settings");
 
-  // The sign-in and the settings that were open have ended, and the pages say so.
+  // The open sign-in and settings have ended, and the pages show it.
   await type(open, code);
   await shows(open, "Sign-in stopped");
   assert.equal(await open.locator("input[name=code]").count(), 0);
-  assert.doesNotMatch(await open.textContent("main"), /in the app/, "there is no app in this story");
+  assert.doesNotMatch(await open.textContent("main"), /in the app/, "this account has no app");
   await shot(open, "denied");
   await settings.reload();
   await shows(settings, "Your settings have closed");
   await shot(settings, "settings-closed");
 
-  // The product hears of it, and the history shows it.
+  // The product gets the event, and the history shows it.
   const alarm = (await api("GET", "/v1/events?limit=100")).body.events.find((e) => e.type === "account.alarm");
   assert.equal(alarm.user, "ada");
   assert.equal(alarm.data.about, "turned_on");

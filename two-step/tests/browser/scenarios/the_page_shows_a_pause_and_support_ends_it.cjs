@@ -15,7 +15,7 @@ scenario(async () => {
   assert.match(await page.textContent("main"), /Sign in again in (\d+ s|1 min)\./);
   await shot(page, "locked-with-time");
 
-  // The next sign-in says how long, sends nothing, and takes no code.
+  // The next sign-in shows the duration, sends nothing, and accepts no code.
   const texts = await newest(number, "sms");
   const paused = await newBrowser();
   await signIn(paused);
@@ -26,7 +26,7 @@ scenario(async () => {
   await shows(paused, "Sign in again in");
   assert.equal(await newest(number, "sms"), texts, "no text while the account is paused");
 
-  // Support ends the pause, and the sign-in goes on where it was.
+  // Support ends the pause, and the sign-in continues.
   const unlock = { user: "ada", action: "unlock", reason: "called from her office", evidence: ["call_back"], agent: "kim" };
   assert.equal((await support("POST", "/v1/support/cases", unlock)).body.state, "done");
   await paused.click("text=Try again");

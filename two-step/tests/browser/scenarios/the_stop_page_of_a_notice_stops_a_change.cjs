@@ -10,7 +10,7 @@ scenario(async () => {
   const page = await newBrowser();
   await page.goto(link);
   await shot(page, "stop");
-  // Looking stops nothing.
+  // Opening the page stops nothing.
   await trusted.click("text=Close the browser and come back");
   await signIn(trusted);
   await shows(trusted, "Second step: trust (trusted)");
@@ -21,6 +21,6 @@ scenario(async () => {
   assert.match(trusted.url(), /\/challenge\//, "the trust has ended");
   const again = await page.goto(link);
   assert.equal(again.status(), 200);
-  assert.equal(await page.locator("main form[action*='/stop/']").count(), 0, "it was stopped before");
+  assert.equal(await page.locator("main form[action*='/stop/']").count(), 0, "it was already stopped");
   assert.equal((await page.goto(`${stack.pages}/stop/unknown`)).status(), 410);
 });

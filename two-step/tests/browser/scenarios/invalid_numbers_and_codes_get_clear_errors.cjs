@@ -29,7 +29,7 @@ scenario(async () => {
   await type(second, ` ${wide.slice(0, 3).join("")}\u2013${wide.slice(3).join("")} `);
   await shows(second, "Second step: sms (second)");
 
-  // A challenge that is unknown, a claimed one in another browser, and no challenge at all.
+  // An unknown challenge, a challenge that another browser claimed, and a URL without a challenge.
   for (const path of ["/c/unknown", "/challenge/0192f0c1-2222-4333-8444-555566667777", "/challenge/nonsense", "/nothing"]) {
     const answer = await second.goto(stack.pages + path);
     assert.ok(answer.status() >= 400 && answer.status() < 500, path);

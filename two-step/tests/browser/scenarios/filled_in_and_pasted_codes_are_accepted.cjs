@@ -17,7 +17,7 @@ scenario(async () => {
   for (const [name, write] of Object.entries(FORMS)) {
     const page = await newBrowser();
     const code = await askForCode(page);
-    // As the browser fills it in: the field allows it, and cuts nothing off.
+    // Autofill of the browser: the field allows it, and does not cut the text.
     const field = page.locator("input[autocomplete=one-time-code]");
     assert.equal(await field.getAttribute("maxlength"), null);
     assert.equal(await field.getAttribute("inputmode"), "numeric");
@@ -26,7 +26,7 @@ scenario(async () => {
       const data = new DataTransfer();
       data.setData("text/plain", text);
       const at = document.activeElement;
-      // A page that stops the paste would stop it here.
+      // A page that blocks pasting would fail here.
       const paste = new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
       if (at.dispatchEvent(paste)) document.execCommand("insertText", false, text);
     }, write(code));

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::counting::{Count, count, limited_until};
-use super::events::Order;
-use super::{ChallengeSnapshot, Core, FlowError, Locked};
+use super::counting::{LimitFor, count, limited_until};
+use super::events::OutboxHeader;
+use super::{ChallengeSnapshot, Core, FlowError, LockedRows};
 use crate::account::Account;
 use crate::app_key::AppKey;
 use crate::app_request::{AppRequest, RequestState, digits_of};
@@ -25,8 +25,8 @@ const PUSH_LIFE: Duration = Duration::from_secs(60);
 impl Core {
     /// Creates a request in a transaction that holds the locks. An account has one open request. A second call for the same
     /// challenge changes nothing.
-    pub(super) async fn ask_app(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method,
+    pub(super) async fn create_app_request(
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &Challenge, method: &Method,
     ) -> Result<Result<(), SendRefused>, FlowError> {
         if challenge.purpose == Purpose::Enrol {
             return Ok(Ok(()));
@@ -57,15 +57,16 @@ impl Core {
         if let Some(sealed) = &key.push_sealed {
             let endpoint = self.keys.open_text(Sealed::Push, method.id, sealed)?;
             let body = json!({"endpoint": *endpoint, "method": method.id});
-            let order = Order { kind: OutboxKind::Push, subject: request.id, account: Some(request.account) };
-            self.enqueue(tx, order, &body, after(now, PUSH_LIFE), now).await?;
+            let header =
+                OutboxHeader { kind: OutboxKind::Push, subject: request.id, account: Some(request.account) };
+            self.enqueue(tx, header, &body, after(now, PUSH_LIFE), now).await?;
         }
         tx.wake_after_commit(&self.app_waits.changed);
         Ok(Ok(()))
     }
 
     /// Returns until when the limit of requests to the account's apps is reached.
-    pub(super) async fn app_full_until(
+    pub(super) async fn app_requests_blocked_until(
         &self, snapshot: &ChallengeSnapshot,
     ) -> Result<Option<Timestamp>, FlowError> {
         let config = self.config();
@@ -82,6 +83,6 @@ impl Core {
 }
 
 /// The limit of approval requests of an account.
-pub(super) fn app_requests<'c>(config: &'c Config, account: &Account) -> Count<'c> {
-    Count { name: "app_requests", subject: account.id.to_string(), rules: &config.limits.app_requests }
+pub(super) fn app_requests<'c>(config: &'c Config, account: &Account) -> LimitFor<'c> {
+    LimitFor { name: "app_requests", subject: account.id.to_string(), rules: &config.limits.app_requests }
 }

@@ -1,9 +1,9 @@
-//! Two-step verification is turned off, and on again.
+//! Turning two-step verification off and on again.
 
 use two_step::account::AccountState;
 use two_step::challenge::ChallengeState;
 use two_step::device::Trust;
-use two_step::flow::{Created, FlowError, SwitchRefused};
+use two_step::flow::{Created, FlowError, TurnOnRefused};
 use two_step::method::{Kind, Method, MethodState};
 use two_step::recovery::RecoveryCode;
 use two_step::store::OutboxKind;
@@ -25,7 +25,7 @@ async fn turn_off(world: &World, keep_phones: bool) -> User {
 }
 
 on_both! {
-async fn off_erases_keys_codes_and_devices_and_keeps_the_phones_by_choice(world) {
+async fn turning_off_erases_keys_codes_and_devices_and_can_keep_phones(world) {
     let user = turn_off(&world, true).await;
     assert_eq!(world.account("u1").await.state, AccountState::Off);
     assert_eq!(world.core.create("shop", user.new_challenge()).await.unwrap(), Created::NotRequired);
@@ -40,11 +40,11 @@ async fn off_erases_keys_codes_and_devices_and_keeps_the_phones_by_choice(world)
         assert_eq!(method.secret_sealed, None);
     }
     assert_eq!(world.events("account.off").await, 1);
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    assert_eq!(told.last().unwrap()["params"]["about"], "turned_off");
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    assert_eq!(notices.last().unwrap()["params"]["about"], "turned_off");
 }
 
-async fn off_erases_the_phones_too_where_the_user_says_so(world) {
+async fn turning_off_erases_phones_if_the_user_chooses_it(world) {
     turn_off(&world, false).await;
     for method in world.rows::<Method>("", &[]).await {
         assert_eq!(method.state, MethodState::Removed);
@@ -52,22 +52,22 @@ async fn off_erases_the_phones_too_where_the_user_says_so(world) {
     }
 }
 
-async fn on_again_needs_one_code_to_the_kept_phone_and_a_backup(world) {
+async fn turning_on_again_needs_a_code_to_the_kept_phone_and_a_backup(world) {
     let user = turn_off(&world, true).await;
     user.open_settings().await;
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing));
+    assert_eq!(refused, Err(TurnOnRefused::BackupMissing));
     user.save_recovery_codes().await;
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::ProofMissing));
+    assert_eq!(refused, Err(TurnOnRefused::ProofMissing));
     user.prove_to_settings().await;
     user.turn_on(false).await;
     world.advance(60);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     user.must_verify(challenge, &world.code(challenge).await).await;
 }
 
-async fn a_proof_of_the_time_before_it_was_off_does_not_turn_it_on(world) {
+async fn a_proof_from_before_turning_off_does_not_turn_it_on(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let other = user.elsewhere();
     for browser in [&user, &other] {
@@ -78,13 +78,13 @@ async fn a_proof_of_the_time_before_it_was_off_does_not_turn_it_on(world) {
     world.core.turn_off(&user.visit, true).await.unwrap();
     other.save_recovery_codes().await;
     let refused = world.core.turn_on(&other.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::ProofMissing));
+    assert_eq!(refused, Err(TurnOnRefused::ProofMissing));
 }
 
-async fn a_wrong_code_leaves_it_on(world) {
+async fn a_wrong_code_does_not_turn_it_off(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
-    let challenge = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let challenge = world.core.open_proof_challenge(&user.visit).await.unwrap();
     user.enter_wrong(challenge, 1).await;
     let refused = world.core.turn_off(&user.visit, true).await;
     assert!(matches!(refused, Err(FlowError::ProofMissing)), "{refused:?}");
@@ -94,9 +94,9 @@ async fn a_wrong_code_leaves_it_on(world) {
     assert!(!world.account("u1").await.is_on());
 }
 
-async fn challenges_that_are_open_end_when_it_is_turned_off(world) {
+async fn turning_off_ends_open_challenges(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     world.advance(30);
     user.open_settings().await;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::app_call::AppCall;
 use super::events::Notice;
-use super::{Core, FlowError, Locked, lock_account};
+use super::{Core, FlowError, LockedRows, lock_account};
 use crate::app_key::AppKey;
 use crate::method::{Kind, Method, MethodState, UNREGISTERED, may_be_on};
 use crate::push::Endpoint;
@@ -58,7 +58,7 @@ impl Core {
             return Ok(Err(KeyRefused::Proof));
         }
         let mut tx = self.store.begin().await?;
-        let Locked { account, methods, now } = lock_account(&mut tx, call.key.account).await?;
+        let LockedRows { account, methods, now } = lock_account(&mut tx, call.key.account).await?;
         let mut key = tx.lock::<AppKey>(call.key.method).await?.ok_or(FlowError::Missing("method"))?;
         if key.thumbprint != call.key.thumbprint {
             return Err(FlowError::Missing("method"));
@@ -88,7 +88,7 @@ impl Core {
     }
 
     /// Deletes an endpoint that the push service reports as gone.
-    pub async fn push_ended(&self, method: uuid::Uuid, endpoint: &str) -> Result<(), FlowError> {
+    pub async fn delete_push_endpoint(&self, method: uuid::Uuid, endpoint: &str) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let Some(mut key) = tx.lock::<AppKey>(method).await? else { return Ok(()) };
         let known = match &key.push_sealed {

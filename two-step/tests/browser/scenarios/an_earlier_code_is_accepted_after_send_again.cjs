@@ -5,7 +5,7 @@ scenario(async () => {
   const number = "+447700900200";
   await setUp(await newBrowser());
 
-  // "Send again" brings the same code, and says when it can be pressed next.
+  // "Send again" sends the same code, and shows when it can be pressed again.
   const page = await newBrowser();
   const code = await askForCode(page);
   const place = await newest(number, "sms");
@@ -16,7 +16,7 @@ scenario(async () => {
   await type(page, code);
   await shows(page, "Second step: sms (second)");
 
-  // A first text that arrives late, after another way was chosen, still counts.
+  // The code of a late first text is accepted after another method was chosen.
   const late = await newBrowser();
   const byText = await askForCode(late);
   await late.click("a[href$='/ways']");

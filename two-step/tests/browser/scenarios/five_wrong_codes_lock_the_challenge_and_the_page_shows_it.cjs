@@ -8,7 +8,7 @@ scenario(async () => {
   const place = await newest(number, "sms");
   await signIn(page);
   const code = await codeAfter(number, "sms", place);
-  // What has not six digits is not counted.
+  // An entry without six digits is not counted.
   await type(page, "12345");
   for (const left of [4, 3, 2]) {
     await type(page, wrong(code));
@@ -20,9 +20,9 @@ scenario(async () => {
   await type(page, wrong(code));
   await page.waitForSelector("h1");
   await shot(page, "locked");
-  assert.equal(await page.locator("input[name=code]").count(), 0, "no code is taken any more");
+  assert.equal(await page.locator("input[name=code]").count(), 0, "no further code is accepted");
 
-  // The account is paused for a minute: the next challenge says so, and takes not even the right code.
+  // The account is paused for a minute. The next challenge shows it, and does not accept the right code.
   const next = await newBrowser();
   await signIn(next);
   assert.doesNotMatch(await next.textContent("main"), /signed in/);

@@ -3,7 +3,7 @@ const { arrived, assert, codeAfter, newBrowser, newest, openSettings, poll, save
   require("./user.cjs");
 
 scenario(async () => {
-  // A landline that is added by text: the text is refused, and a call follows.
+  // A landline is added by text. The text is refused, and a call follows.
   const landline = "+447700900111";
   const page = await newBrowser();
   await signIn(page);
@@ -19,13 +19,13 @@ scenario(async () => {
   await saveRecoveryCodes(page);
   await page.click("form[action='/settings/on'] button");
 
-  // The call said why the text before it failed.
+  // The failed text showed that the number is a landline.
   await page.click("a[href='/settings']");
   await page.click("a[href^='/settings/methods/']");
   const learnt = async () => (await page.reload(), await page.textContent("main")).includes("This number cannot receive texts.");
   await poll(learnt, "the number is known as a landline");
 
-  // From then on it is called at once, and no text is tried.
+  // Later codes come by call at once, without a text.
   calls = await newest(landline, "voice");
   const second = await newBrowser();
   await signIn(second);
@@ -34,7 +34,7 @@ scenario(async () => {
   assert.equal(await second.locator("button[value=sms]").count(), 0, "no text is offered");
   await second.click("a[href$='/ways']");
   await shows(second, "Phone call");
-  assert.equal(await second.locator("text=Text message").count(), 0, "nor is it another way");
+  assert.equal(await second.locator("text=Text message").count(), 0, "and it is not listed as another method");
   await second.goBack();
   await type(second, code);
   await shows(second, "Second step: voice (second)");

@@ -1,7 +1,7 @@
 "use strict";
 const { assert, newBrowser, password, refused, scenario, SHOP, shows, signIn } = require("./visitor.cjs");
 
-/** Nothing listens there any more. */
+/** Checks that no server listens there any more. */
 async function gone(url) {
   for (const until = Date.now() + 10_000; Date.now() < until; ) {
     if (!(await fetch(url).catch(() => undefined))) return;

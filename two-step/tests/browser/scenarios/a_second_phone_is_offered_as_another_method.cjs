@@ -8,10 +8,10 @@ scenario(async () => {
   const page = await newBrowser();
   await signInByText(page);
 
-  // Without a fresh proof no phone is added.
+  // Adding a phone needs a fresh proof.
   await openSettings(page);
   await page.goto(new URL("/settings/phone", page.url()).href);
-  assert.equal(await page.locator("input[name=number]").count(), 0, "a proof comes first");
+  assert.equal(await page.locator("input[name=number]").count(), 0, "a fresh proof is required");
   await shows(page, "Confirm that it is you");
   const place = await newest(first, "sms");
   await page.click("form[action='/settings/proof'] button");
@@ -20,19 +20,19 @@ scenario(async () => {
   await page.waitForURL((url) => url.pathname === "/settings");
   await shows(page, "Confirmed.");
   await shot(page, "settings-two-phones");
-  assert.ok(await noticeLink(first, "was added to your account"), "the first phone is told");
+  assert.ok(await noticeLink(first, "was added to your account"), "the first phone gets a notice");
 
-  // Both are listed, masked, and the preferred one is asked first.
+  // Both are listed with masked numbers, and the preferred one is used first.
   const other = await newBrowser();
   let [toFirst, toSecond] = [await newest(first, "sms"), await newest(second, "sms")];
   await signIn(other);
   await codeAfter(first, "sms", toFirst);
-  assert.equal(await newest(second, "sms"), toSecond, "the phone that was added is not asked first");
+  assert.equal(await newest(second, "sms"), toSecond, "the added phone is not preferred");
   await other.click("a[href$='/ways']");
   const ways = await other.textContent("main");
   assert.match(ways, /ends in 00/);
   assert.match(ways, /ends in 11/);
-  assert.doesNotMatch(ways, /7700/, "no number is shown whole");
+  assert.doesNotMatch(ways, /7700/, "no full number is shown");
   await shot(other, "ways-two-phones");
   await other.waitForSelector("li:has-text('ends in 11') button:has-text('Text message'):enabled");
   await other.click("li:has-text('ends in 11') button:has-text('Text message')");
@@ -52,7 +52,7 @@ scenario(async () => {
   await shows(third, "Second step: sms (second)");
   assert.equal(await newest(first, "sms"), toFirst);
 
-  // The first phone can go now: the other one and the recovery codes are left.
+  // The first phone can be removed now, because the other one and the recovery codes remain.
   await other.click("text=Back to the settings");
   await other.click("a[href^='/settings/methods/']:has-text('ends in 00')");
   await other.click("a[href$='/remove']");

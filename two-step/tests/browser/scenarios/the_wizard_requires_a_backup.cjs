@@ -15,11 +15,12 @@ scenario(async () => {
   };
   await cannotTurnOn("there is no method");
 
-  // Recovery codes are a backup, and no method.
+  // Recovery codes are only a backup.
   await saveRecoveryCodes(page);
   await cannotTurnOn("recovery codes alone do not do");
 
-  // A phone makes it whole. Codes that are made anew and not saved are no backup: they stay on the page until they are.
+  // With a phone the set-up is complete. New codes are a backup only after they are saved, and stay on the page until
+  // then.
   await to("/settings/recovery-codes");
   await page.click("form[action='/settings/recovery-codes'] button");
   await page.click("form[action='/settings/recovery-codes/saved'] button");
@@ -30,7 +31,7 @@ scenario(async () => {
   await shot(page, "backup");
   await cannotTurnOn("the new codes were not saved");
 
-  // An authenticator is a backup too, and the last two cannot be removed while it is on.
+  // An authenticator is a backup too. The last method and the last backup cannot be removed while it is on.
   await page.click("a[href='/settings/authenticator']");
   const app = URI.parse(await page.getAttribute("a[href^='otpauth:']", "href"));
   assert.ok(app instanceof TOTP);

@@ -30,9 +30,9 @@ async fn add(world: &World, row: &Event) {
     tx.commit().await.unwrap();
 }
 
-/// `SQLite` has one writer at a time: its transactions end in the order in which they begin.
+/// Only PostgreSQL: `SQLite` has one writer at a time, so its transactions commit in the order in which they begin.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_whose_transaction_ends_late_is_not_passed_over() {
+async fn an_event_that_commits_late_is_not_missed() {
     let world = World::new(Backend::Postgres).await;
     let (early, later) = (new_id(), new_id());
     let mut slow = world.core.store.begin().await.unwrap();
@@ -42,11 +42,11 @@ async fn an_event_whose_transaction_ends_late_is_not_passed_over() {
     slow.commit().await.unwrap();
     assert!(early < later);
     assert_eq!(read(&world, later).await, ["slow"]);
-    assert_eq!(read(&world, Uuid::nil()).await, ["fast", "slow"], "and the order stays");
+    assert_eq!(read(&world, Uuid::nil()).await, ["fast", "slow"], "and the order is stable");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_whose_last_event_was_of_an_erased_user_misses_none_that_committed_late() {
+async fn a_reader_after_an_event_of_an_erased_user_misses_no_late_event() {
     let world = World::new(Backend::Postgres).await;
     let gone = crate::support::user::User::new(&world, "gone");
     gone.open_settings().await;
@@ -59,11 +59,11 @@ async fn a_reader_whose_last_event_was_of_an_erased_user_misses_none_that_commit
     assert_eq!(read(&world, last.id).await, ["late"]);
     world.core.erase("shop", "gone").await.unwrap();
     assert_eq!(read(&world, last.id).await, ["late"]);
-    assert_eq!(read(&world, Uuid::nil()).await, ["late"], "nothing of the erased user is shown");
+    assert_eq!(read(&world, Uuid::nil()).await, ["late"], "events of the erased user are hidden");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn readers_and_writers_at_once_lose_nothing() {
+async fn concurrent_readers_and_writers_lose_no_event() {
     let world = World::new(Backend::Postgres).await;
     let writing = (0..200).map(|n| {
         let world = world.clone();
@@ -95,7 +95,7 @@ async fn readers_and_writers_at_once_lose_nothing() {
 }
 
 on_both! {
-async fn a_reader_whose_last_event_is_gone_goes_on_after_it(world) {
+async fn a_reader_continues_after_a_deleted_event(world) {
     let (one, two, three) = (new_id(), new_id(), new_id());
     for (id, kind) in [(one, "one"), (two, "two"), (three, "three")] {
         add(&world, &event(id, kind)).await;

@@ -16,7 +16,8 @@ scenario(async () => {
   await first.goto(new URL("/settings", first.url()).href);
   await first.click("form[action='/settings/leave'] button");
 
-  // A second visit adds a phone and recovery codes. The rest is listed: it goes unless it is confirmed.
+  // A second visit adds a phone and recovery codes. The other methods are listed, and are removed unless they are
+  // confirmed.
   const page = await newBrowser();
   await signIn(page);
   await openSettings(page);
@@ -30,7 +31,7 @@ scenario(async () => {
   assert.match(await section.textContent(), /Authenticator app/);
   await shot(page, "turn-on-unconfirmed");
 
-  // One code confirms the phone, and it stays.
+  // One code confirms the phone, which is then kept.
   const place = await newest(old, "sms");
   await section.locator("button[value=sms]").click();
   await type(page, await codeAfter(old, "sms", place));

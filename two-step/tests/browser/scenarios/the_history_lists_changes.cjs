@@ -9,7 +9,7 @@ scenario(async () => {
   await signInByText(page);
   await openSettingsByText(page);
 
-  // An authenticator is asked for first from now on, and the page says so.
+  // An authenticator is preferred after it was added, and the page shows it.
   await page.click("a[href='/settings/authenticator']");
   await type(page, URI.parse(await page.getAttribute("a[href^='otpauth:']", "href")).generate());
   await shows(page, "From now on we ask for your authenticator app first.");
@@ -17,14 +17,14 @@ scenario(async () => {
   await addPhone(page, "07700 900211", "+447700900211");
   await shows(page, "Confirmed.");
 
-  // The page is in the product's colour, and says whose settings it shows.
+  // The page has the product's colour and the user's name.
   await page.click("a[href='/settings/phone']");
   const colour = await page.locator("button.primary").first().evaluate((button) => getComputedStyle(button).backgroundColor);
   assert.equal(colour, "rgb(122, 31, 162)");
   await shows(page, "Account: ada at the shop");
   await page.goBack();
 
-  // Each line names its method, or the way of its code.
+  // Each line names its method, or the channel of its code.
   await page.click("a[href='/settings/history']");
   const lines = await page.locator("main li").allInnerTexts();
   const has = (...words) => assert.ok(lines.some((line) => words.every((w) => line.includes(w))), `${words}: ${lines}`);
@@ -34,7 +34,7 @@ scenario(async () => {
   assert.equal(await page.locator("text=Older entries").count(), 0);
   await shot(page, "history-details");
 
-  // So does the page that a notice leads to.
+  // The stop page of a notice does the same.
   const stop = await newBrowser();
   await stop.goto(await noticeLink("+447700900200", "was added to your account"));
   assert.match(await stop.textContent("main"), /A method was added\s*(Authenticator app|Phone · Number that ends in 11)/);

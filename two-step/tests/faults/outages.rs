@@ -15,22 +15,22 @@ use crate::user::{User, none_of};
 use crate::wait;
 
 /// Minimum duration of an outage.
-const OUTAGE: Duration = Duration::from_secs(7);
+const MIN_OUTAGE: Duration = Duration::from_secs(7);
 /// Maximum time after an outage until waiting codes arrive.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The kind of outage.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Trouble {
+pub(crate) enum Outage {
     /// Connections are refused.
     Refused,
     /// Connections are reset again and again.
     Reset,
-    /// Connections are taken, and nothing passes.
+    /// Connections are accepted, and no bytes pass.
     Hanging,
 }
 
-impl Trouble {
+impl Outage {
     /// Keeps a server unreachable during an action, and for a minimum time.
     pub(crate) async fn during<T>(self, site: &Site, relay: &Relay, work: impl Future<Output = T>) -> T {
         site.journal.fault();
@@ -51,10 +51,10 @@ impl Trouble {
                 }
             }
         };
-        let both = async { tokio::join!(work, tokio::time::sleep(OUTAGE)).0 };
+        let both = async { tokio::join!(work, tokio::time::sleep(MIN_OUTAGE)).0 };
         let done = tokio::select! {
             done = both => done,
-            () = resetting => unreachable!("it goes on for ever"),
+            () = resetting => unreachable!("the loop never ends"),
         };
         relay.pass();
         relay.cut();
@@ -63,14 +63,14 @@ impl Trouble {
 }
 
 /// Requests a code for each user, and checks the reported delivery meanwhile.
-async fn ask_all(site: &Site, users: &[User], expected: &[&str]) -> Vec<(Uuid, usize)> {
-    let asked = join_all(users.iter().map(|user| user.ask_for_code(site))).await;
-    let end = Instant::now() + OUTAGE;
+async fn request_codes(site: &Site, users: &[User], expected: &[&str]) -> Vec<(Uuid, usize)> {
+    let asked = join_all(users.iter().map(|user| user.request_code(site))).await;
+    let end = Instant::now() + MIN_OUTAGE;
     let looked = async {
         for (challenge, _) in asked.iter().cycle() {
             let delivery = site.backend.show(*challenge).await.body["delivery"].as_str().map(str::to_owned);
             let delivery = delivery.unwrap_or_default();
-            assert!(expected.contains(&delivery.as_str()), "while it is away: {delivery}");
+            assert!(expected.contains(&delivery.as_str()), "during the outage: {delivery}");
         }
     };
     let _ = tokio::time::timeout_at(end, looked).await;
@@ -83,19 +83,19 @@ async fn all_sign_in(site: &Site, users: &[User], asked: &[(Uuid, usize)]) {
     let each = users.iter().zip(asked).map(async |(user, (challenge, before))| {
         let code = site.phones.code_after(&user.number, *before).await;
         let waited = back.elapsed();
-        assert!(waited < RECOVERY_TIMEOUT, "the code came {waited:?} after the server");
+        assert!(waited < RECOVERY_TIMEOUT, "the code arrived {waited:?} after the end of the outage");
         assert_eq!(site.backend.verify(*challenge, &code, true).await, ObservedResult::Verified);
         waited
     });
     let waited = join_all(each).await.into_iter().max().unwrap_or_default();
-    println!("the last code came {waited:?} after the server");
+    println!("the last code arrived {waited:?} after the end of the outage");
 }
 
 async fn three_users(site: &Site, first: User) -> Vec<User> {
     vec![first, User::set_up(site, "bob").await, User::set_up(site, "eve").await]
 }
 
-async fn the_way_is_away(way: Way, trouble: Trouble) {
+async fn outage_of_otpost(way: Way, outage: Outage) {
     let (site, user, _otpost, _two_step) = prepared(way).await;
     let users = three_users(&site, user).await;
     let relay = match way {
@@ -103,11 +103,11 @@ async fn the_way_is_away(way: Way, trouble: Trouble) {
         Way::Http => &site.links.otpost,
     };
     // A job may pass between two resets.
-    let expected: &[&str] = match trouble {
-        Trouble::Reset => &["waiting", "queued", "sending", "sent", "delivered"],
-        Trouble::Refused | Trouble::Hanging => &["waiting"],
+    let expected: &[&str] = match outage {
+        Outage::Reset => &["waiting", "queued", "sending", "sent", "delivered"],
+        Outage::Refused | Outage::Hanging => &["waiting"],
     };
-    let asked = trouble.during(&site, relay, ask_all(&site, &users, expected)).await;
+    let asked = outage.during(&site, relay, request_codes(&site, &users, expected)).await;
     all_sign_in(&site, &users, &asked).await;
     checker::check(&site).await;
 }
@@ -123,50 +123,50 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    /// Seen to fail, as the other four: with rows that are deleted when they are taken (no code arrives).
-    while_the_broker_refuses_codes_wait_and_go_out_once => the_way_is_away(Way::Amqp, Trouble::Refused);
-    while_the_broker_hangs_codes_wait_and_go_out_once => the_way_is_away(Way::Amqp, Trouble::Hanging);
-    while_otposts_api_hangs_codes_wait_and_go_out_once => the_way_is_away(Way::Http, Trouble::Hanging);
-    /// Seen to fail, as while it hangs: with challenges that are not required where the database is away.
-    while_the_database_refuses_nobody_is_let_in => the_database_is_away(Trouble::Refused);
+    /// Fails, like the other four, if rows are deleted before they are published, because then no code arrives.
+    while_the_broker_refuses_codes_wait_and_are_sent_once => outage_of_otpost(Way::Amqp, Outage::Refused);
+    while_the_broker_hangs_codes_wait_and_are_sent_once => outage_of_otpost(Way::Amqp, Outage::Hanging);
+    while_otposts_api_hangs_codes_wait_and_are_sent_once => outage_of_otpost(Way::Http, Outage::Hanging);
+    /// Fails, like the scenario in which it hangs, if challenges are not required while the database is unreachable.
+    while_the_database_refuses_nobody_signs_in => outage_of_the_database(Outage::Refused);
 }
 
 mod long {
     use super::*;
 
     scenarios! {
-        while_the_broker_resets_codes_wait_and_go_out_once => the_way_is_away(Way::Amqp, Trouble::Reset);
-        while_otposts_api_refuses_codes_wait_and_go_out_once => the_way_is_away(Way::Http, Trouble::Refused);
-        while_the_database_hangs_nobody_is_let_in => the_database_is_away(Trouble::Hanging);
-        while_the_database_resets_nobody_is_let_in_without_a_code => the_database_resets();
+        while_the_broker_resets_codes_wait_and_are_sent_once => outage_of_otpost(Way::Amqp, Outage::Reset);
+        while_otposts_api_refuses_codes_wait_and_are_sent_once => outage_of_otpost(Way::Http, Outage::Refused);
+        while_the_database_hangs_nobody_signs_in => outage_of_the_database(Outage::Hanging);
+        while_the_database_resets_nobody_signs_in_without_a_code => resets_of_the_database();
     }
 }
 
-/// otpost is killed, and the queue holds what it has not taken.
+/// otpost is killed, and the queue keeps the jobs.
 ///
-/// Seen to fail: with orders that count as sent when the broker has them (4: said of what no carrier has).
+/// Fails if dispatches count as sent when the broker has them (T4: reported as sent although no carrier has them).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_otpost_is_dead_the_queue_holds_codes() {
+async fn while_otpost_is_down_the_queue_keeps_codes() {
     let (site, user, otpost, _two_step) = prepared(Way::Amqp).await;
     let users = three_users(&site, user).await;
     kill_otpost(otpost, &site.journal);
-    let asked = ask_all(&site, &users, &["waiting", "queued"]).await;
+    let asked = request_codes(&site, &users, &["waiting", "queued"]).await;
     let _otpost = site.start_otpost().await;
     all_sign_in(&site, &users, &asked).await;
     checker::check(&site).await;
 }
 
-/// otpost has no queue for jobs. The broker returns them, and they wait.
+/// otpost has no queue for jobs. The broker returns them, and they wait in the outbox.
 ///
-/// Seen to fail: without `mandatory` (the job is gone, and its order is `queued`).
+/// Fails without `mandatory`, because then the job is lost, and its dispatch stays `queued`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_no_queue_takes_waits_and_goes_out_once() {
+async fn an_unroutable_job_waits_and_is_sent_once() {
     let site = Site::build(Way::Amqp).await;
     let (_otpost, _two_step) = (site.start_otpost().await, site.start().await);
     let users = [User::set_up(&site, "ada").await];
     site.tap.bind_jobs(false).await;
     site.journal.fault();
-    let asked = ask_all(&site, &users, &["waiting"]).await;
+    let asked = request_codes(&site, &users, &["waiting"]).await;
     site.tap.bind_jobs(true).await;
     all_sign_in(&site, &users, &asked).await;
     checker::check(&site).await;
@@ -174,15 +174,20 @@ async fn a_job_that_no_queue_takes_waits_and_goes_out_once() {
 
 /// otpost accepts a job over HTTP, and its answer is lost. The job is sent again with the same id.
 ///
-/// Seen to fail: with a new id for each further try (5: otpost does not know the orders).
+/// Fails if a retry has a new id (T5: otpost does not know the dispatches).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_of_otposts_api_is_lost_and_the_code_goes_out_once() {
+async fn after_a_lost_answer_of_otposts_api_the_code_is_sent_once() {
     let (site, user, _otpost, _two_step) = prepared(Way::Http).await;
     for _ in 0..3 {
         site.links.otpost.cut_when(Direction::ToUpstream, b"\"template\":\"two_step\"", false);
         site.journal.fault();
+<<<<<<< HEAD:two-step/tests/faults/away.rs
         let (challenge, before) = user.ask_for_code(&site).await;
         site.links.otpost.triggered().await;
+=======
+        let (challenge, before) = user.request_code(&site).await;
+        site.links.otpost.triggered().await;
+>>>>>>> prose-twostep:two-step/tests/faults/outages.rs
         let code = site.phones.code_after(&user.number, before).await;
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     }
@@ -191,26 +196,26 @@ async fn an_answer_of_otposts_api_is_lost_and_the_code_goes_out_once() {
 
 /// The event stream breaks before each delivery event. The dispatch is read back.
 ///
-/// Seen to fail: without reading back (the delivery is never told).
+/// Fails if dispatches are not read back, because then the delivery is never reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_breaks_before_a_delivery_loses_nothing() {
+async fn a_broken_event_stream_loses_no_delivery() {
     let (site, user, _otpost, _two_step) = prepared(Way::Http).await;
     for _ in 0..3 {
         site.links.otpost.cut_when(Direction::ToClient, b"\"delivered\"", true);
         site.journal.fault();
-        let (challenge, before) = user.ask_for_code(&site).await;
+        let (challenge, before) = user.request_code(&site).await;
         let code = site.phones.code_after(&user.number, before).await;
-        let told = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
-        wait::until("the delivery is told", told).await;
+        let reported = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
+        wait::until("the delivery is reported", reported).await;
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     }
     checker::check(&site).await;
 }
 
-/// While the database is unreachable each request is answered by 503 and `Retry-After`, and nothing is half done.
-async fn the_database_is_away(trouble: Trouble) {
+/// While the database is unreachable, each request gets 503 with `Retry-After`, and no action is done in part.
+async fn outage_of_the_database(outage: Outage) {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     let mut browser = site.browser();
     let (by_page, page_code) = user.open_challenge(&site, &mut browser).await;
@@ -227,21 +232,21 @@ async fn the_database_is_away(trouble: Trouble) {
         requests.await;
         asked.elapsed()
     };
-    let took = trouble.during(&site, &site.links.database, slowest).await;
+    let took = outage.during(&site, &site.links.database, slowest).await;
     println!("four requests were answered in {took:?}");
     let signed_in = async || site.backend.verify(challenge, &code, true).await == ObservedResult::Verified;
-    wait::until("the code signs in when the database is back", signed_in).await;
+    wait::until("the code signs in after the outage of the database", signed_in).await;
     assert_eq!(browser.enter(by_page, &page_code, true, false).await, ObservedResult::Verified);
     assert!(site.backend.redeem(&browser.ticket().unwrap()).await.is_some());
     checker::check(&site).await;
 }
 
-/// Requests succeed or fail at random, and each answer must be true.
+/// Requests succeed or fail at random, and each answer must be correct.
 ///
-/// Seen to fail: with wrong entries that are answered before they are counted (2).
-async fn the_database_resets() {
+/// Fails if wrong entries are answered before they are counted (T2).
+async fn resets_of_the_database() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     let wrong = none_of(std::slice::from_ref(&code));
     let entries = async {
@@ -254,7 +259,7 @@ async fn the_database_resets() {
         }
         observed
     };
-    let observed = Trouble::Reset.during(&site, &site.links.database, entries).await;
+    let observed = Outage::Reset.during(&site, &site.links.database, entries).await;
     println!(
         "entries without an answer: {}",
         observed.iter().filter(|h| **h == ObservedResult::Unknown).count()

@@ -29,7 +29,7 @@ scenario(async () => {
   await shows(phone, "Type this on the settings page");
   await shot(phone, "app-digits");
   const digits = await shownNumber(phone);
-  // The code is used up, and wrong digits are counted.
+  // The code is used, and wrong digits are counted.
   await page.reload();
   await shows(page, "The code was entered in an app.");
   await type(page, digits === "000000" ? "111111" : "000000");
@@ -41,7 +41,7 @@ scenario(async () => {
   await shows(page, "Two-step verification is on");
   await shot(phone, "app-ready");
 
-  // The sign-in page shows a number, the app asks for it, and the page goes on by itself.
+  // The sign-in page shows a number, the app asks for it, and the page continues automatically.
   const browser = await newBrowser();
   await signIn(browser);
   await shows(browser, "Confirm in the app");
@@ -64,7 +64,7 @@ scenario(async () => {
   await shows(browser, "Second step: trust (trusted)");
   await phone.click("text=Done");
 
-  // The code that the app shows works on the page too.
+  // The code of the app is also accepted on the page.
   const second = await newBrowser();
   await signIn(second);
   await shows(phone, "Are you signing in to Shop?");
@@ -78,14 +78,14 @@ scenario(async () => {
   await shows(second, "Second step: app (second)");
   await shows(phone, "Your accounts");
 
-  // Without JavaScript the user checks again by hand; the box is kept.
+  // Without JavaScript the user presses "Check again", and the checkbox keeps its state.
   const plain = await newBrowser({ javaScriptEnabled: false });
   await signIn(plain);
   await shows(phone, "Are you signing in to Shop?");
   await plain.check("input[name=trust]");
   await plain.click("text=Check again");
   await shows(plain, "Confirm in the app");
-  assert.ok(await plain.isChecked("input[name=trust]"), "nothing was confirmed yet");
+  assert.ok(await plain.isChecked("input[name=trust]"), "the app has not approved yet");
   await approve(phone, plain);
   await shows(phone, "Approved");
   await plain.click("text=Check again");
@@ -95,7 +95,7 @@ scenario(async () => {
   await shows(plain, "Second step: trust (trusted)");
   await phone.click("text=Done");
 
-  // The private half of the key leaves the browser in no form.
+  // The private key cannot be exported.
   const exported = await phone.evaluate(async () => {
     const database = await new Promise((done) => { indexedDB.open("two-step").onsuccess = (e) => done(e.target.result); });
     const accounts = await new Promise((done) => { database.transaction("accounts").objectStore("accounts").getAll().onsuccess = (e) => done(e.target.result); });
@@ -105,27 +105,27 @@ scenario(async () => {
   });
   assert.deepEqual(exported, ["InvalidAccessError"]);
 
-  // What makes it an app that can be installed.
+  // The requirements of an installable app.
   const manifest = await (await fetch(`${stack.pages}/app/manifest.webmanifest?product=shop`)).json();
   assert.deepEqual([manifest.name, manifest.display, manifest.icons[0].sizes], ["Shop", "standalone", "512x512"]);
   assert.equal((await fetch(`${stack.pages}${manifest.icons[0].src}`)).headers.get("content-type"), "image/png");
   assert.equal((await fetch(`${stack.pages}/app/sw.js`)).headers.get("service-worker-allowed"), "/app");
   assert.equal((await fetch(`${stack.pages}/app?product=nobody`)).status, 404);
 
-  // "It was not me" ends the sign-in, and the product hears of it.
-  const thief = await newBrowser();
-  await signIn(thief);
+  // "It was not me" ends the sign-in, and the product gets the event.
+  const attacker = await newBrowser();
+  await signIn(attacker);
   await shows(phone, "Are you signing in to Shop?");
   await phone.click("text=It was not me");
   await shows(phone, "Nothing was approved.");
   assert.doesNotMatch(await phone.locator("body").innerText(), /undefined|null|NaN/);
   await shot(phone, "app-denied");
-  await shows(thief, "Sign-in stopped");
+  await shows(attacker, "Sign-in stopped");
   const events = (await api("GET", "/v1/events?limit=100")).body.events;
   assert.equal(events.filter((e) => e.type === "challenge.denied").length, 1);
   await phone.click("text=Done");
 
-  // Without a network the app says so, and keeps its key.
+  // Without a network the app shows that, and keeps its key.
   await phone.context().setOffline(true);
   await shows(phone, "No connection.");
   await phone.reload();
@@ -137,7 +137,7 @@ scenario(async () => {
   await signIn(third);
   await shows(phone, "Are you signing in to Shop?");
 
-  // The key that was removed in the settings is found out.
+  // The app notices that its key was removed in the settings.
   await approve(phone, third);
   await shows(third, "Second step: app (second)");
 });

@@ -13,7 +13,7 @@ scenario(async () => {
   await saveRecoveryCodes(page);
   await page.click("form[action='/settings/on'] button");
 
-  // A second phone gets the app as well.
+  // The app is also set up on a second phone.
   await page.click("a[href='/settings']");
   await page.click("a[href='/settings/app']");
   await addToApp(page, second);
@@ -21,7 +21,7 @@ scenario(async () => {
   assert.equal(await page.locator("a[href^='/settings/methods/']").count(), 2);
   await shot(page, "settings-two-apps");
 
-  // Another account of the same app: each has a key of its own.
+  // Another account in the same app: each has its own key.
   const other = await newBrowser();
   await signIn(other, "alan", "turing");
   await openSettings(other);
@@ -31,7 +31,7 @@ scenario(async () => {
   await shows(first, "alan at the shop");
   await shot(first, "app-two-accounts");
 
-  // The first phone is asked; the user takes the other one, and the first is asked no more.
+  // The first phone gets the request. The user chooses the other phone, and the first request is withdrawn.
   const browser = await newBrowser();
   await signIn(browser);
   await shows(first, "Are you signing in to Shop?");
@@ -44,7 +44,7 @@ scenario(async () => {
   await approve(second, browser);
   await shows(browser, "Second step: app (second)");
 
-  // The first phone is lost: it is removed in the settings, and its app finds out.
+  // The first phone is lost. It is removed in the settings, and its app notices that.
   await openSettings(browser);
   await browser.click("form[action='/settings/proof'] button");
   await shows(first, "Are you opening your security settings at Shop?");

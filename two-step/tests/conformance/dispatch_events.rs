@@ -25,13 +25,13 @@ fn event(dispatch: Uuid, sequence: i64, state: DispatchState) -> DispatchEvent {
 
 async fn dispatched(world: &World) -> (User, Uuid, Uuid) {
     let (user, _) = User::with_phone(world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let dispatch = world.dispatch(challenge).await;
     (user, challenge, dispatch)
 }
 
 on_both! {
-async fn an_event_is_written_down_and_the_confirmation_before_it(world) {
+async fn an_event_is_stored_and_implies_the_confirmation(world) {
     let (user, challenge, dispatch) = dispatched(&world).await;
     assert_eq!(world.row::<Dispatch>(dispatch).await.state, DispatchState::Waiting);
     world.core.dispatch_confirmed(dispatch).await.unwrap();
@@ -43,11 +43,11 @@ async fn an_event_is_written_down_and_the_confirmation_before_it(world) {
     let sent = world.row::<Dispatch>(dispatch).await;
     assert_eq!((sent.state, sent.channel, sent.sequence), (DispatchState::Sent, Some(Channel::Sms), 2));
     assert_eq!(sent.confirmed_at, confirmed.confirmed_at, "the first confirmation counts");
-    let snapshot = world.core.challenge_snapshot(challenge, &user.who()).await.unwrap();
+    let snapshot = world.core.challenge_snapshot(challenge, &user.requester()).await.unwrap();
     assert_eq!(snapshot.dispatch.map(|d| d.id), Some(dispatch));
 }
 
-async fn repeats_late_ones_and_unknown_ids_change_nothing(world) {
+async fn repeated_late_and_unknown_events_change_nothing(world) {
     let (_, _, dispatch) = dispatched(&world).await;
     world.core.receive_event(&event(dispatch, 5, DispatchState::Delivered)).await.unwrap();
     let before = world.row::<Dispatch>(dispatch).await;
@@ -67,8 +67,8 @@ async fn repeats_late_ones_and_unknown_ids_change_nothing(world) {
     world.core.dispatch_confirmed(Uuid::now_v7()).await.unwrap();
 }
 
-async fn in_whatever_order_events_come_the_newest_stands(world) {
-    let story = [
+async fn the_newest_event_wins_in_any_order(world) {
+    let steps = [
         (1, DispatchState::Queued),
         (2, DispatchState::Sending),
         (3, DispatchState::Sent),
@@ -78,9 +78,9 @@ async fn in_whatever_order_events_come_the_newest_stands(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     for order in orders {
         world.advance(3600);
-        let dispatch = world.dispatch(user.start().await).await;
+        let dispatch = world.dispatch(user.open_challenge().await).await;
         for place in order {
-            let (sequence, state) = story[place];
+            let (sequence, state) = steps[place];
             for _ in 0..2 {
                 world.core.receive_event(&event(dispatch, sequence, state)).await.unwrap();
             }
@@ -92,7 +92,7 @@ async fn in_whatever_order_events_come_the_newest_stands(world) {
 
 async fn a_number_that_opted_out_is_paused_and_another_method_signs_in(world) {
     let (user, authenticator) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let dispatch = world.dispatch(challenge).await;
     let opted_out =
         DispatchEvent { reason: Some("opted_out".to_owned()), ..event(dispatch, 2, DispatchState::Failed) };
@@ -103,7 +103,7 @@ async fn a_number_that_opted_out_is_paused_and_another_method_signs_in(world) {
     assert_eq!(world.events("method.paused").await, 1);
     let code = authenticator.code(&world).await;
     verified(user.enter_for(challenge, authenticator.method, &code).await);
-    let next = user.start().await;
+    let next = user.open_challenge().await;
     assert_eq!(
         user.challenge(next).await.method,
         Some(authenticator.method),
@@ -111,7 +111,7 @@ async fn a_number_that_opted_out_is_paused_and_another_method_signs_in(world) {
     );
 }
 
-async fn a_full_quota_says_when_it_has_room(world) {
+async fn a_full_quota_reports_the_time_of_the_next_send(world) {
     let (_, _, dispatch) = dispatched(&world).await;
     let limited = DispatchEvent { retry_after_s: Some(240), ..event(dispatch, 1, DispatchState::Limited) };
     world.core.receive_event(&limited).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_full_quota_says_when_it_has_room(world) {
     assert!(row.state.is_final() && row.retry_at <= Some(after(row.issued_at, Duration::from_secs(270))));
 }
 
-async fn an_event_of_a_method_that_is_gone_does_no_harm(world) {
+async fn an_event_of_a_removed_method_is_ignored(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let challenge = user.begin_phone("07700 900123").await;
@@ -132,7 +132,7 @@ async fn an_event_of_a_method_that_is_gone_does_no_harm(world) {
     let entered = user.enter(challenge, &code).await;
     assert!(
         matches!(entered, two_step::flow::Entered::Wrong { .. }),
-        "the first number was given up: {entered:?}"
+        "the enrolment of the first number has ended: {entered:?}"
     );
 }
 }

@@ -1,11 +1,11 @@
-// Passes a shop's calls on to two-step, but signs the results itself, with one thing wrong where a scenario says so.
+// Forwards a shop's calls to two-step, but signs the results itself. A scenario chooses one thing that is wrong.
 "use strict";
 
 const { createHmac, createPublicKey, generateKeyPairSync, randomUUID, sign } = require("node:crypto");
 const http = require("node:http");
 
 const { api } = JSON.parse(process.env.STACK);
-const STRANGER = process.env.STRANGER;
+const PROXY = process.env.PROXY;
 
 const newKey = () => ({ kid: randomUUID(), ...generateKeyPairSync("ec", { namedCurve: "P-256" }) });
 const another = newKey();
@@ -24,11 +24,11 @@ function signature(alg, text, by) {
   return sign("sha256", Buffer.from(text), { key: by.privateKey, dsaEncoding: "ieee-p1363" }).toString("base64url");
 }
 
-/** A result of two-step as the stranger tells it. */
-function retold(result) {
+/** A result of two-step, signed with the proxy's key. */
+function forged(result) {
   if (wrong.text) return wrong.text;
   const [header, claims] = result.split(".", 2).map((part) => JSON.parse(Buffer.from(part, "base64url")));
-  const told = (wrong.claims ?? ((c) => c))({ ...claims, iss: STRANGER });
+  const told = (wrong.claims ?? ((c) => c))({ ...claims, iss: PROXY });
   const head = (wrong.header ?? ((h) => h))({ ...header, kid: key.kid });
   state.told.push(told);
   const text = `${encode(head)}.${encode(told)}`;
@@ -56,17 +56,17 @@ async function passOn(request, response) {
   const headers = { authorization: request.headers.authorization, "content-type": "application/json" };
   const answer = await fetch(api + url, { method, headers, body: body || undefined });
   let text = await answer.text();
-  if (isRedeem && answer.ok) text = JSON.stringify({ result: retold(JSON.parse(text).result) });
+  if (isRedeem && answer.ok) text = JSON.stringify({ result: forged(JSON.parse(text).result) });
   response.writeHead(answer.status, { "content-type": answer.headers.get("content-type") ?? "text/plain" });
   return response.end(text);
 }
 
-/** Listens. Returns what ends it. */
+/** Starts to listen. Returns a function that stops it. */
 async function start() {
   const server = http.createServer((request, response) => {
     passOn(request, response).catch((problem) => response.writeHead(502).end(String(problem)));
   });
-  await new Promise((resolve) => server.listen(new URL(STRANGER).port, "127.0.0.1", resolve));
+  await new Promise((resolve) => server.listen(new URL(PROXY).port, "127.0.0.1", resolve));
   return async () => {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
@@ -75,7 +75,7 @@ async function start() {
 
 Object.assign(state, {
   start,
-  /** Says what is wrong with the answers from now on: one thing, or nothing. */
+  /** Chooses what is wrong with the next answers: one thing, or nothing. */
   next: (what) => (wrong = what),
   changeKey: () => (key = newKey()),
 });
