@@ -261,7 +261,7 @@ async fn a_failed_delivery_is_retried_then_abandoned_and_can_be_replayed() {
     let list = wait::answer("it is given up", given_up).await;
     assert_eq!(
         (list["events"][0]["tries"].as_u64(), list["events"][0]["problem"].as_str()),
-        (Some(6), Some("it answered 500"))
+        (Some(6), Some("the receiver answered 500"))
     );
     assert_eq!(receiver.received().len(), 6);
     let event = list["events"][0]["event"].clone();
@@ -392,7 +392,7 @@ async fn the_stream_has_only_new_events_of_its_tenant() {
     // The stream starts when the command reports it.
     let mut printed = String::new();
     BufReader::new(follower.0.stderr.take().unwrap()).read_line(&mut printed).unwrap();
-    assert!(printed.starts_with("Listening"), "{printed}");
+    assert!(printed.starts_with("Printing new events"), "{printed}");
     let lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let shop = NewKey::make("shop", &[Scope::Read]);

@@ -181,13 +181,8 @@ async fn after_a_lost_answer_of_otposts_api_the_code_is_sent_once() {
     for _ in 0..3 {
         site.links.otpost.cut_when(Direction::ToUpstream, b"\"template\":\"two_step\"", false);
         site.journal.fault();
-<<<<<<< HEAD:two-step/tests/faults/away.rs
-        let (challenge, before) = user.ask_for_code(&site).await;
-        site.links.otpost.triggered().await;
-=======
         let (challenge, before) = user.request_code(&site).await;
         site.links.otpost.triggered().await;
->>>>>>> prose-twostep:two-step/tests/faults/outages.rs
         let code = site.phones.code_after(&user.number, before).await;
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     }
