@@ -280,7 +280,10 @@ async fn a_failed_delivery_is_retried_then_abandoned_and_can_be_replayed() {
         (out.status.code(), String::from_utf8(out.stdout).unwrap().trim().to_owned())
     };
     let (code, printed) = otpost(&["webhooks", "list"]);
-    assert!(code == Some(0) && printed.contains("/hook") && printed.contains("the receiver answered 500"), "{printed}");
+    assert!(
+        code == Some(0) && printed.contains("/hook") && printed.contains("the receiver answered 500"),
+        "{printed}"
+    );
     assert_eq!(otpost(&["webhooks", "replay"]), (Some(0), "0 events are delivered again.".to_owned()));
     assert_eq!(otpost(&["webhooks", "test"]), (Some(0), "The receiver answered 204.".to_owned()));
     assert_eq!(request("/v1/webhooks/test", Some(json!({}))).await, json!({"told": true, "status": 204}));
