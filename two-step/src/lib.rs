@@ -5,7 +5,7 @@
 //! A back end creates a [`challenge`] over the [`api`] and sends the browser to its URL. The first browser that opens it
 //! claims it ([`flow`]). A trusted [`device`] is verified at once; every other browser gets a [`code`] by the preferred
 //! [`method`]. The transaction that creates the code also writes a sealed job to the outbox. The [`relay`] publishes it to
-//! otpost over a [`carrier`]. [`otpost_events`] stores otpost's events, and the [`pages`] show them. An entered code is
+//! otpost through the [`otpost_client`]. [`otpost_events`] stores otpost's events, and the [`pages`] show them. An entered code is
 //! compared with the live codes under the locks of [`account`] and challenge, and counted against the [`limit`]s. The
 //! limits are exact. The browser returns to the product with a ticket, which the product redeems for a signed [`result`].
 //!
