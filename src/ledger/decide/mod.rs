@@ -7,6 +7,9 @@ mod admit;
 mod quotas;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub(super) use admit::{Admitted, KnownRow, SameSignIn, admit, answer_known};
 pub(super) use quotas::Quotas;
 pub(super) use write::{advance, begin, record, stop, write_decision};
