@@ -135,6 +135,15 @@ fn listed(list: &str) -> Vec<String> {
     entries.into_iter().filter_map(path).filter(|p| !p.is_empty()).collect()
 }
 
+/// Replaces `super::` by the path from `crate::`, in the code of a module.
+fn with_parent_paths(text: &str, module: &str) -> String {
+    let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let grandparent = parent.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let path =
+        |module: &str| if module.is_empty() { "crate::".to_owned() } else { format!("crate::{module}::") };
+    text.replace("super::super::", &path(grandparent)).replace("super::", &path(parent))
+}
+
 /// Returns all modules with their imports. A path is matched to the longest module name that it starts with.
 fn imports() -> Imports {
     let files: BTreeMap<String, PathBuf> = sources(&src()).into_iter().map(|p| (module(&p), p)).collect();
@@ -146,9 +155,14 @@ fn imports() -> Imports {
     let modules = files.iter().filter(|(module, _)| !is_program(module));
     modules
         .map(|(module, path)| {
-            let paths = named(&code(path));
-            let found = paths.iter().filter_map(|path| resolve(path)).filter(|m| m != module);
-            (module.clone(), found.collect())
+            let text = code(path);
+            let (absolute, relative) = (named(&text), named(&with_parent_paths(&text, module)));
+            // A module may use items of its own parents.
+            let is_parent = |m: &String| module.starts_with(&format!("{m}::"));
+            let siblings =
+                relative.difference(&absolute).filter_map(|path| resolve(path)).filter(|m| !is_parent(m));
+            let found = absolute.iter().filter_map(|path| resolve(path)).chain(siblings);
+            (module.clone(), found.filter(|m| m != module).collect())
         })
         .collect()
 }
@@ -231,6 +245,14 @@ fn an_import_cycle_is_found() {
     };
     assert_eq!(of(&[("a", "b"), ("b", "c"), ("a", "c")]), None);
     assert_eq!(of(&[("a", "b"), ("b", "c"), ("c", "b")]).unwrap(), ["b", "c"]);
+}
+
+#[test]
+fn imports_from_a_parent_are_read() {
+    let text =
+        with_parent_paths("use super::problem::X;\nuse super::super::seal::{Keys, Y};", "http::api::key");
+    assert!(named(&text).contains("http::api::problem::X"), "{text}");
+    assert!(named(&text).contains("http::seal::Keys"), "{text}");
 }
 
 #[test]

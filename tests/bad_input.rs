@@ -301,7 +301,7 @@ fn risky_settings_are_reported() {
     std::fs::write(&path, &carrier).unwrap();
     let check = ["config", "check", "--config", path_text];
     let (code, printed) = otpost(&check);
-    assert!(code == 0 && printed.contains("receipts.public_url is on this machine: main"), "{printed}");
+    assert!(code == 0 && printed.contains("receipts.public_url is a loopback address, so main"), "{printed}");
     std::fs::write(&path, carrier + "[receipts]\npublic_url = \"https://localhost.example.com\"\n").unwrap();
     let (code, printed) = otpost(&check);
     assert!(code == 0 && !printed.contains("public_url"), "{printed}");
@@ -382,7 +382,7 @@ async fn a_receipt_that_cannot_be_recorded_is_refused_and_a_queued_one_is_dead_l
     let sealed = deployment.keys.seal_message("otpost.receipts", receipt.to_string().as_bytes());
     deployment.publish_bytes("receipt", sealed.as_bytes()).await;
     let (field, reason, body) = deployment.dead_letter().await;
-    assert_eq!((field.as_str(), reason.as_str()), ("receipt", "cannot be kept (SQLSTATE 22003)"));
+    assert_eq!((field.as_str(), reason.as_str()), ("receipt", "cannot be stored (SQLSTATE 22003)"));
     let letter = Envelope::open(&deployment.keys, "otpost.dead", &body).unwrap();
     assert_eq!((letter.routing_key.as_str(), letter.body().as_slice()), ("receipt", sealed.as_bytes()));
     app.stop().await;
@@ -400,6 +400,6 @@ async fn an_act_that_cannot_be_stored_is_dead_lettered() {
     deployment.until_state(id, "sent").await;
     deployment.publish_bytes("cancel", json!({"id": id}).to_string().as_bytes()).await;
     let (field, reason, _) = deployment.dead_letter().await;
-    assert_eq!((field.as_str(), reason.as_str()), ("body", "cannot be kept (SQLSTATE 23514 no_stop)"));
+    assert_eq!((field.as_str(), reason.as_str()), ("body", "cannot be stored (SQLSTATE 23514 no_stop)"));
     app.stop().await;
 }

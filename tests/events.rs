@@ -284,7 +284,7 @@ async fn a_failed_delivery_is_retried_then_abandoned_and_can_be_replayed() {
         code == Some(0) && printed.contains("/hook") && printed.contains("the receiver answered 500"),
         "{printed}"
     );
-    assert_eq!(otpost(&["webhooks", "replay"]), (Some(0), "0 events are delivered again.".to_owned()));
+    assert_eq!(otpost(&["webhooks", "replay"]), (Some(0), "0 deliveries are retried.".to_owned()));
     assert_eq!(otpost(&["webhooks", "test"]), (Some(0), "The receiver answered 204.".to_owned()));
     assert_eq!(request("/v1/webhooks/test", Some(json!({}))).await, json!({"told": true, "status": 204}));
     let (_, metrics) = deployment.get(&format!("http://{}/metrics", app.ops)).await;

@@ -17,20 +17,20 @@ use support::deployment::{Deployment, job, seal};
 use support::wait;
 use uuid::Uuid;
 
-const READ: &str = "configuration ";
+const LOG_PREFIX: &str = "configuration ";
 
 /// Edits a process's configuration and reloads it. Returns the log line of the process.
 async fn reload(
     deployment: &Deployment, (name, process): (&str, &Process), edit: impl Fn(String) -> String,
 ) -> String {
     let lines = || -> Vec<String> {
-        deployment.log(name).lines().filter(|l| l.contains(READ)).map(str::to_owned).collect()
+        deployment.log(name).lines().filter(|l| l.contains(LOG_PREFIX)).map(str::to_owned).collect()
     };
     let before = lines().len();
     let file = deployment.files.0.join(format!("{name}.toml"));
     std::fs::write(&file, edit(std::fs::read_to_string(&file).unwrap())).unwrap();
     process.signal("HUP");
-    wait::until(READ, async || lines().len() > before).await;
+    wait::until(LOG_PREFIX, async || lines().len() > before).await;
     let line: Value = serde_json::from_str(lines().last().unwrap()).unwrap();
     format!("{} {}", line["level"].as_str().unwrap(), line["message"].as_str().unwrap())
 }

@@ -12,7 +12,7 @@ use crate::ops::Readiness;
 use crate::ops::metrics::Metrics;
 
 /// Maximum difference in seconds between this machine's clock and the ledger's. Above it the worker is not ready.
-const CLOCK_TOLERANCE: f64 = 5.0;
+const CLOCK_TOLERANCE_S: f64 = 5.0;
 
 /// Readiness of the worker. It includes the ledger's own check, because an idle worker does not notice that writes fail.
 pub(super) fn worker_ready(
@@ -23,7 +23,7 @@ pub(super) fn worker_ready(
             return Some(why);
         }
         let ahead = metrics.clock_ahead.get();
-        if ahead.abs() > CLOCK_TOLERANCE {
+        if ahead.abs() > CLOCK_TOLERANCE_S {
             return Some(format!(
                 "this machine's clock is {ahead:.1} s ahead of the ledger's; is NTP running?"
             ));

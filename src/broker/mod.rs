@@ -1,6 +1,6 @@
 //! `RabbitMQ`. No other folder knows lapin.
 //!
-//! Comes in: messages from queues, as [`Delivery`] after [`Delivery`] of an [`Deliveries`]. Goes out: confirmed publishes. Nothing
+//! Comes in: messages from queues, as a stream of [`Delivery`] ([`Deliveries`]). Goes out: confirmed publishes. Nothing
 //! here reads the body of a message.
 //!
 //! One task per connection reconnects after every error, without limit. There is one connection for publishing, so that a

@@ -80,7 +80,7 @@ impl std::fmt::Display for Operation {
             Self::Queue(name) => write!(f, "queue {name}"),
             Self::Consumer(queue) => write!(f, "consumer of {queue}"),
             Self::Publishing => f.write_str("exchange published to"),
-            Self::PublishingEvents => write!(f, "exchange {}", super::topology::EVENTS),
+            Self::PublishingEvents => f.write_str("exchange otpost.events"),
             Self::Listening => f.write_str("queue for listening to events"),
         }
     }

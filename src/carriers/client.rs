@@ -13,11 +13,11 @@ use super::Answer;
 use crate::domain::attempt::{NotSentCause, Outcome};
 
 /// Maximum bytes of an answer that are read. A carrier's answer has a few hundred bytes.
-const BODY_CAP: usize = 64 * 1024;
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// Idle time after which a connection is closed. The carrier might close an older one at the moment of its reuse.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
-const CONNECT: Duration = Duration::from_secs(3);
-const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const MAX_RESPONSE_AGE: Duration = Duration::from_secs(365 * 86_400);
 
 /// A request, ready to be sent. Its body contains a code, so it is wiped on drop and has no `Debug`.
 pub struct Request {
@@ -73,7 +73,7 @@ impl Client {
     /// Creates a client with this time-out for a whole request.
     pub fn new(time_out: Duration) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT.min(time_out))
+            .connect_timeout(CONNECT_TIMEOUT.min(time_out))
             .timeout(time_out)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -90,7 +90,8 @@ impl Client {
     ///
     /// Returns the outcome if there is no answer.
     pub async fn stream(&self, request: &Request) -> Result<Result<Lines, Answer>, Outcome> {
-        let response = self.building(request).timeout(FOREVER).send().await.map_err(|e| failed(&e))?;
+        let response =
+            self.building(request).timeout(MAX_RESPONSE_AGE).send().await.map_err(|e| failed(&e))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         if status == 200 {
             return Ok(Ok(Lines { chunks: Box::pin(response.bytes_stream()), read: vec![] }));
@@ -150,7 +151,7 @@ impl Lines {
                 let line: Vec<u8> = self.read.drain(..=end).collect();
                 return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
             }
-            if self.read.len() > BODY_CAP {
+            if self.read.len() > MAX_ANSWER_BYTES {
                 return None;
             }
             self.read.extend_from_slice(&self.chunks.next().await?.ok()?);
@@ -182,7 +183,7 @@ async fn read(response: reqwest::Response) -> Option<Vec<u8>> {
     let (mut body, mut chunks) = (vec![], response.bytes_stream());
     while let Some(chunk) = chunks.next().await {
         body.extend_from_slice(&chunk.ok()?);
-        if body.len() > BODY_CAP {
+        if body.len() > MAX_ANSWER_BYTES {
             return None;
         }
     }

@@ -76,7 +76,7 @@ const WITH_OPERATOR: i64 = 2;
 /// `EC_UNKNOWN_SUBSCRIBER`.
 const UNKNOWN_SUBSCRIBER: i64 = 1;
 /// Maximum validity in seconds. The carrier shortens longer values to 48 h.
-const LONGEST_VALIDITY: u64 = 48 * 3600;
+const MAX_VALIDITY_S: u64 = 48 * 3600;
 
 /// Ids of status groups.
 mod group {
@@ -249,7 +249,7 @@ impl Carrier for Infobip {
             content: Content { text },
             options: Options {
                 validity_period: Validity {
-                    amount: message.life.as_secs().clamp(1, LONGEST_VALIDITY),
+                    amount: message.life.as_secs().clamp(1, MAX_VALIDITY_S),
                     time_unit: "SECONDS",
                 },
             },

@@ -92,9 +92,9 @@ fn reason_of(code: i64) -> Reason {
 /// SIP response codes for a number that does not exist.
 const NO_SUCH_NUMBER: [&str; 3] = ["404", "484", "604"];
 /// Maximum characters of the `TwiML` of a call.
-const LONGEST_TWIML: usize = 4000;
+const MAX_TWIML_CHARS: usize = 4000;
 /// Valid range of `ValidityPeriod` in seconds. Twilio recommends more than 5 s; it may drop a message with less at once.
-const VALIDITY: std::ops::RangeInclusive<u64> = 1..=36_000;
+const VALIDITY_RANGE_S: std::ops::RangeInclusive<u64> = 1..=36_000;
 
 /// The states of a call that are reported.
 const CALL_EVENTS: [&str; 4] = ["initiated", "ringing", "answered", "completed"];
@@ -188,7 +188,8 @@ impl Carrier for Twilio {
                     (None, None, None) => {}
                 }
                 form.add("Body", text);
-                let validity = message.life.as_secs().clamp(*VALIDITY.start(), *VALIDITY.end());
+                let validity =
+                    message.life.as_secs().clamp(*VALIDITY_RANGE_S.start(), *VALIDITY_RANGE_S.end());
                 form.add("ValidityPeriod", &validity.to_string());
             }
             (Channel::Voice, RenderedMessage::Speech(spoken)) => {
@@ -380,7 +381,7 @@ fn twiml(spoken: &Spoken) -> Zeroizing<String> {
         }
     }
     *xml += "<Hangup/></Response>";
-    debug_assert!(xml.chars().count() <= LONGEST_TWIML, "templates are bounded");
+    debug_assert!(xml.chars().count() <= MAX_TWIML_CHARS, "templates are bounded");
     xml
 }
 

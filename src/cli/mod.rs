@@ -1,6 +1,7 @@
 //! The commands.
 //!
-//! Comes in: arguments. Goes out: text for people, or JSON with `--json`. Nothing here is needed by a running server.
+//! Comes in: arguments. Goes out: text for people, or JSON with `--json`. Nothing here makes a decision about a dispatch.
+//! `serve` starts the server in [`app`](crate::app) and reloads it on SIGHUP.
 
 mod client;
 mod contracts;

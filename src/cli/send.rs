@@ -10,11 +10,10 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use super::client::{Server, problem};
-use super::show::{format_timeline, times, watch};
-use crate::domain::attempt::{ReceiptStatus, State};
+use super::show::{format_timeline, progress, watch};
+use crate::domain::attempt::State;
 use crate::domain::channel::Channel;
 use crate::domain::clock::after;
-use crate::http::timeline::Timeline;
 
 /// Send a code through a running otpost.
 #[derive(Debug, Args)]
@@ -38,7 +37,7 @@ pub(super) struct Send {
     #[arg(long)]
     locale: Option<String>,
     /// Id of the dispatch; the same id is never sent twice
-    #[arg(long)]
+    #[arg(long, value_parser = super::show::id)]
     id: Option<Uuid>,
     /// Wait for the final state, even after the code has expired without a delivery receipt
     #[arg(long)]
@@ -84,7 +83,7 @@ impl Send {
         let mut last = String::new();
         let until = (!self.wait_for_receipt).then_some(expires_at);
         let timeline = watch(&api, id, until, |timeline| {
-            let line = progress(timeline);
+            let line = progress(timeline, until);
             if !self.json && last != line {
                 eprintln!("{line}");
                 last = line;
@@ -103,22 +102,6 @@ impl Send {
         }
         if timeline.state == State::Delivered { Ok(()) } else { Err(Failure::AlreadyReported) }
     }
-}
-
-/// The state, and the result of the latest attempt: the reason for waiting, and the time limit.
-fn progress(timeline: &Timeline) -> String {
-    let state = timeline.state.to_string();
-    if timeline.waits > 0 && timeline.attempts.last().is_none_or(|last| last.closed_at.is_some()) {
-        return format!("{state}: waiting for a carrier with room ({})", times(timeline.waits));
-    }
-    let Some(attempt) = timeline.attempts.last() else { return state };
-    let is_bad = attempt.receipt == Some(ReceiptStatus::Bad);
-    let code = attempt.receipt_code.as_ref().filter(|_| is_bad).or(attempt.carrier_code.as_ref());
-    let code = code.map(|code| format!(", carrier's code {code}")).unwrap_or_default();
-    let waits = attempt.receipt.is_none() && timeline.state == State::Sent;
-    let until =
-        if waits { format!("; waiting for a receipt until {}", timeline.expires_at) } else { String::new() };
-    format!("{state}: {} at {} {}{code}{until}", attempt.channel, attempt.carrier, attempt.says)
 }
 
 fn read_code() -> Result<Zeroizing<String>, Failure> {

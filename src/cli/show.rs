@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::client::{Api, Server, problem};
-use crate::domain::attempt::ReceiptStatus;
+use crate::domain::attempt::{ReceiptStatus, State};
 use crate::http::timeline::{AttemptEntry, Timeline};
 
 /// Show the timeline of a dispatch.
@@ -31,8 +31,13 @@ pub(super) struct Show {
 impl Show {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let api = self.server.connect()?;
+        let report = |timeline: &Timeline| {
+            if !self.json {
+                eprintln!("{}", progress(timeline, None));
+            }
+        };
         let timeline =
-            if self.watch { watch(&api, self.id, None, |_| {}).await? } else { fetch(&api, self.id).await? };
+            if self.watch { watch(&api, self.id, None, report).await? } else { fetch(&api, self.id).await? };
         if self.json {
             println!("{}", serde_json::to_string_pretty(&timeline).unwrap_or_default());
         } else {
@@ -42,7 +47,7 @@ impl Show {
     }
 }
 
-fn id(text: &str) -> Result<Uuid, &'static str> {
+pub(super) fn id(text: &str) -> Result<Uuid, &'static str> {
     text.parse().map_err(|_| "an id is a UUID, such as 0192f0c1-2222-4333-8444-555566667777")
 }
 
@@ -54,6 +59,11 @@ pub(super) async fn fetch(api: &Api, id: Uuid) -> Result<Timeline, Failure> {
     serde_json::from_value(body).map_err(|_| {
         Failure::Failed("the server's answer has another format; do both run the same version?".to_owned())
     })
+}
+
+/// The first part of a language tag: `de` of `de-AT`.
+fn primary_subtag(tag: &str) -> &str {
+    tag.split(['-', '_']).next().unwrap_or(tag)
 }
 
 /// Polls a dispatch until it is final or `until` has passed. Calls `changed` for each new version.
@@ -74,6 +84,30 @@ pub(super) async fn watch(
     }
 }
 
+/// Describes what happened last, and what the dispatch waits for. `until` is the end of the watch, if it has one.
+pub(super) fn progress(timeline: &Timeline, until: Option<Timestamp>) -> String {
+    let state = timeline.state.to_string();
+    let next = timeline.wake_at.map(|at| format!("; next try at {at}")).unwrap_or_default();
+    if timeline.waits > 0 && timeline.attempts.last().is_none_or(|last| last.closed_at.is_some()) {
+        return format!("{state}: waiting for a carrier with room ({}){next}", times(timeline.waits));
+    }
+    let Some(attempt) = timeline.attempts.last() else { return state };
+    let is_bad = attempt.receipt == Some(ReceiptStatus::Bad);
+    let code = attempt.receipt_code.as_ref().filter(|_| is_bad).or(attempt.carrier_code.as_ref());
+    let code = code.map(|code| format!(", carrier's code {code}")).unwrap_or_default();
+    let waits_for = match (timeline.state, until) {
+        (State::Sent, Some(until)) if attempt.receipt.is_none() => {
+            format!("; waiting for a receipt until {until}")
+        }
+        (State::Sent, None) if attempt.receipt.is_none() => {
+            "; waiting for a receipt, also after the code has expired".to_owned()
+        }
+        (State::Queued | State::Sending, _) if attempt.closed_at.is_some() => next,
+        _ => String::new(),
+    };
+    format!("{state}: {} at {} {}{code}{waits_for}", attempt.channel, attempt.carrier, attempt.says)
+}
+
 /// Formats the timeline as text. The first column is the time since the admission.
 pub(super) fn format_timeline(s: &Timeline) -> String {
     let mut out = String::new();
@@ -82,7 +116,7 @@ pub(super) fn format_timeline(s: &Timeline) -> String {
     let _ = writeln!(out, "{}  to {}  {}{reason}", s.id, s.to, s.state);
     let _ = writeln!(out, "  admitted   {}  by {}", s.admitted_at, channels.join(", then "));
     if let (Some(locale), Some(language)) = (&s.locale, &s.language)
-        && !locale.to_ascii_lowercase().starts_with(&language.to_ascii_lowercase())
+        && !primary_subtag(locale).eq_ignore_ascii_case(primary_subtag(language))
     {
         let _ = writeln!(out, "  language   {language}: there is no template in {locale}");
     }
@@ -133,7 +167,7 @@ fn lines_of(a: &AttemptEntry) -> Vec<(Timestamp, String)> {
     lines
 }
 
-pub(super) fn times(n: u16) -> String {
+fn times(n: u16) -> String {
     if n == 1 { "tried once".to_owned() } else { format!("tried {n} times") }
 }
 
@@ -198,6 +232,8 @@ mod tests {
     fn a_language_without_a_template_is_named() {
         let text = format_timeline(&timeline(&json!({"locale": "dee-AT", "language": "en"})));
         assert!(text.contains("en: there is no template in dee-AT"), "{text}");
+        let text = format_timeline(&timeline(&json!({"locale": "dee-AT", "language": "de"})));
+        assert!(text.contains("de: there is no template in dee-AT"), "{text}");
         let text = format_timeline(&timeline(&json!({"locale": "de-AT", "language": "de"})));
         assert!(!text.contains("template"), "{text}");
     }

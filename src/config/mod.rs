@@ -277,7 +277,10 @@ impl Config {
 
     /// The root that seals new values.
     pub fn root(&self) -> Result<Root, BadConfig> {
-        let hex = self.keys.root.as_ref().ok_or_else(|| BadConfig("keys.root is missing".to_owned()))?;
+        let hex =
+            self.keys.root.as_ref().ok_or_else(|| {
+                BadConfig("keys.root is missing; create one with: otpost keys root".to_owned())
+            })?;
         Root::from_hex(&self.keys.id, hex.expose_secret()).map_err(|e| BadConfig(format!("keys.root: {e}")))
     }
 
@@ -324,7 +327,7 @@ fn from_file(key: &str, secret: &mut Option<SecretString>, file: Option<&Path>) 
     };
     let text = std::fs::read_to_string(file).map_err(|e| {
         let is_root = key.ends_with("root") && e.kind() == std::io::ErrorKind::NotFound;
-        let hint = if is_root { "; make one with: otpost keys root" } else { "" };
+        let hint = if is_root { "; create one with: otpost keys root" } else { "" };
         BadConfig(format!("{key}_file: {} cannot be read ({}){hint}", file.display(), why(&e)))
     })?;
     *secret = Some(SecretString::from(text.trim().to_owned()));

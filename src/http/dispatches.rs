@@ -72,7 +72,7 @@ type Answer = Result<(StatusCode, Json<DispatchAnswer>), Problem>;
     )
 )]
 pub(super) async fn create(
-    State(locked): State<Protected>, caller: Result<Authorized<scope::Dispatch>, Problem>,
+    State(protected): State<Protected>, caller: Result<Authorized<scope::Dispatch>, Problem>,
     headers: HeaderMap, body: Body,
 ) -> Answer {
     let outcome = match caller {
@@ -88,7 +88,7 @@ pub(super) async fn create(
         Err(p) if matches!(p.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => "denied",
         Err(_) => "refused",
     };
-    locked.metrics().count_admission("http", result);
+    protected.metrics().count_admission("http", result);
     outcome
 }
 

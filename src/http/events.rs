@@ -18,7 +18,7 @@ const MAX_STREAMS: usize = 1000;
 /// How long a request waits for the event connection of a process that has just started.
 const CONNECTION_WAIT: Duration = Duration::from_secs(3);
 /// Interval of the comments that keep idle connections through proxies open.
-const ALIVE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Follow the tenant's events
 ///
@@ -71,7 +71,7 @@ pub(super) async fn follow(
         }
     };
     let events = events.take_until(Box::pin(over));
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)))
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)))
 }
 
 fn too_many_streams() -> Problem {

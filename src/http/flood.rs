@@ -14,9 +14,9 @@ use crate::domain::quota::Rule;
 /// Maximum number of tracked keys. When the map is full, every request passes uncounted. The ledger's quotas still apply.
 const MAX_TRACKED_KEYS: usize = 100_000;
 /// Minimum time between two sweeps of a full map, because a sweep visits every key.
-const SWEEP: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum time that a refusal of the ledger is cached.
-const REMEMBERED: Duration = Duration::from_secs(5);
+const REFUSAL_CACHE_TIME: Duration = Duration::from_secs(5);
 
 /// The rate limits of the HTTP API.
 pub(super) struct Flood {
@@ -27,12 +27,12 @@ pub(super) struct Flood {
     refused: Cache<String, Instant>,
 }
 
-/// Keeps a refusal until the quota has room, and at most for [`REMEMBERED`].
+/// Keeps a refusal until the quota has room, and at most for [`REFUSAL_CACHE_TIME`].
 struct RefusalExpiry;
 
 impl Expiry<String, Instant> for RefusalExpiry {
     fn expire_after_create(&self, _: &String, free: &Instant, now: Instant) -> Option<Duration> {
-        Some(free.saturating_duration_since(now).min(REMEMBERED))
+        Some(free.saturating_duration_since(now).min(REFUSAL_CACHE_TIME))
     }
 
     fn expire_after_update(
@@ -106,7 +106,7 @@ impl Keyed {
     fn admits(&self, key: &str) -> bool {
         if self.limiter.len() >= MAX_TRACKED_KEYS {
             let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
-            if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+            if swept.is_none_or(|at| at.elapsed() >= SWEEP_INTERVAL) {
                 self.limiter.retain_recent();
                 *swept = Some(Instant::now());
             }

@@ -12,6 +12,7 @@ mod flood;
 mod key;
 mod openapi;
 mod problem;
+mod replay_body;
 mod scope;
 pub mod timeline;
 mod webhooks;
@@ -49,9 +50,9 @@ use problem::Problem;
 pub use problem::ProblemKind;
 
 /// Time limit for one request. The ledger's own time limits are shorter.
-const TIME_OUT: Duration = Duration::from_secs(15);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Interval at which expired entries of the flood control are removed.
-const SWEEP: Duration = Duration::from_secs(30);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Dependencies of the HTTP API.
 pub struct ApiState {
@@ -96,7 +97,7 @@ impl Api {
 
     /// Removes expired entries of the flood control periodically. Never returns.
     pub async fn sweep(self: Arc<Self>) {
-        let mut tick = tokio::time::interval(SWEEP);
+        let mut tick = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             tick.tick().await;
             self.flood.current().sweep();
@@ -186,7 +187,7 @@ async fn receive(
 }
 
 async fn time_out(request: Request, next: Next) -> Response {
-    if let Ok(response) = tokio::time::timeout(TIME_OUT, next.run(request)).await {
+    if let Ok(response) = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         response
     } else {
         Problem::time_out().into_response()

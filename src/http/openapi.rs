@@ -14,7 +14,7 @@ use utoipa::openapi::{
 use utoipa::{Modify, OpenApi};
 
 use super::problem::{self, Problem};
-use super::webhooks;
+use super::replay_body::Which;
 use crate::domain::attempt::ReceiptStatus;
 use crate::domain::dispatch::Stop;
 use crate::intake::{CancelBody, FeedbackBody, JobShape, NextBody};
@@ -28,7 +28,7 @@ them. A path that does not take a method answers 405.";
 #[derive(OpenApi)]
 #[openapi(
     info(title = "otpost", description = ABOUT, license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")),
-    components(schemas(Problem, webhooks::Which)),
+    components(schemas(Problem, Which)),
     tags(
         (name = "dispatches", description = "Create and read dispatches"),
         (name = "acts", description = "Act on an existing dispatch"),

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -11,6 +11,7 @@ use super::authorized::{self, Authorized};
 use super::body::{self, Payload};
 use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
+use super::replay_body::Which;
 use super::scope;
 use crate::ledger::WebhookRow;
 
@@ -81,16 +82,6 @@ pub(super) async fn test(
         Some(Ok(status)) => Ok(Json(TestAnswer { told: true, status: Some(status), problem: None })),
         Some(Err(problem)) => Ok(Json(TestAnswer { told: false, status: None, problem: Some(problem) })),
     }
-}
-
-/// The event to deliver again; without it, all failed events.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Which {
-    /// The event's id: `<uid>/<version>`
-    #[serde(default)]
-    #[schema(pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/[1-9][0-9]{0,17}$")]
-    event: Option<String>,
 }
 
 /// The result of a replay.

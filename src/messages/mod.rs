@@ -1,7 +1,7 @@
 //! Texts and speech from templates.
 //!
 //! Comes in: a code or a notice, a language, and parameters. Goes out: the text of a message, or the parts of a call. Nothing here
-//! knows a carrier's markup.
+//! sends a message. The carrier writes the markup; only its size is limited here.
 //!
 //! A template is a file `<name>.<language>.<channel>.txt`. Its variables are `brand`, `code`, `spelled` (the code digit by digit),
 //! `minutes` (whole minutes left, rounded down; 0: less than one), `minutes_rounded_up` (the same, rounded up) and the params of

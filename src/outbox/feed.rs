@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, watch};
 use crate::outbox::cloud_event::CloudEvent;
 
 /// Capacity of the feed. A slower subscriber loses the oldest events and gets the number of lost events.
-const CAPACITY: usize = 4096;
+const FEED_CAPACITY: usize = 4096;
 
 /// What a subscriber gets from the feed.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub struct Feed {
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { items: broadcast::Sender::new(CAPACITY), connected: watch::Sender::new(true) }
+        Self { items: broadcast::Sender::new(FEED_CAPACITY), connected: watch::Sender::new(true) }
     }
 }
 
@@ -81,7 +81,7 @@ impl Subscriber {
 
 #[cfg(test)]
 mod tests {
-    use super::{CAPACITY, Feed, FeedItem};
+    use super::{FEED_CAPACITY, Feed, FeedItem};
     use crate::outbox::cloud_event::CloudEvent;
 
     fn event() -> CloudEvent {
@@ -102,7 +102,7 @@ mod tests {
     async fn a_slow_subscriber_gets_the_number_of_events_that_it_lost() {
         let feed = Feed::default();
         let mut subscriber = feed.subscribe();
-        for _ in 0..CAPACITY + 3 {
+        for _ in 0..FEED_CAPACITY + 3 {
             feed.publish(event());
         }
         assert!(matches!(subscriber.next().await, Some(FeedItem::Missed(3))));

@@ -36,7 +36,7 @@ const VERSION: u32 = 1;
 #[derive(Clone, Serialize, Deserialize)]
 struct QueuedReceipt {
     v: u32,
-    /// `None`: the receipt's `reference` names the attempt.
+    /// `None`: the receipt's `message_id` identifies the attempt.
     #[serde(flatten)]
     attempt: Option<AttemptId>,
     carrier: String,

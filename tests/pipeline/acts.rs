@@ -35,7 +35,7 @@ fn words(d: &Dispatch) -> Vec<&str> {
     d.attempts.iter().map(|a| a.outcome.map_or("open", |o| o.word())).collect()
 }
 
-const CALL_NEXT: [&str; 2] = ["sms", "voice"];
+const TEXT_THEN_CALL: [&str; 2] = ["sms", "voice"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acts_over_amqp_and_http() {
@@ -43,8 +43,8 @@ async fn acts_over_amqp_and_http() {
     let app = deployment.start(deployment.config(&["c1"]), Roles::ALL).await;
     let (http, amqp) = (Ingress::Http(&app), Ingress::Amqp);
     tokio::join!(
-        verified_while_a_timer_runs(&deployment, http, "+447701001301"),
-        verified_while_a_timer_runs(&deployment, amqp, "+447701001302"),
+        verified_before_the_fallback_time(&deployment, http, "+447701001301"),
+        verified_before_the_fallback_time(&deployment, amqp, "+447701001302"),
         verified_while_the_call_is_made(&deployment, http),
         cancelled_during_an_open_attempt_and_accepted(&deployment, amqp),
         cancelled_during_an_open_attempt_and_unknown(&deployment, http),
@@ -61,9 +61,9 @@ async fn acts_over_amqp_and_http() {
 }
 
 /// Trace 13, rows 1 to 4.
-async fn verified_while_a_timer_runs(deployment: &Deployment, ingress: Ingress<'_>, to: &str) {
+async fn verified_before_the_fallback_time(deployment: &Deployment, ingress: Ingress<'_>, to: &str) {
     deployment.script(to, json!(["silent"])).await;
-    let id = deployment.publish(&job(to, json!({"channels": CALL_NEXT, "fallback_after_s": 5}))).await;
+    let id = deployment.publish(&job(to, json!({"channels": TEXT_THEN_CALL, "fallback_after_s": 5}))).await;
     deployment.until_state(id, "sent").await;
     act(deployment, ingress, id, "feedback", json!({"verified": true})).await;
     let d = deployment.until(id, "stopped and decided", |d| d.version == 4).await;
@@ -91,7 +91,7 @@ async fn verified_while_the_call_is_made(deployment: &Deployment, ingress: Ingre
 async fn cancelled_during_an_open_attempt_and_accepted(deployment: &Deployment, ingress: Ingress<'_>) {
     let to = "+447701001405";
     deployment.script(to, json!([{"outcome": "slow", "ms": 1500}])).await;
-    let id = deployment.publish(&job(to, json!({"channels": CALL_NEXT, "fallback_after_s": 2}))).await;
+    let id = deployment.publish(&job(to, json!({"channels": TEXT_THEN_CALL, "fallback_after_s": 2}))).await;
     deployment.until(id, "in flight", |d| d.open_attempt().is_some()).await;
     act(deployment, ingress, id, "cancel", json!({})).await;
     let d = deployment.until(id, "marked", |d| d.stop.is_some()).await;
@@ -110,7 +110,7 @@ async fn cancelled_during_an_open_attempt_and_accepted(deployment: &Deployment, 
 async fn cancelled_during_an_open_attempt_and_unknown(deployment: &Deployment, ingress: Ingress<'_>) {
     let to = "+447701001406";
     deployment.script(to, json!([{"outcome": "hold", "seconds": 60}])).await;
-    let id = deployment.publish(&job(to, json!({"channels": CALL_NEXT}))).await;
+    let id = deployment.publish(&job(to, json!({"channels": TEXT_THEN_CALL}))).await;
     deployment.until(id, "in flight", |d| d.open_attempt().is_some()).await;
     act(deployment, ingress, id, "cancel", json!({})).await;
     let d = deployment.until(id, "decided", |d| d.version == 4).await;
@@ -146,7 +146,7 @@ async fn cancelled_while_it_waits_for_a_receipt(deployment: &Deployment, ingress
 async fn cancelled_after_sent(deployment: &Deployment, app: &App) {
     let to = "+447701001409";
     deployment.script(to, json!(["silent"])).await;
-    let id = deployment.publish(&job(to, json!({"channels": CALL_NEXT, "fallback_after_s": 3}))).await;
+    let id = deployment.publish(&job(to, json!({"channels": TEXT_THEN_CALL, "fallback_after_s": 3}))).await;
     deployment.until_state(id, "sent").await;
     let (status, answer) = deployment.act(app, id, "cancel", &json!({})).await;
     assert_eq!((status, answer["state"].as_str()), (202, Some("sent")), "{answer}");
@@ -206,7 +206,7 @@ async fn called_instead(deployment: &Deployment, app: &App) {
 async fn called_instead_by_amqp(deployment: &Deployment) {
     let to = "+447701001502";
     deployment.script(to, json!(["silent"])).await;
-    let id = deployment.publish(&job(to, json!({"channels": CALL_NEXT, "fallback_after_s": 0}))).await;
+    let id = deployment.publish(&job(to, json!({"channels": TEXT_THEN_CALL, "fallback_after_s": 0}))).await;
     deployment.until_state(id, "sent").await;
     // A redelivered message names the step to leave, so the second delivery changes nothing.
     for _ in 0..2 {

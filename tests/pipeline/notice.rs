@@ -117,7 +117,7 @@ async fn a_notice_with_a_code_and_a_code_job_without_one_are_refused(ingress: &I
     with_code["code"] = json!("481516");
     let mut without = two_step(to, json!({}));
     without["code"] = Value::Null;
-    for (job, rule) in [(with_code, "uses no code"), (without, "is missing")] {
+    for (job, rule) in [(with_code, "must be absent"), (without, "is missing")] {
         let (status, problem) = ingress.post(&job).await;
         assert_eq!((status, problem["field"].as_str()), (422, Some("code")), "{problem}");
         assert!(problem["rule"].as_str().unwrap().contains(rule), "{problem}");
@@ -217,7 +217,7 @@ async fn notices_over_amqp() {
     with_code["code"] = json!("481516");
     deployment.publish(&with_code).await;
     let (field, reason, _) = deployment.dead_letter().await;
-    assert!(field == "code" && reason.contains("uses no code"), "{field}: {reason}");
+    assert!(field == "code" && reason.contains("must be absent"), "{field}: {reason}");
     let mut odd = notice(to, json!({}));
     odd["params"]["origin"] = json!("https://verify.shop.example");
     deployment.publish(&odd).await;

@@ -39,7 +39,7 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(12);
 /// Interval of the outbox query. A commit wakes the relay earlier.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Maximum pause between two attempts.
-const MAX_BACK_OFF: Duration = Duration::from_secs(30);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Publishes the rows of the outbox.
 pub struct Relay {
@@ -114,7 +114,7 @@ impl Relay {
              order by next_at limit $3 {lock}"
         );
         // No row is scheduled later than this. If the clock was set back, the row is due.
-        let latest = after(now, MAX_BACK_OFF);
+        let latest = after(now, MAX_BACKOFF);
         let values =
             [Value::Int(now.as_millisecond()), Value::Int(latest.as_millisecond()), Value::Int(count as i64)];
         let mut rows = tx.select::<OutboxRow>(&due, &values).await?;
@@ -263,7 +263,7 @@ impl Relay {
     }
 
     async fn schedule_retry(&self, row: &OutboxRow, reason: &str) -> Result<(), FlowError> {
-        let pause = Duration::from_millis(250 << row.tries.min(7)).min(MAX_BACK_OFF);
+        let pause = Duration::from_millis(250 << row.tries.min(7)).min(MAX_BACKOFF);
         tracing::warn!(kind = %row.kind, tries = row.tries, retry_ms = pause.as_millis() as u64, reason, "publish failed; it is retried");
         let mut tx = self.core.store.begin().await?;
         let now = tx.now().await?;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 /// Consecutive failures after which the breaker opens.
-const FAILURES: u32 = 8;
+const MAX_CONSECUTIVE_FAILURES: u32 = 8;
 /// The first pause. Each further pause is twice as long.
-const FIRST: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// Upper bound of the pause.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// A circuit breaker. All times count from boot.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl Breaker {
             }
         }
         self.failures += 1;
-        if self.failures >= FAILURES {
+        if self.failures >= MAX_CONSECUTIVE_FAILURES {
             self.open(now);
         }
     }
@@ -63,7 +63,7 @@ impl Breaker {
     }
 
     fn pause(&self) -> Duration {
-        FIRST.saturating_mul(1 << self.opened.saturating_sub(1).min(4)).min(LONGEST)
+        FIRST_PAUSE.saturating_mul(1 << self.opened.saturating_sub(1).min(4)).min(MAX_PAUSE)
     }
 }
 
@@ -71,18 +71,18 @@ impl Breaker {
 mod tests {
     use std::time::Duration;
 
-    use super::{Breaker, FAILURES};
+    use super::{Breaker, MAX_CONSECUTIVE_FAILURES};
 
     #[test]
     fn it_opens_after_failures_in_a_row_and_tries_with_one_request() {
         let mut b = Breaker::default();
         let s = Duration::from_secs;
-        for _ in 1..FAILURES {
+        for _ in 1..MAX_CONSECUTIVE_FAILURES {
             b.fail(s(0));
             assert!(b.try_pass(s(0)));
         }
         b.succeed();
-        for _ in 0..FAILURES {
+        for _ in 0..MAX_CONSECUTIVE_FAILURES {
             assert!(b.try_pass(s(0)), "a success resets the count");
             b.fail(s(0));
         }
@@ -100,7 +100,7 @@ mod tests {
         let mut b = Breaker::default();
         let (s, moment) = (Duration::from_secs, Duration::from_millis(1));
         let mut now = s(100);
-        for _ in 0..FAILURES {
+        for _ in 0..MAX_CONSECUTIVE_FAILURES {
             b.fail(now);
         }
         for pause in [5, 10, 20, 40, 60, 60] {
@@ -116,7 +116,7 @@ mod tests {
     fn a_late_failure_extends_the_pause_once_only_after_its_end() {
         let mut b = Breaker::default();
         let s = Duration::from_secs;
-        for _ in 0..FAILURES {
+        for _ in 0..MAX_CONSECUTIVE_FAILURES {
             b.fail(s(0));
         }
         b.fail(s(4));

@@ -175,7 +175,7 @@ impl Worker {
     pub(super) async fn write_outcome(&self, mut write: DecisionWrite) -> Option<WriteResult> {
         loop {
             match self.deps.ledger.write_decision(write.clone()).await {
-                Ok(concluded) => return Some(concluded),
+                Ok(result) => return Some(result),
                 // The ledger refuses the details of the answer. Only the outcome can be written.
                 Err(LedgerError::Data { .. }) if has_details(&write) => drop_details(&mut write),
                 Err(e @ LedgerError::Data { .. }) => {

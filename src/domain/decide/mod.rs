@@ -1,7 +1,7 @@
 //! The decision function. From a dispatch as read from the ledger, the time and the policy, it computes the transition to write and
 //! the request to begin. It is pure.
 //!
-//! Facts (outcomes, receipts, stops) are written by the component that receives them. The consequences of facts are decided here
+//! Facts (outcomes, receipts, acts) are written by the component that receives them. The consequences of facts are decided here
 //! and nowhere else. A decision is written only if the row still has the expected version (optimistic locking).
 
 mod conclude;
@@ -192,12 +192,12 @@ pub struct Decision {
 impl Decision {
     /// Returns whether the write before the begin can be omitted, because the begin itself writes step and deadline.
     pub fn begins_only(&self, dispatch: &Dispatch) -> bool {
-        let c = &self.transition;
+        let t = &self.transition;
         self.begin.is_some()
-            && c.close.is_none()
-            && c.events.is_empty()
-            && c.state == dispatch.state
-            && c.quota_change == QuotaChange::Keep
-            && !c.drop_code
+            && t.close.is_none()
+            && t.events.is_empty()
+            && t.state == dispatch.state
+            && t.quota_change == QuotaChange::Keep
+            && !t.drop_code
     }
 }

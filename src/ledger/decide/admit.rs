@@ -37,7 +37,7 @@ pub(in crate::ledger) struct SameSignIn {
 
 /// The decision on a new job.
 #[derive(Debug)]
-pub(in crate::ledger) struct Admitted {
+pub(in crate::ledger) struct AdmissionDecision {
     /// The answer to the caller.
     pub(in crate::ledger) result: AdmissionResult,
     /// The row to insert.
@@ -58,7 +58,7 @@ pub(in crate::ledger) fn answer_known(job: &Admission, known: &KnownRow) -> Admi
 /// Decides on a job whose id has no row. Takes the quota uses, and stops the older dispatches of the sign-in.
 pub(in crate::ledger) fn admit(
     job: &Admission, same_sign_in: &mut SameSignIn, quotas: &mut Quotas, now: Timestamp,
-) -> Admitted {
+) -> AdmissionDecision {
     let mut d = job.queued(now);
     let mut retry_after_s = None;
     if let Some(refusal) = job.refusal {
@@ -76,7 +76,7 @@ pub(in crate::ledger) fn admit(
         if !job.keep_refusal {
             let reason = d.reason.unwrap_or(Reason::Quota);
             let result = AdmissionResult::Refused { state: d.state, reason, retry_after_s };
-            return Admitted { result, row: None, events };
+            return AdmissionDecision { result, row: None, events };
         }
         if job.destinations != Destinations::default() {
             events.push(refusal_event(&d, retry_after_s));
@@ -89,7 +89,7 @@ pub(in crate::ledger) fn admit(
     }
     let (state, reason, quota_uses) = (d.state, d.reason, d.quota_uses.clone());
     let result = AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, superseded };
-    Admitted { result, row: Some(d), events }
+    AdmissionDecision { result, row: Some(d), events }
 }
 
 /// Takes the quota uses and sets the state of the new row: `sending`, `queued` or `limited`. Returns the seconds until a full quota

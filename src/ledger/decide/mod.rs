@@ -10,6 +10,6 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub(super) use admit::{Admitted, KnownRow, SameSignIn, admit, answer_known};
+pub(super) use admit::{AdmissionDecision, KnownRow, SameSignIn, admit, answer_known};
 pub(super) use quotas::Quotas;
 pub(super) use write::{advance, begin, record, stop, write_decision};

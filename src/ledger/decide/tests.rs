@@ -60,7 +60,7 @@ fn job(n: u128, plan: &[Channel], limits: Vec<Limit>) -> Admission {
     }
 }
 
-fn decide(job: &Admission, quotas: &mut Quotas, now: Timestamp) -> Admitted {
+fn decide(job: &Admission, quotas: &mut Quotas, now: Timestamp) -> AdmissionDecision {
     admit(job, &mut SameSignIn::default(), quotas, now)
 }
 
@@ -68,7 +68,7 @@ fn sending(n: u128) -> Dispatch {
     decide(&job(n, &[Channel::Sms, Channel::Voice], vec![]), &mut Quotas::default(), t(0.0)).row.unwrap()
 }
 
-fn state_of(admitted: &Admitted) -> (State, Option<Reason>) {
+fn state_of(admitted: &AdmissionDecision) -> (State, Option<Reason>) {
     match admitted.result {
         AdmissionResult::Inserted { state, reason, .. } => (state, reason),
         ref other => panic!("{other:?}"),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::admission::Limit;
+use super::limit::Limit;
 use crate::domain::attempt::{Attempt, BEGIN_TO_SEND, Details};
 use crate::domain::channel::Channel;
 use crate::domain::clock::after;

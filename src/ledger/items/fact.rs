@@ -41,7 +41,7 @@ pub enum RecordResult {
     Recorded,
     /// The receipt is a duplicate, or does not outrank the recorded one.
     NothingNew,
-    /// The carrier has no such attempt. The receipt is kept for 72 h as a stray.
+    /// The ledger has no such attempt of this carrier. The receipt is kept for 72 h and matched again.
     Stray,
 }
 

@@ -5,13 +5,15 @@ mod begin;
 mod conclude;
 mod fact;
 mod key;
+mod limit;
 mod outbox;
 mod webhook;
 
-pub use admission::{Admission, AdmissionResult, Limit, Refusal};
+pub use admission::{Admission, AdmissionResult, Refusal};
 pub use begin::{BeginRequest, BeginResult, NewAttempt};
 pub use conclude::{AttemptOutcome, DecisionWrite, WriteResult};
 pub use fact::{AdvanceRequest, AdvanceResult, AttemptReceipt, RecordResult, StopRequest, StopResult};
 pub use key::KeyRow;
+pub use limit::Limit;
 pub use outbox::{Destinations, PendingEvents, PublishedEvents};
 pub use webhook::{DeliveryResult, WebhookDelivery, WebhookRow};

@@ -141,7 +141,7 @@ pub struct Challenge {
     pub device: Option<Uuid>,
     /// When the ticket was first redeemed.
     pub redeemed_at: Option<Timestamp>,
-    /// Keyed hash of the right six digits, if a browser entered them.
+    /// Keyed hash of the right six digits that were entered.
     pub answer_hash: Option<String>,
     /// The browser's location as the product named it, for people.
     pub place: Option<String>,

@@ -138,7 +138,7 @@ impl Match {
 }
 
 impl Core {
-    /// Checks an entry. The limits are exact: for wrong entries, and for one right entry.
+    /// Checks an entry. Wrong entries are counted exactly, and only one right entry is accepted.
     pub async fn enter(&self, challenge: Uuid, who: &Requester, entry: &Entry) -> Result<Entered, FlowError> {
         let (entered, account) = self.check_entry(challenge, who, entry).await?;
         if let Some(account) = account {
@@ -301,7 +301,7 @@ impl Core {
         }
         let shown = challenge.method.and_then(|id| locked.method(id));
         let is = |id: &Uuid, kind: Kind| locked.method(*id).is_some_and(|m| m.kind == kind);
-        // The digits of a page that were typed into an app were not sent in a text.
+        // Digits for the app come from the page, not from a text, so otpost gets no feedback.
         let in_app = !compared.is_empty() && compared.iter().all(|id| is(id, Kind::App));
         if !in_app && shown.is_none_or(|m| m.kind != Kind::Totp) {
             self.report_wrong_code(tx, challenge, now).await?;

@@ -18,7 +18,7 @@ use crate::otpost_client::CODE_TEMPLATE;
 use crate::seal::{Hashed, Sealed};
 use crate::store::{Dispatch, OutboxKind, Tx, Value, new_id};
 
-/// The language of messages if none is known: otpost derives it from the number.
+/// `fallback_after_s` of a job: otpost calls only after the text has failed.
 const FALLBACK_BY_FAILURE_ONLY: u32 = 0;
 /// Minimum life of a code for sending it. otpost would reject it below.
 const MIN_CODE_LIFE_S: u64 = 10;
@@ -74,7 +74,7 @@ impl Core {
         if let Err(refused) = challenge.may_send(channel, &self.config().limits, now) {
             return Ok(Err(refused));
         }
-        if let Some(until) = self.count_send(tx, locked, challenge, method, channel).await? {
+        if let Some(until) = self.count_against_send_limits(tx, locked, challenge, method, channel).await? {
             return Ok(Err(SendRefused::Limited { until }));
         }
         if channel == Some(Channel::Voice) && self.move_to_call(tx, challenge, method, now).await? {
@@ -111,7 +111,7 @@ impl Core {
         if method.no_texts && self.config().otpost.calls { Channel::Voice } else { own }
     }
 
-    async fn count_send(
+    async fn count_against_send_limits(
         &self, tx: &mut Tx, locked: &LockedRows, challenge: &Challenge, method: &Method,
         channel: Option<Channel>,
     ) -> Result<Option<Timestamp>, FlowError> {

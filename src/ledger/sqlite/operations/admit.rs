@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::{Fault, load_quotas, save, save_quotas, webhooks};
 use crate::domain::clock::after;
 use crate::domain::dispatch::Dispatch;
-use crate::ledger::decide::{self, Admitted, KnownRow, SameSignIn};
+use crate::ledger::decide::{self, AdmissionDecision, KnownRow, SameSignIn};
 use crate::ledger::items::{Admission, AdmissionResult};
 use crate::ledger::sqlite::REPUBLISH_AFTER;
 use crate::ledger::sqlite::row::{insert, load, time};
@@ -21,7 +21,7 @@ pub(in crate::ledger::sqlite) fn admit(
     let mut quotas = load_quotas(db, job.limits.iter().chain(&job.channel_limit).map(|l| l.key.as_str()))?;
     let mut same_sign_in = load_same_sign_in(db, job, now)?;
     let before = same_sign_in.older.clone();
-    let Admitted { result, row, events } = decide::admit(job, &mut same_sign_in, &mut quotas, now);
+    let AdmissionDecision { result, row, events } = decide::admit(job, &mut same_sign_in, &mut quotas, now);
     save_quotas(db, &quotas)?;
     for (before, older) in before.iter().zip(&same_sign_in.older) {
         save(db, before, older)?;
