@@ -321,7 +321,7 @@ fn risky_settings_are_reported() {
     // The URL of the ledger is empty, or its file does not exist.
     let empty = Command::new(env!("CARGO_BIN_EXE_otpost")).args(check).env("OTPOST_LEDGER_URL", "").output();
     let printed = String::from_utf8(empty.unwrap().stderr).unwrap();
-    assert!(printed.contains("OTPOST_LEDGER_URL is set, and empty"), "{printed}");
+    assert!(printed.contains("OTPOST_LEDGER_URL is set but empty"), "{printed}");
     let (code, printed) = otpost(&["keys", "list", "--config", path_text]);
     assert!(code == 1 && printed.contains("there is no ledger at"), "{printed}");
     assert!(!files.0.join("otpost.db").exists(), "a reading command creates no file");
