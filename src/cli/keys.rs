@@ -118,7 +118,7 @@ impl List {
             return Ok(());
         }
         if keys.is_empty() {
-            println!("There is no key; make one with: otpost keys create");
+            println!("There is no key; create one with: otpost keys create");
         }
         for key in keys {
             let made = key.created_at.map_or_else(String::new, |t| t.to_string());

@@ -249,7 +249,7 @@ impl Config {
         let root = |key: &str, id: &str, root: Option<&SecretString>| {
             let hex = root.ok_or_else(|| {
                 BadConfig(format!(
-                    "{key} is missing: make one with `otpost keys root` and name its file in {key}_file"
+                    "{key} is missing: create one with `otpost keys root` and name its file in {key}_file"
                 ))
             })?;
             Root::from_hex(id, hex.expose_secret()).map_err(|e| BadConfig(format!("{key}: {e}")))

@@ -107,5 +107,5 @@ fn relative_paths_are_those_of_the_files_folder() {
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(config.unwrap().keys().is_ok());
     assert!(missing.contains("keys.root_file") && missing.contains("there is no such file"), "{missing}");
-    assert!(missing.ends_with("make one with: otpost keys root"), "{missing}");
+    assert!(missing.ends_with("create one with: otpost keys root"), "{missing}");
 }

@@ -49,7 +49,7 @@ pub enum SealError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRoot {
     /// The root is not 64 hexadecimal digits.
-    #[error("a root key is 64 hexadecimal digits (32 bytes); make one with: otpost keys root")]
+    #[error("a root key is 64 hexadecimal digits (32 bytes); create one with: otpost keys root")]
     Length,
     /// The id is not 1 to 16 of `a-z`, `0-9` and `-`.
     #[error("a key id is 1 to 16 of a-z, 0-9 and -")]

@@ -142,10 +142,10 @@ impl Webhook {
             Some(secrets) if !secrets.is_empty() => {
                 Ok(Self { url: config.url.clone(), secrets, new_events: Notify::new() })
             }
-            _ => {
-                Err("secret must be whsec_ and base64 of 24 to 64 bytes; make one with: otpost keys webhook"
-                    .to_owned())
-            }
+            _ => Err(
+                "secret must be whsec_ and base64 of 24 to 64 bytes; create one with: otpost keys webhook"
+                    .to_owned(),
+            ),
         }
     }
 }
