@@ -117,7 +117,7 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     let dead_letter_count = dead_letters(&cluster, &poison, "killed_reader").await;
     let crashes = supervisor.crashes;
     let logs: String = cluster.deployment.logs().into_iter().map(|(_, log)| log).collect();
-    let quarantined = logs.matches("quarantined to otpost.suspect").count();
+    let quarantined = logs.matches("moved to quarantine (otpost.suspect)").count();
     println!("{name}: {crashes} crashes, {quarantined} quarantined, {dead_letter_count} dead letters");
     assert!(quarantined > NEIGHBOURS[1], "neighbours were quarantined too: {quarantined}");
     // A process that dies between the confirm and the ack leaves a copy in both queues. Only then there may
