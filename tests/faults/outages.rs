@@ -175,7 +175,7 @@ mod long {
     async fn the_ledger_is_read_only_for_a_while() {
         under_load("the_ledger_is_read_only_for_a_while", in_flight(64), async |cluster, _, _| {
             let read_only = ReadOnly::begin(&cluster.deployment.ledger_url).await;
-            wait_for_log(cluster, "takes no writes").await;
+            wait_for_log(cluster, "the ledger is read-only").await;
             blocking(move || drop(read_only)).await;
         })
         .await;
