@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
@@ -21,6 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::receiving::receive_until_stopped;
 use super::{Event, OtpostClient, OtpostUnavailable, Published, TenantKey, job, wire};
 use crate::config::BadConfig;
 use crate::flow::DispatchEvent;
@@ -201,34 +201,7 @@ impl OtpostClient for Amqp {
     }
 
     async fn receive_events(&self, events: mpsc::Sender<Event>, stop: CancellationToken) {
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(Duration::from_secs(10))
-            .with_jitter()
-            .without_max_times();
-        let mut pause = pauses.build();
-        loop {
-            let began = tokio::time::Instant::now();
-            let ended = tokio::select! {
-                () = stop.cancelled() => return,
-                ended = self.consume(&events) => ended,
-            };
-            if began.elapsed() > TIMEOUT * 2 {
-                pause = pauses.build();
-            }
-            let wait = pause.next().unwrap_or(TIMEOUT);
-            if let Err(OtpostUnavailable(reason)) = ended {
-                tracing::warn!(
-                    reason,
-                    retry_ms = wait.as_millis() as u64,
-                    "the otpost event stream failed; it is opened again"
-                );
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
+        receive_until_stopped(&stop, TIMEOUT * 2, || self.consume(&events)).await;
     }
 
     async fn read_back(&self, _: Uuid) -> Result<Option<DispatchEvent>, OtpostUnavailable> {

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::StreamExt;
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
@@ -14,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::receiving::receive_until_stopped;
 use super::{Event, OtpostClient, OtpostUnavailable, Published, TenantKey, job, wire};
 use crate::config::BadConfig;
 use crate::flow::DispatchEvent;
@@ -181,37 +181,7 @@ impl OtpostClient for Http {
     }
 
     async fn receive_events(&self, events: mpsc::Sender<Event>, stop: CancellationToken) {
-        let pauses = || {
-            ExponentialBuilder::default()
-                .with_min_delay(Duration::from_millis(200))
-                .with_max_delay(Duration::from_secs(10))
-                .with_jitter()
-                .without_max_times()
-                .build()
-        };
-        let mut pause = pauses();
-        loop {
-            let began = tokio::time::Instant::now();
-            let ended = tokio::select! {
-                () = stop.cancelled() => return,
-                ended = self.read_stream(&events) => ended,
-            };
-            if began.elapsed() > STREAM_IDLE_TIMEOUT {
-                pause = pauses();
-            }
-            let wait = pause.next().unwrap_or(Duration::from_secs(10));
-            if let Err(OtpostUnavailable(reason)) = ended {
-                tracing::warn!(
-                    reason,
-                    retry_ms = wait.as_millis() as u64,
-                    "the otpost event stream failed; it is opened again"
-                );
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
+        receive_until_stopped(&stop, STREAM_IDLE_TIMEOUT, || self.read_stream(&events)).await;
     }
 
     async fn read_back(&self, dispatch: Uuid) -> Result<Option<DispatchEvent>, OtpostUnavailable> {

@@ -3,6 +3,7 @@
 
 mod amqp;
 mod http;
+mod receiving;
 mod seal;
 mod wire;
 

@@ -78,7 +78,7 @@ impl Ways {
         parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
     }
 
-    /// "Possible in 25 s", the same with a placeholder for the script, and the seconds.
+    /// "Possible in 25 s", the same text with `{}` instead of the time, which the script replaces, and the seconds.
     fn wait(&self, way: &Way) -> Option<(String, String, u64)> {
         let possible_in = self.page.t().ways.possible_in;
         let words = |seconds| possible_in(&when::wait(self.page.lang, seconds));
