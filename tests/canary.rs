@@ -204,7 +204,7 @@ async fn only_the_carrier_sees_codes_and_numbers() {
         carrier_code: None,
         message_id: Some("SM2".to_owned()),
     };
-    deployment.ledger.record_by_reference("c1", "SM2", receipt).await.unwrap();
+    deployment.ledger.record_by_message_id("c1", "SM2", receipt).await.unwrap();
     let look = connect(&deployment.ledger_url).await;
     let sql = "select tablename::text from pg_tables where schemaname = current_schema()";
     let tables: Vec<String> = look.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();

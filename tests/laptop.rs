@@ -129,7 +129,7 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     let (code, shown, _) = run(home, &["send", "+447707000021", "--locale", "dee"], "");
     assert!(code == 0 && shown.contains("en: there is no template in dee"), "{code} {shown}");
     let (code, _, errors) = run(home, &["send", "+4407707000022"], "");
-    assert!(code == 1 && errors.contains("leave out a 0 after the country code"), "{code} {errors}");
+    assert!(code == 1 && errors.contains("leave out the 0 after the country code"), "{code} {errors}");
     // The timeline keeps a bad receipt that a later one corrects.
     let both = ["send", "+447707000118", "--channel", "sms", "--channel", "voice"];
     let (code, shown, _) = run(home, &both, "");

@@ -146,21 +146,21 @@ async fn a_receipt_with_only_the_carriers_message_id_finds_its_attempt(p) {
     let attempt = AttemptId { uid: a, n: 1 };
     ledger.store_message_id("c1", "SM1", attempt).await.unwrap();
     ledger.store_message_id("c1", "SM1", attempt).await.unwrap();
-    assert_eq!(ledger.record_by_reference("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), RecordResult::Recorded));
-    assert_eq!(ledger.record_by_reference("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), RecordResult::NothingNew));
+    assert_eq!(ledger.record_by_message_id("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), RecordResult::Recorded));
+    assert_eq!(ledger.record_by_message_id("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), RecordResult::NothingNew));
     // The receipt arrives first. Message ids of another carrier do not match.
     let b = p.admit(&with_begin(job(&[SMS], "b", p.t(300)))).await;
     let attempt = AttemptId { uid: b, n: 1 };
-    assert_eq!(ledger.record_by_reference("c1", "SM2", delivered("SM2")).await.unwrap(), (None, RecordResult::Stray));
+    assert_eq!(ledger.record_by_message_id("c1", "SM2", delivered("SM2")).await.unwrap(), (None, RecordResult::Stray));
     ledger.store_message_id("c2", "SM2", attempt).await.unwrap();
     assert_eq!(p.read(b).await.attempts[0].receipt, None);
     ledger.store_message_id("c1", "SM2", attempt).await.unwrap();
     assert_eq!(p.read(b).await.attempts[0].receipt, Some(ReceiptStatus::Delivered));
     // If a process stopped between the two writes, the periodic match finds the receipt once. A deleted row
     // matches nothing.
-    assert_eq!(ledger.match_references().await.unwrap(), []);
+    assert_eq!(ledger.match_message_ids().await.unwrap(), []);
     ledger.store_message_id("c1", "SM3", AttemptId { uid: uuid::Uuid::nil(), n: 1 }).await.unwrap();
-    assert_eq!(ledger.record_by_reference("c1", "SM3", delivered("SM3")).await.unwrap(), (None, RecordResult::Stray));
+    assert_eq!(ledger.record_by_message_id("c1", "SM3", delivered("SM3")).await.unwrap(), (None, RecordResult::Stray));
 }
 
 async fn two_jobs_of_one_number_in_one_group_are_admitted_in_order(p) {

@@ -41,10 +41,10 @@ pub(super) async fn housekeeping(ledger: Ledger, retention_days: u32) {
         while ledger.purge(before, 1000).await.is_ok_and(|gone| gone == 1000) {}
         while ledger.purge_quotas(1000).await.is_ok_and(|gone| gone == 1000) {}
         let by_attempt = ledger.match_strays().await.unwrap_or(0);
-        let by_reference = ledger.match_references().await.map_or(0, |changed| changed.len());
-        if by_attempt + by_reference > 0 {
+        let by_message_id = ledger.match_message_ids().await.map_or(0, |changed| changed.len());
+        if by_attempt + by_message_id > 0 {
             tracing::info!(
-                receipts = by_attempt + by_reference,
+                receipts = by_attempt + by_message_id,
                 "matched earlier receipts with their attempts"
             );
         }

@@ -63,7 +63,7 @@ fn a_text_goes_under_our_reference_with_the_codes_life_as_its_validity() {
 }
 
 /// The example answer in the carrier's documentation, with another status.
-fn taken(group: i64, id: i64) -> Value {
+fn send_answer(group: i64, id: i64) -> Value {
     let status =
         json!({"groupId": group, "groupName": "…", "id": id, "name": "…", "description": "never shown"});
     json!({"bulkId": "2034072219640523072", "messages": [
@@ -74,14 +74,14 @@ fn taken(group: i64, id: i64) -> Value {
 #[test]
 fn answers_are_judged_as_the_tables_say() {
     let judge = |status, body: &Value| account().judge(Channel::Sms, &answer(status, body));
-    let accepted = judge(200, &taken(1, 26));
+    let accepted = judge(200, &send_answer(1, 26));
     assert_eq!(accepted.outcome, Outcome::Accepted);
     assert_eq!(
         (accepted.details.message_id.as_deref(), accepted.details.segments),
         (Some("job-42"), Some(2))
     );
     assert_eq!(
-        judge(200, &taken(5, DUPLICATE)).outcome,
+        judge(200, &send_answer(5, DUPLICATE)).outcome,
         Outcome::Accepted,
         "the message was accepted before"
     );
@@ -96,7 +96,7 @@ fn answers_are_judged_as_the_tables_say() {
         (2, 100, Outcome::Rejected(Reason::Request)),
         (77, 7000, Outcome::Unknown),
     ] {
-        let judged = judge(200, &taken(group, id));
+        let judged = judge(200, &send_answer(group, id));
         assert_eq!(judged.outcome, outcome, "{group} {id}");
         assert_eq!(judged.details.message_id, None, "{group} {id}");
     }
@@ -110,7 +110,7 @@ fn answers_are_judged_as_the_tables_say() {
     ] {
         assert_eq!(judge(status, &json!({})).outcome, outcome, "{status}");
     }
-    let mut nameless = taken(1, 26);
+    let mut nameless = send_answer(1, 26);
     nameless["messages"][0]["messageId"] = json!("");
     assert_eq!(
         judge(200, &nameless).outcome,
@@ -222,7 +222,7 @@ fn only_a_bad_report_has_a_code_and_only_a_refusal_keeps_its_status() {
         account().parse_status(Channel::Sms, &answer(200, &report(group, id, &none))).unwrap().carrier_code
     };
     assert_eq!((code(3, 5), code(4, 15).as_deref()), (None, Some("15")));
-    let details = |group, id| account().judge(Channel::Sms, &answer(200, &taken(group, id))).details;
+    let details = |group, id| account().judge(Channel::Sms, &answer(200, &send_answer(group, id))).details;
     assert_eq!((details(1, 7).carrier_code, details(1, 7).segments), (None, Some(2)));
     assert_eq!(details(5, 8).carrier_code.as_deref(), Some("8"));
     assert_eq!(details(5, 8).message_id, None, "nothing was accepted");

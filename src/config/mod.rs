@@ -349,8 +349,9 @@ fn without_values(message: &str) -> String {
         return format!("the value has the wrong type or format; expected {expected}");
     }
     match message.split_once(", expected ") {
-        Some((_, expected)) if message.starts_with("unknown variant") => {
-            format!("the value is unknown; expected {expected}")
+        // The unknown word may be a misplaced secret: only the known one is named.
+        Some((unknown, known)) if message.starts_with("unknown variant") => {
+            format!("the word is unknown; expected {known}{}", meant(unknown, known))
         }
         Some((unknown, known)) if message.starts_with("unknown field") => {
             format!("{}{}", message.lines().next().unwrap_or_default(), meant(unknown, known))

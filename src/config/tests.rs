@@ -18,7 +18,7 @@ fn errors_name_line_and_key_and_quote_no_value() {
         ("[ledger]\nurll = \"QUOTED\"", "line 2: unknown field `urll`"),
         ("[worker]\n\nslots = \"QUOTED\"", "line 3: the value has the wrong type or format"),
         ("[limits]\nnumber = [\"QUOTED\"]", "a quota is written"),
-        ("[log]\nformat = \"QUOTED\"", "the value is unknown; expected"),
+        ("[log]\nformat = \"QUOTED\"", "the word is unknown; expected"),
         ("[[nonsense", "line 1"),
     ] {
         let e = Config::parse(text).unwrap_err().to_string();
@@ -68,7 +68,13 @@ fn a_section_by_channel_has_a_key_for_every_channel() {
     let misspelt = why("[routes]\nsms = []\nvoise = []");
     assert!(misspelt.starts_with("line 3: unknown field `voise`, expected one of `sms`,"), "{misspelt}");
     assert!(misspelt.ends_with("; did you mean voice?"), "{misspelt}");
-    assert!(why("[routes.countries.DE]\nvoise = []").starts_with("line 2: the value is unknown"));
+    for (text, line) in
+        [("[routes.countries.DE]\nvoise = []", 2), ("[tenants.shop]\nsenders.a = { voise = \"SHOP\" }", 2)]
+    {
+        let expected =
+            format!("line {line}: the word is unknown; expected `sms` or `voice`; did you mean voice?");
+        assert!(why(text).starts_with(&expected), "{}", why(text));
+    }
     let misspelt = why("[carriers.a]\nunknown_voic = \"wait\"");
     assert!(misspelt.ends_with("did you mean unknown_voice?"), "{misspelt}");
     assert!(why("[limits]\nvoice = 3").starts_with("line 2: the value has the wrong type or format"));

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::authorized::{self, Authorized, Protected};
+use super::flood::Flood;
 use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
 use super::{Api, body, scope};
@@ -94,7 +95,8 @@ pub(super) async fn create(
 
 async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: Body) -> Answer {
     let (api, key) = (&caller.api, &caller.key);
-    if !api.flood.current().admits_client(&key.id) {
+    let (rules, flood) = (api.state.rules.current(), api.flood.current());
+    if !flood.admits_client(&key.id) {
         return Err(client_flooded());
     }
     let body = body::read(body).await?;
@@ -104,19 +106,22 @@ async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: 
     // A panic in a parser of untrusted text fails this request only.
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         crash::on(&body);
-        let rules = api.state.rules.current();
         let job = rules.admitter.decode(&body, Some(&key.tenant), latest)?;
         let traceparent = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
-        Ok::<_, crate::intake::BadMessage>(rules.admitter.admission(&job, Ingress::Http, traceparent, now))
+        let admission = rules.admitter.admission(&job, Ingress::Http, traceparent, now);
+        Ok::<_, crate::intake::BadMessage>((admission, job.to.has_trunk_zero()))
     }));
-    let admission = read.map_err(|_| unreadable())?.map_err(|bad| Problem::invalid(INVALID, bad))?;
-    answer(api, key, admission).await
+    let (admission, has_trunk_zero) =
+        read.map_err(|_| unreadable())?.map_err(|bad| Problem::invalid(INVALID, bad))?;
+    answer(api, &flood, key, admission, has_trunk_zero).await
 }
 
-async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
+async fn answer(
+    api: &Api, flood: &Flood, key: &KeyRow, admission: Admission, has_trunk_zero: bool,
+) -> Answer {
     let (order, number) = (admission.order.clone(), admission.limits[0].key.clone());
-    let flooded = !api.flood.current().admits_number(&number);
-    let refused_for = api.flood.current().refused(&number);
+    let flooded = !flood.admits_number(&number);
+    let refused_for = flood.refused(&number);
     if flooded || refused_for.is_some() {
         // A known id is looked up and answered even when a limit is reached.
         if api.state.ledger.find(&key.tenant, order.id).await?.is_none() {
@@ -144,9 +149,12 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
         AdmissionResult::Conflict => Err(conflict()),
         AdmissionResult::Refused { state, reason, retry_after_s } => {
             if state == DispatchState::Limited {
-                api.flood.current().remember(&number, retry_after_s.unwrap_or(1));
+                flood.remember(&number, retry_after_s.unwrap_or(1));
             }
-            Err(refused(state, reason, retry_after_s))
+            Err(match reason {
+                Reason::NumberNotPossible => number_not_possible(has_trunk_zero),
+                _ => refused(state, reason, retry_after_s),
+            })
         }
     }
 }
@@ -162,6 +170,16 @@ fn conflict() -> Problem {
     Problem::new(StatusCode::CONFLICT, ProblemKind::Conflict, detail)
 }
 
+fn number_not_possible(has_trunk_zero: bool) -> Problem {
+    let detail = if has_trunk_zero {
+        "to: the numbering plan has no such number; leave out the 0 after the country code: +447700900123, not +4407700900123"
+    } else {
+        "to: the numbering plan has no such number"
+    };
+    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, ProblemKind::Refused, detail);
+    problem.reason(Reason::NumberNotPossible).field("to")
+}
+
 fn refused(state: DispatchState, reason: Reason, retry_after_s: Option<u64>) -> Problem {
     match state {
         DispatchState::Limited => {
@@ -175,9 +193,6 @@ fn refused(state: DispatchState, reason: Reason, retry_after_s: Option<u64>) -> 
         _ => {
             let detail = match reason {
                 Reason::Life => "expires_at: must be at least 10 s ahead",
-                Reason::NumberNotPossible => {
-                    "to: the numbering plan has no such number; leave out a 0 after the country code: +447700900123, not +4407700900123"
-                }
                 Reason::Country => "to: this country is not served",
                 _ => "the job is refused",
             };
@@ -229,7 +244,7 @@ problems! {
         Problem::invalid(INVALID, BadMessage::new("body", "is not JSON (line 1, column 1)")),
         Problem::invalid(INVALID, BadMessage::new("to", "must be E.164: + and 7 to 15 digits, the country code first")),
         refused(DispatchState::Expired, Reason::Life, None),
-        refused(DispatchState::Refused, Reason::NumberNotPossible, None),
+        number_not_possible(true),
         refused(DispatchState::Refused, Reason::Country, None),
         conflict(),
         refused(DispatchState::Superseded, Reason::Newer, None),

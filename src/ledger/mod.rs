@@ -10,8 +10,8 @@ mod decide;
 mod group;
 pub mod health;
 mod items;
+mod message_ids;
 mod postgres;
-mod references;
 mod sqlite;
 mod time;
 
@@ -74,7 +74,7 @@ impl LedgerError {
 
 /// The operations of a database. Each call is one transaction. Answers have the order of the group.
 #[async_trait]
-trait Store: references::References {
+trait Store: message_ids::MessageIds {
     async fn migrate(&self) -> Result<(), LedgerError>;
     async fn check(&self) -> Result<Timestamp, LedgerError>;
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError>;

@@ -4,8 +4,8 @@
 //! sends a message. The carrier writes the markup; only its size is limited here.
 //!
 //! A template is a file `<name>.<language>.<channel>.txt`. Its variables are `brand`, `code`, `spelled` (the code digit by digit),
-//! `minutes` (whole minutes left, rounded down; 0: less than one), `minutes_rounded_up` (the same, rounded up) and the params of
-//! the job. Any other variable is an error. In speech, each line is a sentence, and `[pause 2]` is a pause of 2 s.
+//! `minutes` (whole minutes left, rounded down; 0: less than one), `minutes_rounded_up` (the minutes that a person would say) and
+//! the params of the job. Any other variable is an error. In speech, each line is a sentence, and `[pause 2]` is a pause of 2 s.
 //!
 //! A template that uses neither `code` nor `spelled` is a notice. All files with the same name must be of the same kind.
 
@@ -238,8 +238,7 @@ impl Templates {
         }
         let seconds = input.life.as_secs();
         values.insert("minutes".to_owned(), Value::from(seconds / 60));
-        let rounded_up = if seconds < 60 { 0 } else { seconds.div_ceil(60) };
-        values.insert("minutes_rounded_up".to_owned(), Value::from(rounded_up));
+        values.insert("minutes_rounded_up".to_owned(), Value::from(rounded_up_minutes(seconds)));
         let text = Zeroizing::new(template.render(values).map_err(|e| RenderError::Broken(error_text(&e)))?);
         if text.chars().count() > MAX_TEXT_CHARS {
             return Err(RenderError::Broken("it is longer than 1000 characters"));
@@ -251,6 +250,12 @@ impl Templates {
             }
         })
     }
+}
+
+/// Returns the minutes that a person would say: five for 299 s and for 301 s. 0 means less than one.
+fn rounded_up_minutes(seconds: u64) -> u64 {
+    const FORGIVEN_S: u64 = 5;
+    if seconds < 60 { 0 } else { (seconds - FORGIVEN_S).div_ceil(60) }
 }
 
 /// Converts a param: a whole number or a short word.

@@ -165,12 +165,16 @@ fn the_last_line_of_a_two_step_text_binds_the_code_to_its_site() {
 }
 
 #[test]
-fn a_two_step_text_rounds_its_life_up() {
+fn a_text_names_the_minutes_that_a_person_would_say() {
     for (life, expected) in [
         (3600, "in 60 minutes."),
         (240, "in 4 minutes."),
-        (241, "in 5 minutes."),
-        (61, "in 2 minutes."),
+        (245, "in 4 minutes."),
+        (246, "in 5 minutes."),
+        (299, "in 5 minutes."),
+        (301, "in 5 minutes."),
+        (66, "in 2 minutes."),
+        (61, "in 1 minute."),
         (60, "in 1 minute."),
         (59, "in less than a minute."),
     ] {
@@ -224,7 +228,7 @@ fn a_two_step_notice_says_what_happened_and_where_to_stop_it() {
     assert_eq!(SAMPLE_LINK[1].1.len(), 43, "32 bytes in base64url");
     assert_eq!(
         shop_text("two_step_notice", "en", &with("method_added"), 299),
-        format!("Shop: A sign-in method was added to your account. Was it not you? {url}")
+        format!("Shop: A sign-in method was added to your account. If this was not you: {url}")
     );
     assert_eq!(
         shop_text("two_step_notice", "de", &with("method_added"), 299),
@@ -251,7 +255,7 @@ fn a_two_step_notice_says_what_happened_and_where_to_stop_it() {
     for half in [params(&SAMPLE_LINK[..1]), params(&SAMPLE_LINK[1..]), Params::new()] {
         assert_eq!(
             shop_text("two_step_notice", "en", &half, 299),
-            "Shop: Your two-step verification was changed. Was it not you? Sign in and check your account."
+            "Shop: Your two-step verification was changed. If this was not you, sign in and check your account."
         );
         assert!(shop_text("two_step_notice", "de", &half, 299).ends_with("prüfen Sie Ihr Konto."));
     }

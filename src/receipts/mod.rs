@@ -345,7 +345,7 @@ impl Receiver {
                 Ok((attempt, recorded))
             }
             (None, Some(reference)) => {
-                self.deps.ledger.record_by_reference(&carrier, &reference, receipt).await
+                self.deps.ledger.record_by_message_id(&carrier, &reference, receipt).await
             }
             (None, None) => Ok((None, RecordResult::NothingNew)),
         }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod agree;
+mod released;
 mod served;
 #[path = "../support/mod.rs"]
 mod support;

@@ -77,7 +77,7 @@ fn ledgers_clock(step: i64) -> String {
 }
 
 /// Publishes jobs for the crowded number.
-async fn crowd(cluster: &Cluster, jobs: usize) -> Vec<Sent> {
+async fn publish_crowd(cluster: &Cluster, jobs: usize) -> Vec<Sent> {
     let mut all = vec![];
     for _ in 0..jobs {
         let mut job = job(CROWDED, json!({}));
@@ -88,7 +88,7 @@ async fn crowd(cluster: &Cluster, jobs: usize) -> Vec<Sent> {
 }
 
 /// Back-offs, snoozes and unknown outcomes are pending when the clock steps.
-async fn open_waits(cluster: &Cluster, load: &mut Load<'_>) {
+async fn start_waiting_dispatches(cluster: &Cluster, load: &mut Load<'_>) {
     let first = load.sent.len();
     for kind in [Kind::Twice503, Kind::Throttled, Kind::HangUp] {
         load.publish_one(kind).await;
@@ -101,7 +101,7 @@ async fn open_waits(cluster: &Cluster, load: &mut Load<'_>) {
 }
 
 /// O5: of a number's jobs the quota admits exactly as many as its rule allows, with any process clocks.
-async fn holds_its_quota(cluster: &Cluster, crowd: &[Sent]) {
+async fn assert_the_quota_holds(cluster: &Cluster, crowd: &[Sent]) {
     let mut limited = 0;
     for job in crowd {
         let d = cluster.deployment.until(job.id, "ended", |d| d.state.is_final()).await;
@@ -131,7 +131,7 @@ const CROWDS: [(i64, usize, usize); 9] = [
 ];
 
 /// A job for the crowded number that lives for five minutes by a clock with this offset.
-fn crowded(step: i64) -> Value {
+fn crowded_job(step: i64) -> Value {
     let now = otpost::domain::clock::now().as_second();
     job(CROWDED, json!({"expires_at": jiff::Timestamp::from_second(now + step + 300).unwrap()}))
 }
@@ -157,7 +157,7 @@ mod long {
                 let knows = async || cluster.ready(name).await.is_none() == (step == 0);
                 wait::until("it knows the ledger's clock", knows).await;
             }
-            let crowd: Vec<Value> = (0..jobs).map(|_| crowded(step)).collect();
+            let crowd: Vec<Value> = (0..jobs).map(|_| crowded_job(step)).collect();
             let ids =
                 futures_util::future::join_all(crowd.iter().map(|job| cluster.deployment.publish(job))).await;
             let mut passed = 0;
@@ -193,7 +193,7 @@ mod long {
             clock.step(step);
             // The HTTP API caches refusals for some seconds by boot time. The ledger itself now returns a
             // time that differs by the step.
-            let first = crowded(step);
+            let first = crowded_job(step);
             let decided = async || {
                 let answer = post(&first).await;
                 let is_old = wait_of(&answer).zip(last).is_some_and(|(now, last)| now.abs_diff(last) < 1800);
@@ -201,7 +201,7 @@ mod long {
             };
             let first = wait::retry(Duration::from_secs(20), decided).await.expect("the ledger decides anew");
             // If the ledger refused this job, the HTTP API refuses the others too.
-            let others: Vec<Value> = (1..jobs).map(|_| crowded(step)).collect();
+            let others: Vec<Value> = (1..jobs).map(|_| crowded_job(step)).collect();
             let mut answers = futures_util::future::join_all(others.iter().map(post)).await;
             answers.push(first);
             last = answers.iter().find_map(wait_of);
@@ -240,14 +240,14 @@ mod long {
         let _b = clocks[2].start(&cluster, "b", WORKER).await;
         let mut load = Load::new(&cluster, Seed::of("the_processes_clocks_step"));
         load.publish_each_and(JOBS).await;
-        let mut crowded = crowd(&cluster, 3).await;
+        let mut crowded = publish_crowd(&cluster, 3).await;
         for steps in [[HOUR, HOUR, -HOUR], [-HOUR, 0, DAY], [DAY, -DAY, -DAY], [-DAY, DAY, DAY], [0, 0, 0]] {
-            open_waits(&cluster, &mut load).await;
+            start_waiting_dispatches(&cluster, &mut load).await;
             for (clock, step) in clocks.iter().zip(steps) {
                 clock.step(step);
             }
             load.publish(JOBS).await;
-            crowded.extend(crowd(&cluster, 2).await);
+            crowded.extend(publish_crowd(&cluster, 2).await);
             wait::until("a worker with a wrong clock reports it", async || {
                 let (status, text) = cluster.deployment.get(&format!("http://{ops}/readyz/worker")).await;
                 match steps[1] {
@@ -257,7 +257,7 @@ mod long {
             })
             .await;
         }
-        holds_its_quota(&cluster, &crowded).await;
+        assert_the_quota_holds(&cluster, &crowded).await;
         let sent = [load.sent, crowded].concat();
         checker::settle(&cluster, &sent, Duration::from_secs(60)).await;
         checker::check(&cluster, &sent, Injected::default()).await;
@@ -280,7 +280,7 @@ mod long {
         load.ingresses = BROKER;
         load.publish_each_and(JOBS).await;
         for step in [HOUR, 0, -HOUR, 0, DAY, 0, -DAY, 0] {
-            open_waits(&cluster, &mut load).await;
+            start_waiting_dispatches(&cluster, &mut load).await;
             look.batch_execute(&ledgers_clock(step)).await.unwrap();
             load.publish(JOBS).await;
             for name in ["a", "b"] {

@@ -80,13 +80,13 @@ impl<'a> RepeatedDispatch<'a> {
         let b = cluster.start("b", WORKER).await;
         cluster.deployment.until_state(id, "sent").await;
         let overtaken = Self { cluster, sent, a, _others: [front_end, b] };
-        let row = overtaken.is("sent", 4, ["unknown", "accepted"]).await;
+        let row = overtaken.assert_row("sent", 4, ["unknown", "accepted"]).await;
         assert_eq!(row.attempts[1].repeats, Some(1), "{row:#?}");
         overtaken
     }
 
     /// Asserts the row.
-    async fn is(&self, state: &str, version: i64, outcomes: [&str; 2]) -> Dispatch {
+    async fn assert_row(&self, state: &str, version: i64, outcomes: [&str; 2]) -> Dispatch {
         let d = self.cluster.deployment.ledger.find("default", self.sent.id).await.unwrap().unwrap();
         let is: Vec<&str> = d.attempts.iter().map(|a| a.outcome.map_or("open", Outcome::word)).collect();
         assert_eq!((d.state.as_str(), d.version, is), (state, version, outcomes.to_vec()), "{d:#?}");
@@ -94,7 +94,7 @@ impl<'a> RepeatedDispatch<'a> {
     }
 
     /// Continues the frozen worker and asserts the row. No further request is sent.
-    async fn wake(&self, version: i64, outcomes: [&str; 2]) {
+    async fn continue_worker(&self, version: i64, outcomes: [&str; 2]) {
         let requests = self.cluster.deployment.record("requests", None).await.len();
         self.a.signal("CONT");
         self.cluster
@@ -103,7 +103,7 @@ impl<'a> RepeatedDispatch<'a> {
             .await;
         // As long as an attempt may take: a further request would be visible by now.
         wait::throughout(FREEZE_DURATION, async || {
-            self.is("sent", version, outcomes).await;
+            self.assert_row("sent", version, outcomes).await;
             assert_eq!(
                 self.cluster.deployment.record("requests", None).await.len(),
                 requests,
@@ -114,12 +114,12 @@ impl<'a> RepeatedDispatch<'a> {
     }
 
     /// Row 8: the carrier reports that this attempt is delivered.
-    async fn ends(self, n: usize, version: i64, outcomes: [&str; 2], texts: usize) {
+    async fn ends_delivered(self, n: usize, version: i64, outcomes: [&str; 2], texts: usize) {
         let (cluster, id) = (self.cluster, self.sent.id);
         let d = cluster.deployment.ledger.find("default", id).await.unwrap().unwrap();
         cluster.deployment.receipt(d.attempts[n - 1].details.message_id.as_ref().unwrap(), "delivered").await;
         cluster.deployment.until_state(id, "delivered").await;
-        self.is("delivered", version, outcomes).await;
+        self.assert_row("delivered", version, outcomes).await;
         cluster.deployment.until_events(id, &["sent 4", &format!("delivered {version}")]).await;
         let all = [self.sent.clone()];
         checker::settle(cluster, &all, Duration::from_secs(60)).await;
@@ -170,10 +170,10 @@ async fn a_receipt_comes_while_the_worker_with_the_answer_is_frozen() {
 async fn a_worker_is_frozen_before_its_request_until_another_has_repeated_it() {
     let cluster = Cluster::build(Duration::from_millis(20)).await;
     let overtaken = RepeatedDispatch::at("AttemptBegun", &cluster).await;
-    overtaken.wake(4, ["unknown", "accepted"]).await;
+    overtaken.continue_worker(4, ["unknown", "accepted"]).await;
     let log = cluster.deployment.log("a");
     assert!(log.contains("attempt too late after its commit"), "it logs this: {log}");
-    overtaken.ends(2, 6, ["unknown", "accepted"], 1).await;
+    overtaken.ends_delivered(2, 6, ["unknown", "accepted"], 1).await;
 }
 
 mod long {
@@ -188,8 +188,8 @@ mod long {
     async fn a_worker_is_frozen_after_its_request_until_another_has_repeated_it() {
         let cluster = Cluster::build(Duration::from_millis(20)).await;
         let overtaken = RepeatedDispatch::at("AttemptAnswered", &cluster).await;
-        overtaken.wake(6, ["accepted", "accepted"]).await;
+        overtaken.continue_worker(6, ["accepted", "accepted"]).await;
         // The reference is only in the late answer.
-        overtaken.ends(1, 8, ["accepted", "accepted"], 2).await;
+        overtaken.ends_delivered(1, 8, ["accepted", "accepted"], 2).await;
     }
 }

@@ -12,7 +12,7 @@ use crate::support::deployment::job;
 use crate::support::deployment::stopped_server::StoppedServer;
 use crate::support::relay::Relay;
 use crate::support::wait;
-use crate::under_load::is_past;
+use crate::under_load::wait_until_past;
 
 const D1: &str = "+447731000001";
 const D2: &str = "+447731000002";
@@ -103,7 +103,7 @@ mod long {
         };
         wait::until("its receipt is accepted", kept).await;
         // Row 5: the fallback time of d2, all deadlines, and the life of d3 pass.
-        is_past(otpost::domain::clock::after(expires_at, Duration::from_secs(5))).await;
+        wait_until_past(otpost::domain::clock::after(expires_at, Duration::from_secs(5))).await;
         drop(b);
         assert!(cluster.accepted_channels(D4).await.is_empty(), "no attempt begins without the ledger");
         drop(away);

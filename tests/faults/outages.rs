@@ -82,7 +82,7 @@ mod long {
     use crate::support::deployment::job;
     use crate::support::node::{Alarm, close_all_connections, rabbitmqctl};
     use crate::support::relay::Relay;
-    use crate::under_load::{WORKERS, is_past, wait_for_ends};
+    use crate::under_load::{WORKERS, wait_for_final, wait_until_past};
 
     /// F17: one of four workers is frozen, and continues after the others have made decisions.
     ///
@@ -94,7 +94,7 @@ mod long {
             for (worker, ends) in [(0, 20), (1, 70), (0, 70)] {
                 workers[worker].signal("STOP");
                 one_fault();
-                wait_for_ends(cluster, ends).await;
+                wait_for_final(cluster, ends).await;
                 workers[worker].signal("CONT");
             }
             for worker in &mut more {
@@ -271,7 +271,7 @@ mod long {
                 one_fault();
                 let anew = async || relay.counts().connections > before.connections;
                 wait::until("otpost reconnects", anew).await;
-                wait_for_ends(cluster, 10).await;
+                wait_for_final(cluster, 10).await;
             }
             // The carrier comes first: its requests time out and are retried before the other outages end.
             relays.carrier.stall();
@@ -399,7 +399,7 @@ mod long {
                 }
                 let away = blocking(|| StoppedServer::stop("rabbitmq", "clean")).await;
                 relays.broker.pass();
-                is_past(expires_at).await;
+                wait_until_past(expires_at).await;
                 blocking(move || drop(away)).await;
             })
             .await;
@@ -414,7 +414,7 @@ mod long {
         let report = under_load("the_ledger_is_unreachable_for_minutes", in_flight(128), async |_, _, _| {
             let away = blocking(|| StoppedServer::stop("postgres", "fast")).await;
             // It also exceeds the life of jobs from its first half minute.
-            is_past(otpost::domain::clock::after(
+            wait_until_past(otpost::domain::clock::after(
                 otpost::domain::clock::now(),
                 LIFE + Duration::from_secs(30),
             ))

@@ -117,7 +117,7 @@ pub(crate) fn in_flight(unknown: usize) -> Injected {
 }
 
 /// Waits until this many further dispatches are final.
-pub(crate) async fn wait_for_ends(cluster: &Cluster, ends: i64) {
+pub(crate) async fn wait_for_final(cluster: &Cluster, ends: i64) {
     let look = connect(&cluster.deployment.ledger_url).await;
     let ended = async || {
         let sql = "select count(*) from dispatch where state not in ('queued', 'sending', 'sent')";
@@ -128,7 +128,7 @@ pub(crate) async fn wait_for_ends(cluster: &Cluster, ends: i64) {
 }
 
 /// Waits until this time, such as the expiry of codes that could not be sent.
-pub(crate) async fn is_past(at: Timestamp) {
+pub(crate) async fn wait_until_past(at: Timestamp) {
     let past = async || (otpost::domain::clock::now() > at).then_some(());
     wait::within(Duration::from_secs(120), past).await.expect("the time is near");
 }

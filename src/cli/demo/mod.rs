@@ -33,7 +33,7 @@ pub(super) struct Demo {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Write otpost's log to standard error
+    /// Write otpost's log to standard error, and the ids of each scenario
     #[arg(long)]
     log: bool,
 }
@@ -54,6 +54,8 @@ pub(super) struct RowUpdate {
 
 pub(super) enum Update {
     State(String),
+    /// The id of a dispatch that the scenario posts.
+    Id(Uuid),
     End(ScenarioResult, Duration),
 }
 
@@ -71,6 +73,7 @@ impl ScenarioContext {
     /// Posts a job to a number. `more` holds further fields of the job.
     async fn post(&self, to: &str, mut more: Value) -> Result<(u16, Value, Uuid), Failure> {
         let id = more["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_else(Uuid::new_v4);
+        let _ = self.rows.send(RowUpdate { row: self.row, update: Update::Id(id) });
         let life = more["life_s"].as_u64().unwrap_or(300);
         let fields = more.as_object_mut().map(std::mem::take).unwrap_or_default();
         let mut job = json!({"id": id, "to": to, "code": "481516",
@@ -132,7 +135,7 @@ impl Demo {
         let file = folder.0.join("demo.db");
         let embedded = Embedded::start(&file, Keys::ephemeral(), new_key(), (0, 0), pace, |_| {}).await?;
         let started = Instant::now();
-        let mut table = Table::new(self.json, &embedded.gateway_url());
+        let mut table = Table::new(self.json, self.log, &embedded.gateway_url());
         let (rows, mut changes) = mpsc::unbounded_channel();
         let api = Arc::new(Api::new(&embedded.api_url(), &embedded.key)?);
         let client =
@@ -162,9 +165,9 @@ impl Demo {
         while let Some(change) = changes.recv().await {
             table.change(change);
         }
-        let well = table.finish(started.elapsed());
+        let passed = table.finish(started.elapsed());
         embedded.stop().await;
-        if well { Ok(()) } else { Err(Failure::AlreadyReported) }
+        if passed { Ok(()) } else { Err(Failure::AlreadyReported) }
     }
 }
 

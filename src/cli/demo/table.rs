@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use serde_json::json;
+use uuid::Uuid;
 
 use super::scenarios::SCENARIOS;
 use super::{RowUpdate, ScenarioResult, Update};
@@ -17,6 +18,7 @@ const MIN_RESULT_COLUMNS: usize = 25;
 
 struct Row {
     shown: String,
+    ids: Vec<Uuid>,
     result: Option<(ScenarioResult, Duration)>,
 }
 
@@ -25,13 +27,17 @@ pub(super) struct Table {
     rows: Vec<Row>,
     json: bool,
     live: bool,
+    /// Whether a finished row names its dispatches, to find them in the log.
+    ids: bool,
 }
 
 impl Table {
-    pub(super) fn new(json: bool, phones: &str) -> Self {
-        let rows = SCENARIOS.iter().map(|_| Row { shown: "…".to_owned(), result: None }).collect();
-        let live = !json && std::io::stdout().is_terminal();
-        let table = Self { rows, json, live };
+    pub(super) fn new(json: bool, ids: bool, phones: &str) -> Self {
+        let rows =
+            SCENARIOS.iter().map(|_| Row { shown: "…".to_owned(), ids: vec![], result: None }).collect();
+        // Lines of the log would break rows that are updated in place.
+        let live = !json && !ids && std::io::stdout().is_terminal();
+        let table = Self { rows, json, live, ids };
         if !json {
             println!(
                 "otpost on this machine, with a ledger in one file and a mock carrier: {phones}\n\n   scenario, seconds since the start, result\n"
@@ -49,11 +55,20 @@ impl Table {
         let i = change.row;
         match change.update {
             Update::State(state) => self.rows[i].shown = state,
+            Update::Id(id) => {
+                if !self.rows[i].ids.contains(&id) {
+                    self.rows[i].ids.push(id);
+                }
+            }
             Update::End(result, took) => {
                 self.rows[i].shown.clone_from(&result.observed);
                 self.rows[i].result = Some((result, took));
                 if !self.live && !self.json {
                     println!("{}", self.line(i));
+                }
+                if self.ids && !self.json {
+                    let ids: Vec<String> = self.rows[i].ids.iter().map(Uuid::to_string).collect();
+                    eprintln!("{}: {}", SCENARIOS[i].title, ids.join(", "));
                 }
             }
         }
@@ -84,30 +99,31 @@ impl Table {
 
     /// Prints the summary. Returns whether every scenario had the expected result.
     pub(super) fn finish(&self, took: Duration) -> bool {
-        let well = self.rows.iter().filter(|r| r.result.as_ref().is_some_and(|(e, _)| e.passed)).count();
+        let passed = self.rows.iter().filter(|r| r.result.as_ref().is_some_and(|(e, _)| e.passed)).count();
         if self.json {
             let rows: Vec<_> = self
                 .rows
                 .iter()
                 .zip(SCENARIOS)
                 .map(|(row, scenario)| {
-                    let (well, took) =
+                    let (passed, took) =
                         row.result.as_ref().map_or((false, 0.0), |(e, t)| (e.passed, t.as_secs_f64()));
-                    json!({"scenario": scenario.title, "passed": well, "observed": row.shown, "seconds": took})
+                    json!({"scenario": scenario.title, "passed": passed, "observed": row.shown, "ids": row.ids,
+                           "seconds": took})
                 })
                 .collect();
             println!(
                 "{}",
-                json!({"well": well == self.rows.len(), "seconds": took.as_secs_f64(), "scenarios": rows})
+                json!({"passed": passed == self.rows.len(), "seconds": took.as_secs_f64(), "scenarios": rows})
             );
         } else {
             let all = self.rows.len();
-            println!("\n{well} of {all} scenarios passed, in {:.1} s.", took.as_secs_f64());
-            if well == all {
+            println!("\n{passed} of {all} scenarios passed, in {:.1} s.", took.as_secs_f64());
+            if passed == all {
                 println!("Next: otpost dev, and read the texts in a browser.");
             }
         }
-        well == self.rows.len()
+        passed == self.rows.len()
     }
 }
 

@@ -86,6 +86,17 @@ impl PhoneNumber {
         .unwrap_or_default()
     }
 
+    /// Returns whether a 0 follows the country code, as in `+4407700900123`. Within a country such a 0 is often dialled first; in
+    /// E.164 it is left out.
+    pub fn has_trunk_zero(&self) -> bool {
+        let text: &str = &self.0;
+        catch_unwind(|| {
+            let parsed = PHONE_NUMBER_UTIL.parse(text, None);
+            parsed.is_ok_and(|number| text.starts_with(&format!("+{}0", number.country_code)))
+        })
+        .unwrap_or(false)
+    }
+
     /// Returns the masked number: the first three characters and the last two digits.
     pub fn mask(&self) -> String {
         let text: &str = &self.0;
@@ -139,6 +150,18 @@ mod tests {
             "+123456",
         ] {
             assert!(PhoneNumber::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_zero_after_the_country_code_is_found() {
+        for (number, expected) in [
+            ("+4407700900123", true),
+            ("+49015112345678", true),
+            ("+447700900123", false),
+            ("+44770090", false),
+        ] {
+            assert_eq!(PhoneNumber::parse(number).unwrap().has_trunk_zero(), expected, "{number}");
         }
     }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::{taken, told};
+use super::{received, sent};
 use crate::broker::topology::{self, EVENTS, EXCHANGES, JOBS, PERSISTENT, QUEUES, header, key};
 use crate::domain::attempt::State;
 use crate::intake::envelope;
@@ -152,12 +152,12 @@ fn messages() -> Value {
             "x-properties": {"user_id": user_id},
         })
     };
-    let event = payload::<CloudEvent>(told());
+    let event = payload::<CloudEvent>(sent());
     json!({
-        "job": read("A job", payload::<JobShape>(taken())),
-        "feedback": read("Feedback", payload::<FeedbackShape>(taken())),
-        "next": read("The next step", payload::<NextShape>(taken())),
-        "cancel": read("Cancel", payload::<CancelShape>(taken())),
+        "job": read("A job", payload::<JobShape>(received())),
+        "feedback": read("Feedback", payload::<FeedbackShape>(received())),
+        "next": read("The next step", payload::<NextShape>(received())),
+        "cancel": read("Cancel", payload::<CancelShape>(received())),
         "event": {
             "title": "An event",
             "contentType": cloud_event::CONTENT_TYPE,

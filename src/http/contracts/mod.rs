@@ -58,11 +58,11 @@ impl Contract {
         match self {
             Self::Openapi => crate::http::document(),
             Self::Asyncapi => asyncapi::document(),
-            Self::Job => self.schema::<JobShape>(taken()),
-            Self::Feedback => self.schema::<FeedbackShape>(taken()),
-            Self::Next => self.schema::<NextShape>(taken()),
-            Self::Cancel => self.schema::<CancelShape>(taken()),
-            Self::Event => self.schema::<CloudEvent>(told()),
+            Self::Job => self.schema::<JobShape>(received()),
+            Self::Feedback => self.schema::<FeedbackShape>(received()),
+            Self::Next => self.schema::<NextShape>(received()),
+            Self::Cancel => self.schema::<CancelShape>(received()),
+            Self::Event => self.schema::<CloudEvent>(sent()),
         }
     }
 
@@ -79,11 +79,11 @@ impl Contract {
 }
 
 /// Schema settings for messages that otpost receives.
-fn taken() -> SchemaSettings {
+fn received() -> SchemaSettings {
     SchemaSettings::draft2020_12().for_deserialize()
 }
 
 /// Schema settings for messages that otpost sends.
-fn told() -> SchemaSettings {
+fn sent() -> SchemaSettings {
     SchemaSettings::draft2020_12().for_serialize()
 }

@@ -2,7 +2,7 @@
 
 mod admission;
 mod begin;
-mod conclude;
+mod decision;
 mod fact;
 mod key;
 mod limit;
@@ -11,7 +11,7 @@ mod webhook;
 
 pub use admission::{Admission, AdmissionResult, Refusal};
 pub use begin::{BeginRequest, BeginResult, NewAttempt};
-pub use conclude::{AttemptOutcome, DecisionWrite, WriteResult};
+pub use decision::{AttemptOutcome, DecisionWrite, WriteResult};
 pub use fact::{AdvanceRequest, AdvanceResult, AttemptReceipt, RecordResult, StopRequest, StopResult};
 pub use key::KeyRow;
 pub use limit::Limit;

@@ -1,7 +1,7 @@
 //! The ledger in PostgreSQL. Each call is one statement, a function of the schema that takes locks, reads the clock and
 //! decides. No transaction stays open while this process computes.
 
-mod references;
+mod message_ids;
 mod wire;
 
 use std::sync::Arc;

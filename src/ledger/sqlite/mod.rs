@@ -2,8 +2,8 @@
 //! other processes.
 
 mod fault;
+mod message_ids;
 mod operations;
-mod references;
 mod row;
 
 use std::fs::File;

@@ -30,11 +30,12 @@ pub(super) async fn play(running: &Running, as_json: bool) -> Result<(), Failure
         if !as_json {
             println!(" {mark} {:width$}  {seconds:5.1} s  {says}", scenario.title);
         }
-        rows.push(json!({"round": scenario.title, "well": ending.is_ok(), "seconds": seconds, "saw": says}));
+        rows.push(json!({"scenario": scenario.title, "passed": ending.is_ok(), "observed": says, "seconds": seconds}));
     }
     let all = SCENARIOS.len();
     if as_json {
-        println!("{}", json!({"rounds": rows, "well": passed, "of": all}));
+        let seconds = began.elapsed().as_secs_f64();
+        println!("{}", json!({"passed": passed == all, "seconds": seconds, "scenarios": rows}));
     } else {
         println!("\n{passed} of {all} scenarios passed, in {:.1} s.", began.elapsed().as_secs_f64());
     }

@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::app_call::AppCall;
 use super::app_poll::is_other_network;
 use super::app_send::app_requests;
 use super::counting::{LimitFor, clear, count};
 use super::enter::{Entered, Entry, Match, Requester};
 use super::send::may_prove;
+use super::verified_request::VerifiedRequest;
 use super::{Core, FlowError, LockedRows, lock_account, lock_challenge};
 use crate::app_key::AppKey;
 use crate::app_request::{AppRequest, RequestState, read_digits};
@@ -57,7 +57,9 @@ pub enum Answered {
 
 impl Core {
     /// Checks the digits that the user typed into the app.
-    pub async fn approve(&self, call: &AppCall, request: Uuid, typed: &str) -> Result<Answered, FlowError> {
+    pub async fn approve(
+        &self, call: &VerifiedRequest, request: Uuid, typed: &str,
+    ) -> Result<Answered, FlowError> {
         let Some(found) = self.lock_request(call, request).await? else {
             return Err(FlowError::Missing("request"));
         };
@@ -68,7 +70,7 @@ impl Core {
     }
 
     async fn approve_in(
-        &self, call: &AppCall, found: (Tx, LockedRows, Challenge, AppRequest), typed: &str,
+        &self, call: &VerifiedRequest, found: (Tx, LockedRows, Challenge, AppRequest), typed: &str,
     ) -> Result<Answered, FlowError> {
         let (mut tx, mut locked, mut challenge, mut request) = found;
         let digits = read_digits(typed, self.config().app.number_digits);
@@ -125,7 +127,7 @@ impl Core {
 
     /// Denies a request ("It was not me"), which ends the challenge. After two denials within an hour, by any app of the
     /// account, this app gets no requests for an hour, and all other methods get a notice.
-    pub async fn deny(&self, call: &AppCall, request: Uuid) -> Result<Answered, FlowError> {
+    pub async fn deny(&self, call: &VerifiedRequest, request: Uuid) -> Result<Answered, FlowError> {
         let Some((mut tx, mut locked, mut challenge, mut request)) = self.lock_request(call, request).await?
         else {
             return Err(FlowError::Missing("request"));
@@ -206,7 +208,7 @@ impl Core {
 
     /// Returns the code of a request, for a user who prefers to type it on the page.
     pub async fn app_code(
-        &self, call: &AppCall, request: Uuid,
+        &self, call: &VerifiedRequest, request: Uuid,
     ) -> Result<Result<(SecretText, Timestamp), Answered>, FlowError> {
         let Some((mut tx, locked, challenge, mut request)) = self.lock_request(call, request).await? else {
             return Err(FlowError::Missing("request"));
@@ -226,7 +228,7 @@ impl Core {
 
     /// Locks a request with its account and challenge. Returns `None` if the request is not for this app.
     async fn lock_request(
-        &self, call: &AppCall, request: Uuid,
+        &self, call: &VerifiedRequest, request: Uuid,
     ) -> Result<Option<(Tx, LockedRows, Challenge, AppRequest)>, FlowError> {
         let mut tx = self.store.begin().await?;
         let seen = tx.get::<AppRequest>(request).await?.filter(|r| r.method == call.key.method);
@@ -238,7 +240,7 @@ impl Core {
 
     /// Returns why a request does not accept an answer, or `None` if it does.
     fn refused_answer(
-        &self, locked: &LockedRows, challenge: &Challenge, request: &AppRequest, call: &AppCall,
+        &self, locked: &LockedRows, challenge: &Challenge, request: &AppRequest, call: &VerifiedRequest,
     ) -> Option<Answered> {
         match challenge.may_enter(&locked.account, locked.now) {
             Err(EntryRefused::Ended(state)) => return Some(Answered::Ended(state)),

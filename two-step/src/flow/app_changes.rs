@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::app_call::AppCall;
 use super::events::Notice;
+use super::verified_request::VerifiedRequest;
 use super::{Core, FlowError, LockedRows, lock_account};
 use crate::app_key::AppKey;
 use crate::method::{Kind, Method, MethodState, UNREGISTERED, may_be_on};
@@ -36,7 +36,7 @@ pub enum KeyRefused {
 
 impl Core {
     /// Returns the account of an app.
-    pub async fn app_account(&self, call: &AppCall) -> Result<AppAccount, FlowError> {
+    pub async fn app_account(&self, call: &VerifiedRequest) -> Result<AppAccount, FlowError> {
         let mut tx = self.store.begin().await?;
         let method = tx.get::<Method>(call.key.method).await?.ok_or(FlowError::Missing("method"))?;
         let account = tx.get::<crate::account::Account>(call.key.account).await?;
@@ -48,7 +48,7 @@ impl Core {
     /// Replaces an app's key. The old key signed the request; the new one must have signed `rekey:<old thumbprint>:<new
     /// thumbprint>`.
     pub async fn change_app_key(
-        &self, call: &AppCall, new: &PublicKey, proof: &str,
+        &self, call: &VerifiedRequest, new: &PublicKey, proof: &str,
     ) -> Result<Result<(), KeyRefused>, FlowError> {
         if !new.is_valid() {
             return Ok(Err(KeyRefused::Key));
@@ -79,7 +79,9 @@ impl Core {
     }
 
     /// Sets or deletes the push endpoint of an app.
-    pub async fn set_push(&self, call: &AppCall, endpoint: Option<&Endpoint>) -> Result<(), FlowError> {
+    pub async fn set_push(
+        &self, call: &VerifiedRequest, endpoint: Option<&Endpoint>,
+    ) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let mut key = tx.lock::<AppKey>(call.key.method).await?.ok_or(FlowError::Missing("method"))?;
         key.push_sealed = endpoint.map(|e| self.keys.seal(Sealed::Push, key.method, e.as_str().as_bytes()));
@@ -104,7 +106,7 @@ impl Core {
     }
 
     /// Erases an app's key and removes its method. If the account needs the method, it is paused instead.
-    pub async fn unregister_app(&self, call: &AppCall) -> Result<(), FlowError> {
+    pub async fn unregister_app(&self, call: &VerifiedRequest) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let mut locked = lock_account(&mut tx, call.key.account).await?;
         let now = locked.now;

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::app_call::AppCall;
+use super::verified_request::VerifiedRequest;
 use super::{Core, FlowError};
 use crate::account::Account;
 use crate::app_key::AppKey;
@@ -100,7 +100,9 @@ impl Drop for WaitGuard<'_> {
 impl Core {
     /// Returns the open requests of an app, and the database's time. Fails if the key was removed or replaced since the
     /// call.
-    pub async fn app_requests(&self, call: &AppCall) -> Result<(Vec<OpenAppRequest>, Timestamp), FlowError> {
+    pub async fn app_requests(
+        &self, call: &VerifiedRequest,
+    ) -> Result<(Vec<OpenAppRequest>, Timestamp), FlowError> {
         let mut tx = self.store.begin().await?;
         let key = tx.get::<AppKey>(call.key.method).await?;
         if key.is_none_or(|key| key.thumbprint != call.key.thumbprint) {
@@ -215,6 +217,6 @@ impl Core {
 }
 
 /// Returns whether the app's network differs from the browser's, if both are known.
-pub(super) fn is_other_network(call: &AppCall, challenge: &Challenge) -> Option<bool> {
+pub(super) fn is_other_network(call: &VerifiedRequest, challenge: &Challenge) -> Option<bool> {
     Some(call.client_hash.as_ref()? != challenge.client_hash.as_ref()?)
 }

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::app_call::AppRefused;
 use super::author::{Author, Settings};
 use super::counting::{LimitFor, count, limited_until};
 use super::enrol::AddRefused;
 use super::send::may_prove;
+use super::verified_request::AppRefused;
 use super::{Core, FlowError, lock_challenge};
 use crate::app_key::{AppKey, MAX_APPS, SET_UP_LIFE, SET_UP_TRIES, SetUpCode};
 use crate::challenge::Challenge;

@@ -4,7 +4,6 @@
 mod accepted_entry;
 mod app_answer;
 mod app_approved;
-mod app_call;
 mod app_changes;
 mod app_poll;
 mod app_send;
@@ -35,6 +34,7 @@ mod support;
 mod support_code;
 mod support_due;
 mod users;
+mod verified_request;
 
 use std::net::IpAddr;
 use std::num::NonZero;
@@ -45,7 +45,6 @@ use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 pub use app_answer::Answered;
-pub use app_call::{AppCall, AppRefused};
 pub use app_changes::{AppAccount, KeyRefused};
 pub use app_poll::OpenAppRequest;
 pub use app_set_up::{NewApp, NewAppKey, RegisterRefused, Registered};
@@ -62,9 +61,10 @@ pub use session::{NewSession, Opened, SessionClaimed, Visitor};
 pub use settings::{Change, ChangeRefused, MAX_LABEL_CHARS};
 pub use stop::{NoticeDetails, StopOutcome};
 pub use support::{NewCase, SupportRefused};
+pub use verified_request::{AppRefused, VerifiedRequest};
 
-use app_call::{AppCalls, app_calls};
 use app_poll::AppWaits;
+use verified_request::{AppRequestRates, app_request_rates};
 
 use crate::account::Account;
 use crate::challenge::Challenge;
@@ -131,7 +131,7 @@ pub struct Core {
     /// The apps that wait for requests.
     app_waits: AppWaits,
     /// The rate limiter of apps.
-    app_calls: AppCalls,
+    app_request_rates: AppRequestRates,
     /// Limits concurrent slow hashes. Each uses a core and 19 MiB.
     slow_hashes: Semaphore,
 }
@@ -146,7 +146,7 @@ impl Core {
             metrics: Arc::default(),
             outbox_filled: Arc::default(),
             app_waits: AppWaits::default(),
-            app_calls: app_calls(),
+            app_request_rates: app_request_rates(),
             slow_hashes: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
         }
     }

@@ -69,7 +69,7 @@ async fn an_app_is_active_only_after_its_digits_were_typed(world) {
 async fn a_request_is_accepted_once_within_a_minute_and_only_from_its_key(world) {
     let (_, app) = PhoneApp::first_way(&world).await;
     let check = async |request: &crate::support::app::SignedRequest| {
-        world.core.app_call(&request.as_request(), None).await.unwrap().map(drop)
+        world.core.verified_request(&request.as_request(), None).await.unwrap().map(drop)
     };
     let request = app.signed("GET", "/app/v1/requests?wait=5", b"").await;
     assert_eq!(check(&request).await, Ok(()));

@@ -6,7 +6,7 @@ use crate::checker;
 use crate::journal::{Journal, ObservedResult};
 use crate::killed::prepared;
 use crate::relay::Direction;
-use crate::site::{Site, Way};
+use crate::site::{Site, Transport};
 use crate::user::{User, none_of, open_session, request_code_by_email};
 use crate::wait;
 
@@ -58,7 +58,7 @@ async fn sign_in_by_recovery_code(site: &Site, user: &User) {
 /// Fails if a log line contains the entry, if an event contains the number or the address, or if a job is not sealed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_logs_tables_queues_events_or_webhooks() {
-    let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, _two_step) = prepared(Transport::Amqp).await;
     site.tap.bind("otpost.events", &["#"]).await;
     // An authenticator and an address of a user whose account is off.
     let address = "canary@mail.example";

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::checker;
 use crate::journal::ObservedResult;
 use crate::killed::{kill, prepared};
-use crate::site::{Addresses, Site, Way};
+use crate::site::{Addresses, Site, Transport};
 use crate::user::User;
 use crate::wait;
 
@@ -83,7 +83,7 @@ async fn set_clock(site: &Site, seconds: i64) {
 /// received.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_clock_of_a_process_changes_nothing() {
-    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, two_step) = prepared(Transport::Amqp).await;
     two_step.kill();
     let (clock, addresses) = (WallClock::new(&site), Addresses::free());
     let _two_step = site.start_with("two-step", site.addresses, &clock.variables()).await;
@@ -124,7 +124,7 @@ async fn a_wrong_clock_of_a_process_changes_nothing() {
 /// only for their due time (T5: feedback waits for ten minutes).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_databases_clock_decides_when_a_code_expires() {
-    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, two_step) = prepared(Transport::Amqp).await;
     replace_clock(&site).await;
     two_step.kill();
     let _two_step = site.start().await;
@@ -158,7 +158,7 @@ async fn the_databases_clock_decides_when_a_code_expires() {
 /// Fails if rows are dropped without an update of their dispatch, because then it stays `waiting` for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_that_expired_during_an_outage_is_reported_as_expired() {
-    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, two_step) = prepared(Transport::Amqp).await;
     replace_clock(&site).await;
     two_step.kill();
     let two_step = site.start().await;

@@ -6,7 +6,7 @@ use crate::checker;
 use crate::journal::ObservedResult;
 use crate::killed::{kill, prepared};
 use crate::seed::Seed;
-use crate::site::{Site, Way};
+use crate::site::{Site, Transport};
 use crate::tap::Message;
 use crate::user::User;
 use crate::wait;
@@ -27,7 +27,7 @@ const INVALID_EVENTS: [&[u8]; 5] = [
 /// Fails if the sequence is not checked (T4: a delivered text is `queued` again).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repeated_late_and_reordered_events_give_the_right_state() {
-    let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, _two_step) = prepared(Transport::Amqp).await;
     let mut seed = Seed::of("repeated_late_and_reordered_events_give_the_right_state");
     site.tap.drain().await;
     site.tap.bind("otpost.events", &["#"]).await;
@@ -82,7 +82,7 @@ async fn repeated_late_and_reordered_events_give_the_right_state() {
 /// Fails if each start declares a new queue (T4: a delivered text stays `sent`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_published_while_two_step_is_down_are_received_later() {
-    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, two_step) = prepared(Transport::Amqp).await;
     site.tap.bind("otpost.events", &["#"]).await;
     let (challenge, before) = user.request_code(&site).await;
     wait::until("the job is published", async || site.outbox("kind = 'dispatch'").await == 0).await;
@@ -108,7 +108,7 @@ async fn events_published_while_two_step_is_down_are_received_later() {
 /// Fails if only the consumer declares the queue (T4: a delivered text stays `queued`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_start_without_a_broker_misses_no_event() {
-    let site = Site::build(Way::Amqp).await;
+    let site = Site::build(Transport::Amqp).await;
     let _otpost = site.start_otpost().await;
     site.links.broker.refuse(true);
     site.journal.fault();

@@ -5,12 +5,12 @@ use crate::journal::{Journal, ObservedResult};
 use crate::process::Process;
 use crate::relay::Direction;
 use crate::seed::Seed;
-use crate::site::{Site, Way};
+use crate::site::{Site, Transport};
 use crate::user::{User, none_of};
 use crate::wait;
 
 /// Returns a site with a user, both services running, and a tap on the jobs.
-pub(crate) async fn prepared(way: Way) -> (Site, User, Process, Process) {
+pub(crate) async fn prepared(way: Transport) -> (Site, User, Process, Process) {
     let site = Site::build(way).await;
     site.tap.bind("otpost", &["dispatch", "next", "cancel", "feedback"]).await;
     let (otpost, two_step) = (site.start_otpost().await, site.start().await);
@@ -33,7 +33,7 @@ pub(crate) fn kill_otpost(process: Process, journal: &Journal) {
 /// Fails if rows are deleted before they are published, because then the row is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_between_commit_and_publish_the_code_is_sent_once() {
-    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, two_step) = prepared(Transport::Amqp).await;
     site.links.broker.refuse(true);
     site.links.broker.reset();
     let (challenge, before) = user.request_code(&site).await;
@@ -52,7 +52,7 @@ async fn killed_between_commit_and_publish_the_code_is_sent_once() {
 /// Fails like the scenario before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_while_a_publish_hangs_the_code_is_sent_once() {
-    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, two_step) = prepared(Transport::Amqp).await;
     site.links.broker.stall();
     let (challenge, before) = user.request_code(&site).await;
     let taken = async || site.outbox("kind = 'dispatch' and tries > 0").await == 1;
@@ -70,7 +70,7 @@ async fn killed_while_a_publish_hangs_the_code_is_sent_once() {
 /// Fails if a retry has a new id, because then a second text is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_between_publish_and_confirm_the_code_is_sent_once() {
-    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, two_step) = prepared(Transport::Amqp).await;
     site.links.broker.cut_when(Direction::ToUpstream, b"\"template\":\"two_step\"", false);
     let (challenge, before) = user.request_code(&site).await;
     site.links.broker.triggered().await;
@@ -92,7 +92,7 @@ async fn killed_between_publish_and_confirm_the_code_is_sent_once() {
 /// Fails like the scenario before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_between_confirm_and_its_commit_the_code_is_sent_once() {
-    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, two_step) = prepared(Transport::Amqp).await;
     // A connection sends the text of a statement only once. A new process sends it again.
     two_step.kill();
     let two_step = site.start().await;
@@ -112,7 +112,7 @@ async fn killed_between_confirm_and_its_commit_the_code_is_sent_once() {
 /// Fails if the event is acknowledged before it is stored, because then the delivery is never reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_while_an_event_is_stored_the_delivery_is_still_reported() {
-    let (site, user, _otpost, mut two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, mut two_step) = prepared(Transport::Amqp).await;
     for reaches_the_database in [false, true] {
         // The bytes of a bound value with its length, because a column's name contains the word too.
         let value = b"\0\0\0\x09delivered";
@@ -134,7 +134,7 @@ async fn killed_while_an_event_is_stored_the_delivery_is_still_reported() {
 /// Fails if the codes are deleted in an earlier transaction than the proof, because then the right code is wrong.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_before_the_commit_of_a_right_code_nothing_is_verified() {
-    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, two_step) = prepared(Transport::Amqp).await;
     let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     site.links.database.cut_when(Direction::ToUpstream, b"challenge.verified", false);
@@ -154,7 +154,7 @@ async fn killed_before_the_commit_of_a_right_code_nothing_is_verified() {
 /// Fails if each answer has a random ticket, because then the ticket of the last answer is invalid.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_between_the_commit_of_a_right_code_and_its_answer_the_browser_gets_its_ticket() {
-    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, two_step) = prepared(Transport::Amqp).await;
     let mut browser = site.browser();
     let (challenge, code) = user.open_challenge(&site, &mut browser).await;
     // The answer to the commit is delayed, so that the scenario can see the commit and kill the process.
@@ -193,7 +193,7 @@ async fn killed_between_the_commit_of_a_right_code_and_its_answer_the_browser_ge
 /// Fails if the count of wrong entries is not stored, because then the entries never end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_during_wrong_codes_exactly_five_count() {
-    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, two_step) = prepared(Transport::Amqp).await;
     let mut seed = Seed::of("killed_during_wrong_codes_exactly_five_count");
     let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
@@ -229,7 +229,7 @@ async fn killed_during_wrong_codes_exactly_five_count() {
 /// Fails if a mail's row is deleted before the mail server has accepted it, because then no mail arrives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_while_a_mail_is_sent_its_code_arrives() {
-    let (site, _, _otpost, mut two_step) = prepared(Way::Amqp).await;
+    let (site, _, _otpost, mut two_step) = prepared(Transport::Amqp).await;
     for (n, needle) in ["220 here", "250 kept"].into_iter().enumerate() {
         site.links.mail.cut_when(Direction::ToClient, needle.as_bytes(), true);
         let address = format!("somebody{n}@mail.example");

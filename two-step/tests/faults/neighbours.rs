@@ -8,7 +8,7 @@ use crate::checker;
 use crate::journal::ObservedResult;
 use crate::killed::prepared;
 use crate::outages::Outage;
-use crate::site::Way;
+use crate::site::Transport;
 use crate::wait;
 
 /// Maximum time until a text arrives, whichever service hangs.
@@ -21,7 +21,7 @@ async fn while_the_mail_server_hangs_mails_wait_and_texts_do_not() {
 }
 
 async fn outage_of_the_mail_server(outage: Outage) {
-    let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, _two_step) = prepared(Transport::Amqp).await;
     let address = "somebody@mail.example";
     let mut browser = crate::user::request_code_by_email(&site, "zoe", address).await;
     let first = wait::answer("the first mail", async || site.mailbox.emails(address).pop()).await;
@@ -54,7 +54,7 @@ async fn outage_of_the_mail_server(outage: Outage) {
 /// Fails with one queue for all kinds of rows, because then the sign-in takes 10 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_a_webhook_receiver_hangs_texts_do_not_wait() {
-    let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, _two_step) = prepared(Transport::Amqp).await;
     site.receiver.hang(true);
     site.journal.fault();
     user.sign_in(&site).await;

@@ -10,7 +10,7 @@ use crate::checker;
 use crate::journal::ObservedResult;
 use crate::killed::{kill_otpost, prepared};
 use crate::relay::{Direction, Relay};
-use crate::site::{Site, Way};
+use crate::site::{Site, Transport};
 use crate::user::{User, none_of};
 use crate::wait;
 
@@ -95,12 +95,12 @@ async fn three_users(site: &Site, first: User) -> Vec<User> {
     vec![first, User::set_up(site, "bob").await, User::set_up(site, "eve").await]
 }
 
-async fn outage_of_otpost(way: Way, outage: Outage) {
+async fn outage_of_otpost(way: Transport, outage: Outage) {
     let (site, user, _otpost, _two_step) = prepared(way).await;
     let users = three_users(&site, user).await;
     let relay = match way {
-        Way::Amqp => &site.links.broker,
-        Way::Http => &site.links.otpost,
+        Transport::Amqp => &site.links.broker,
+        Transport::Http => &site.links.otpost,
     };
     // A job may pass between two resets.
     let expected: &[&str] = match outage {
@@ -124,9 +124,9 @@ macro_rules! scenarios {
 
 scenarios! {
     /// Fails, like the other four, if rows are deleted before they are published, because then no code arrives.
-    while_the_broker_refuses_codes_wait_and_are_sent_once => outage_of_otpost(Way::Amqp, Outage::Refused);
-    while_the_broker_hangs_codes_wait_and_are_sent_once => outage_of_otpost(Way::Amqp, Outage::Hanging);
-    while_otposts_api_hangs_codes_wait_and_are_sent_once => outage_of_otpost(Way::Http, Outage::Hanging);
+    while_the_broker_refuses_codes_wait_and_are_sent_once => outage_of_otpost(Transport::Amqp, Outage::Refused);
+    while_the_broker_hangs_codes_wait_and_are_sent_once => outage_of_otpost(Transport::Amqp, Outage::Hanging);
+    while_otposts_api_hangs_codes_wait_and_are_sent_once => outage_of_otpost(Transport::Http, Outage::Hanging);
     /// Fails, like the scenario in which it hangs, if challenges are not required while the database is unreachable.
     while_the_database_refuses_nobody_signs_in => outage_of_the_database(Outage::Refused);
 }
@@ -135,8 +135,8 @@ mod long {
     use super::*;
 
     scenarios! {
-        while_the_broker_resets_codes_wait_and_are_sent_once => outage_of_otpost(Way::Amqp, Outage::Reset);
-        while_otposts_api_refuses_codes_wait_and_are_sent_once => outage_of_otpost(Way::Http, Outage::Refused);
+        while_the_broker_resets_codes_wait_and_are_sent_once => outage_of_otpost(Transport::Amqp, Outage::Reset);
+        while_otposts_api_refuses_codes_wait_and_are_sent_once => outage_of_otpost(Transport::Http, Outage::Refused);
         while_the_database_hangs_nobody_signs_in => outage_of_the_database(Outage::Hanging);
         while_the_database_resets_nobody_signs_in_without_a_code => resets_of_the_database();
     }
@@ -147,7 +147,7 @@ mod long {
 /// Fails if dispatches count as sent when the broker has them (T4: reported as sent although no carrier has them).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_otpost_is_down_the_queue_keeps_codes() {
-    let (site, user, otpost, _two_step) = prepared(Way::Amqp).await;
+    let (site, user, otpost, _two_step) = prepared(Transport::Amqp).await;
     let users = three_users(&site, user).await;
     kill_otpost(otpost, &site.journal);
     let asked = request_codes(&site, &users, &["waiting", "queued"]).await;
@@ -161,7 +161,7 @@ async fn while_otpost_is_down_the_queue_keeps_codes() {
 /// Fails without `mandatory`, because then the job is lost, and its dispatch stays `queued`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unroutable_job_waits_and_is_sent_once() {
-    let site = Site::build(Way::Amqp).await;
+    let site = Site::build(Transport::Amqp).await;
     let (_otpost, _two_step) = (site.start_otpost().await, site.start().await);
     let users = [User::set_up(&site, "ada").await];
     site.tap.bind_jobs(false).await;
@@ -177,7 +177,7 @@ async fn an_unroutable_job_waits_and_is_sent_once() {
 /// Fails if a retry has a new id (T5: otpost does not know the dispatches).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_lost_answer_of_otposts_api_the_code_is_sent_once() {
-    let (site, user, _otpost, _two_step) = prepared(Way::Http).await;
+    let (site, user, _otpost, _two_step) = prepared(Transport::Http).await;
     for _ in 0..3 {
         site.links.otpost.cut_when(Direction::ToUpstream, b"\"template\":\"two_step\"", false);
         site.journal.fault();
@@ -194,7 +194,7 @@ async fn after_a_lost_answer_of_otposts_api_the_code_is_sent_once() {
 /// Fails if dispatches are not read back, because then the delivery is never reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_event_stream_loses_no_delivery() {
-    let (site, user, _otpost, _two_step) = prepared(Way::Http).await;
+    let (site, user, _otpost, _two_step) = prepared(Transport::Http).await;
     for _ in 0..3 {
         site.links.otpost.cut_when(Direction::ToClient, b"\"delivered\"", true);
         site.journal.fault();
@@ -209,7 +209,7 @@ async fn a_broken_event_stream_loses_no_delivery() {
 
 /// While the database is unreachable, each request gets 503 with `Retry-After`, and no action is done in part.
 async fn outage_of_the_database(outage: Outage) {
-    let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, _two_step) = prepared(Transport::Amqp).await;
     let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     let mut browser = site.browser();
@@ -240,7 +240,7 @@ async fn outage_of_the_database(outage: Outage) {
 ///
 /// Fails if wrong entries are answered before they are counted (T2).
 async fn resets_of_the_database() {
-    let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, _two_step) = prepared(Transport::Amqp).await;
     let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     let wrong = none_of(std::slice::from_ref(&code));

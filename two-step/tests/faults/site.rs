@@ -35,7 +35,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The protocol between two-step and otpost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Transport {
     Amqp,
     Http,
 }
@@ -111,7 +111,7 @@ fn free_port() -> SocketAddr {
 
 impl Site {
     /// Sets up everything except the two services. Their own commands create keys and tables.
-    pub(crate) async fn build(way: Way) -> Self {
+    pub(crate) async fn build(transport: Transport) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder =
             Folder(std::env::temp_dir().join(format!("two-step-faults-{}", Uuid::now_v7().simple())));
@@ -166,7 +166,7 @@ impl Site {
             numbers: AtomicU32::new(0),
             folder,
         };
-        site.config = site.two_step_config(way, &tenant_key, otpost_key);
+        site.config = site.two_step_config(transport, &tenant_key, otpost_key);
         let file = site.config_file("two-step", addresses);
         let two_step = |arguments: &[&str]| {
             let arguments = [arguments, &["--config", file.to_str().unwrap()]].concat();
@@ -178,18 +178,18 @@ impl Site {
         site
     }
 
-    fn two_step_config(&self, way: Way, tenant_key: &str, otpost_key: &str) -> String {
+    fn two_step_config(&self, transport: Transport, tenant_key: &str, otpost_key: &str) -> String {
         let root = process::output(&process::two_step(), &["keys", "root"]);
         for (what, text) in
             [("root", root.as_str()), ("tenant key", tenant_key), ("otpost's key", otpost_key)]
         {
             self.journal.secret(what, text);
         }
-        let otpost = match way {
-            Way::Amqp => {
+        let otpost = match transport {
+            Transport::Amqp => {
                 format!("mode = \"amqp\"\nurl = \"{}\"", self.vhost.url_by(self.links.broker.addr()))
             }
-            Way::Http => format!("mode = \"http\"\nurl = \"http://{}\"", self.links.otpost.addr()),
+            Transport::Http => format!("mode = \"http\"\nurl = \"http://{}\"", self.links.otpost.addr()),
         };
         format!(
             "public_url = \"http://{}\"\n\

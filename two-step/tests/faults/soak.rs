@@ -12,7 +12,7 @@ mod long {
     use crate::killed::kill_otpost;
     use crate::process::Process;
     use crate::seed::Seed;
-    use crate::site::{Addresses, Site, Way};
+    use crate::site::{Addresses, Site, Transport};
     use crate::user::{User, none_of};
     use crate::wait;
 
@@ -126,7 +126,7 @@ mod long {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn random_faults_break_no_invariant() {
-        let site = Site::build(Way::Amqp).await;
+        let site = Site::build(Transport::Amqp).await;
         site.tap.bind("otpost", &["dispatch", "next", "cancel", "feedback"]).await;
         let addresses = Addresses::free();
         let running = Mutex::new(Running {

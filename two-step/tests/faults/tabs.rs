@@ -6,7 +6,7 @@ use crate::checker;
 use crate::journal::ObservedResult;
 use crate::killed::{kill, prepared};
 use crate::seed::Seed;
-use crate::site::{Addresses, Way};
+use crate::site::{Addresses, Transport};
 
 /// Number of repetitions.
 const REPETITIONS: u64 = 8;
@@ -16,7 +16,7 @@ const REPETITIONS: u64 = 8;
 /// Fails without the locks of account and challenge, because then a right code is wrong.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_right_answers_verify_once() {
-    let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, _two_step) = prepared(Transport::Amqp).await;
     let mut seed = Seed::of("concurrent_right_answers_verify_once");
     let addresses = Addresses::free();
     let mut second = Some(site.start_with("second", addresses, &[]).await);
@@ -63,7 +63,7 @@ async fn concurrent_right_answers_verify_once() {
 /// Fails without those locks, because then both browsers get a form.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_two_browsers_with_one_url_gets_the_challenge() {
-    let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, _two_step) = prepared(Transport::Amqp).await;
     for _ in 0..REPETITIONS {
         let before = user.codes(&site).await;
         let (challenge, url) = site.backend.create_for_browser(&user.name).await;

@@ -139,7 +139,7 @@ async fn one_of_twenty_copies_of_a_request_is_accepted(world) {
     let request = app.signed("GET", "/app/v1/account", b"").await;
     let taken = concurrently(&world, 20, |_| {
         let (world, request) = (world.clone(), request.clone());
-        async move { world.core.app_call(&request.as_request(), None).await.unwrap().is_ok() }
+        async move { world.core.verified_request(&request.as_request(), None).await.unwrap().is_ok() }
     })
     .await;
     assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);

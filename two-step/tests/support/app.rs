@@ -6,7 +6,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use two_step::flow::{AppCall, AppRefused, NewAppKey, RegisterRefused, Registered};
+use two_step::flow::{AppRefused, NewAppKey, RegisterRefused, Registered, VerifiedRequest};
 use two_step::seal::random_token;
 use two_step::signature::{COMPONENTS, PublicKey, Request, content_digest};
 
@@ -97,12 +97,12 @@ impl PhoneApp {
     }
 
     /// Sends a request for the account and returns the result of the check.
-    pub async fn try_call(&self) -> Result<AppCall, AppRefused> {
+    pub async fn try_call(&self) -> Result<VerifiedRequest, AppRefused> {
         let request = self.signed("GET", "/app/v1/requests", b"").await;
-        self.world.core.app_call(&request.as_request(), Some(self.client)).await.unwrap()
+        self.world.core.verified_request(&request.as_request(), Some(self.client)).await.unwrap()
     }
 
-    pub async fn call(&self) -> AppCall {
+    pub async fn call(&self) -> VerifiedRequest {
         self.try_call().await.unwrap()
     }
 

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::body;
 use super::problem::Problem;
 use crate::client;
-use crate::flow::{AppCall, Core};
+use crate::flow::{Core, VerifiedRequest};
 use crate::signature;
 
 pub use contract::document;
@@ -101,11 +101,11 @@ impl App {
     }
 
     /// Reads a request of a registered app, and checks its signature.
-    async fn call(&self, request: Request) -> Result<(AppCall, Bytes), Problem> {
+    async fn call(&self, request: Request) -> Result<(VerifiedRequest, Bytes), Problem> {
         let signed = Signed::read(request).await?;
         let config = self.core.config();
         let (authority, client) = (config.public_url.authority(), signed.client(&self.core));
-        let call = self.core.app_call(&signed.request(authority), client).await??;
+        let call = self.core.verified_request(&signed.request(authority), client).await??;
         Ok((call, signed.body))
     }
 }

@@ -23,7 +23,7 @@ use crate::api::{body, query};
 use crate::challenge::Purpose;
 use crate::clock::seconds_until;
 use crate::config::Config;
-use crate::flow::{Answered, AppCall, Core, FlowError, OpenAppRequest};
+use crate::flow::{Answered, Core, FlowError, OpenAppRequest, VerifiedRequest};
 
 /// Maximum `wait` of a long poll, in seconds.
 const MAX_WAIT_S: u64 = 30;
@@ -89,7 +89,7 @@ fn describe(open_request: OpenAppRequest, config: &Config) -> RequestAnswer {
     }
 }
 
-async fn now(core: &Core, call: &AppCall) -> Result<RequestsAnswer, Problem> {
+async fn now(core: &Core, call: &VerifiedRequest) -> Result<RequestsAnswer, Problem> {
     let (open_request, now) = match core.app_requests(call).await {
         // The key was removed or replaced while the app waited.
         Err(FlowError::Missing(_)) => return Err(Problem::unknown_key()),

@@ -10,42 +10,42 @@ const MAX_UNMATCHED: usize = 200;
 
 /// The operations of a database on carriers' message ids.
 #[async_trait]
-pub(super) trait References: Send + Sync {
+pub(super) trait MessageIds: Send + Sync {
     async fn store_message_id(
-        &self, carrier: &str, reference: &str, attempt: AttemptId,
+        &self, carrier: &str, message_id: &str, attempt: AttemptId,
     ) -> Result<(), LedgerError>;
-    async fn named_attempt(&self, carrier: &str, reference: &str) -> Result<Option<AttemptId>, LedgerError>;
+    async fn named_attempt(&self, carrier: &str, message_id: &str) -> Result<Option<AttemptId>, LedgerError>;
     async fn keep_unmatched(
-        &self, carrier: &str, reference: &str, receipt: &Receipt,
+        &self, carrier: &str, message_id: &str, receipt: &Receipt,
     ) -> Result<(), LedgerError>;
-    async fn has_unmatched(&self, carrier: &str, reference: &str) -> Result<bool, LedgerError>;
+    async fn has_unmatched(&self, carrier: &str, message_id: &str) -> Result<bool, LedgerError>;
     async fn matched(&self, most: usize) -> Result<Vec<AttemptReceipt>, LedgerError>;
-    async fn forget_unmatched(&self, carrier: &str, reference: &str) -> Result<(), LedgerError>;
+    async fn forget_unmatched(&self, carrier: &str, message_id: &str) -> Result<(), LedgerError>;
 }
 
 impl Ledger {
     /// Stores the carrier's message id of an attempt, so that a receipt with only this id finds it. Records the receipts that
     /// arrived before.
     pub async fn store_message_id(
-        &self, carrier: &str, reference: &str, attempt: AttemptId,
+        &self, carrier: &str, message_id: &str, attempt: AttemptId,
     ) -> Result<(), LedgerError> {
-        self.store.store_message_id(carrier, reference, attempt).await?;
+        self.store.store_message_id(carrier, message_id, attempt).await?;
         // This check runs in its own transaction. A receipt that is stored after this check looks for the id again, and finds it.
-        if self.store.has_unmatched(carrier, reference).await? {
-            self.match_references().await?;
+        if self.store.has_unmatched(carrier, message_id).await? {
+            self.match_message_ids().await?;
         }
         Ok(())
     }
 
     /// Records a receipt by the carrier's message id. If no attempt has the id yet, the receipt is kept for 72 h as an unmatched
     /// receipt.
-    pub async fn record_by_reference(
-        &self, carrier: &str, reference: &str, receipt: Receipt,
+    pub async fn record_by_message_id(
+        &self, carrier: &str, message_id: &str, receipt: Receipt,
     ) -> Result<(Option<AttemptId>, RecordResult), LedgerError> {
-        let mut attempt = self.store.named_attempt(carrier, reference).await?;
+        let mut attempt = self.store.named_attempt(carrier, message_id).await?;
         if attempt.is_none() {
-            self.store.keep_unmatched(carrier, reference, &receipt).await?;
-            attempt = self.store.named_attempt(carrier, reference).await?;
+            self.store.keep_unmatched(carrier, message_id, &receipt).await?;
+            attempt = self.store.named_attempt(carrier, message_id).await?;
         }
         let Some(attempt) = attempt else { return Ok((None, RecordResult::Stray)) };
         let recording =
@@ -54,16 +54,16 @@ impl Ledger {
     }
 
     /// Records kept receipts whose message id is known by now. Returns the attempts that changed.
-    pub async fn match_references(&self) -> Result<Vec<AttemptId>, LedgerError> {
+    pub async fn match_message_ids(&self) -> Result<Vec<AttemptId>, LedgerError> {
         let mut changed = vec![];
         for recording in self.store.matched(MAX_UNMATCHED).await? {
             let attempt = AttemptId { uid: recording.uid, n: recording.n };
-            let (carrier, reference) = (recording.carrier.clone(), recording.receipt.message_id.clone());
+            let (carrier, message_id) = (recording.carrier.clone(), recording.receipt.message_id.clone());
             if self.record(recording).await? == RecordResult::Recorded {
                 changed.push(attempt);
             }
-            if let Some(reference) = reference {
-                self.store.forget_unmatched(&carrier, &reference).await?;
+            if let Some(message_id) = message_id {
+                self.store.forget_unmatched(&carrier, &message_id).await?;
             }
         }
         Ok(changed)

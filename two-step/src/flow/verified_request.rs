@@ -27,7 +27,7 @@ const LAST_SEEN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// An authenticated request.
 #[derive(Debug, Clone)]
-pub struct AppCall {
+pub struct VerifiedRequest {
     /// The app.
     pub key: AppKey,
     /// The keyed hash of the client's address.
@@ -53,18 +53,18 @@ pub enum AppRefused {
 }
 
 /// The rate limiter of apps, by method.
-pub(super) type AppCalls = DefaultKeyedRateLimiter<Uuid>;
+pub(super) type AppRequestRates = DefaultKeyedRateLimiter<Uuid>;
 
 /// Creates a rate limiter without calls.
-pub(super) fn app_calls() -> AppCalls {
+pub(super) fn app_request_rates() -> AppRequestRates {
     RateLimiter::keyed(Quota::per_second(CALLS_PER_SECOND).allow_burst(CALL_BURST))
 }
 
 impl Core {
     /// Authenticates a request of a registered app.
-    pub async fn app_call(
+    pub async fn verified_request(
         &self, request: &Request<'_>, client: Option<IpAddr>,
-    ) -> Result<Result<AppCall, AppRefused>, FlowError> {
+    ) -> Result<Result<VerifiedRequest, AppRefused>, FlowError> {
         let claim = match Claim::read(request) {
             Ok(claim) => claim,
             Err(bad) => return Ok(Err(AppRefused::Signature(bad))),
@@ -79,7 +79,7 @@ impl Core {
             return Ok(Err(AppRefused::Signature(bad)));
         }
         // Counted after the signature check, so that nobody else can use up an app's rate limit.
-        if self.app_calls.check_key(&key.method).is_err() {
+        if self.app_request_rates.check_key(&key.method).is_err() {
             return Ok(Err(AppRefused::TooOften));
         }
         if let Err(refused) = self.check_freshness(&mut tx, &claim).await? {
@@ -92,13 +92,13 @@ impl Core {
             tx.execute(sql, &[Value::Uuid(key.method), Value::Int(now.as_millisecond())]).await?;
         }
         tx.commit().await?;
-        Ok(Ok(AppCall { key, client_hash: client.map(|client| self.client_hash(client)) }))
+        Ok(Ok(VerifiedRequest { key, client_hash: client.map(|client| self.client_hash(client)) }))
     }
 
     /// Removes apps without recent calls from the rate limiter.
     pub fn remove_idle_apps(&self) {
-        self.app_calls.retain_recent();
-        self.app_calls.shrink_to_fit();
+        self.app_request_rates.retain_recent();
+        self.app_request_rates.shrink_to_fit();
     }
 
     /// Checks that a request was signed now, and stores its nonce. Fails for a replay.

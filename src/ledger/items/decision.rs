@@ -1,4 +1,4 @@
-//! Writes of a decision: an outcome with its transition, or only a transition.
+//! The write of a decision: an outcome with its transition, or only a transition.
 
 use jiff::Timestamp;
 use serde::Serialize;

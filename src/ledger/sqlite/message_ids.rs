@@ -6,31 +6,31 @@ use rusqlite::OptionalExtension;
 
 use super::{Fault, STRAY_RETENTION, Sqlite};
 use crate::domain::attempt::{AttemptId, Receipt};
-use crate::ledger::references::References;
+use crate::ledger::message_ids::MessageIds;
 use crate::ledger::{AttemptReceipt, LedgerError};
 
 #[async_trait]
-impl References for Sqlite {
+impl MessageIds for Sqlite {
     async fn store_message_id(
-        &self, carrier: &str, reference: &str, attempt: AttemptId,
+        &self, carrier: &str, message_id: &str, attempt: AttemptId,
     ) -> Result<(), LedgerError> {
-        let (carrier, reference) = (carrier.to_owned(), reference.to_owned());
+        let (carrier, message_id) = (carrier.to_owned(), message_id.to_owned());
         self.write(move |db, _| {
             let sql = "insert or ignore into carrier_reference
                        select ?1, ?2, uid, ?4 from dispatch where uid = ?3";
-            db.prepare_cached(sql)?.execute((carrier, reference, attempt.uid.to_string(), attempt.n))?;
+            db.prepare_cached(sql)?.execute((carrier, message_id, attempt.uid.to_string(), attempt.n))?;
             Ok(())
         })
         .await
     }
 
-    async fn named_attempt(&self, carrier: &str, reference: &str) -> Result<Option<AttemptId>, LedgerError> {
-        let (carrier, reference) = (carrier.to_owned(), reference.to_owned());
+    async fn named_attempt(&self, carrier: &str, message_id: &str) -> Result<Option<AttemptId>, LedgerError> {
+        let (carrier, message_id) = (carrier.to_owned(), message_id.to_owned());
         self.write(move |db, _| {
             let sql = "select uid, n from carrier_reference where carrier = ?1 and reference = ?2";
             let row: Option<(String, u16)> = db
                 .prepare_cached(sql)?
-                .query_row((carrier, reference), |r| Ok((r.get(0)?, r.get(1)?)))
+                .query_row((carrier, message_id), |r| Ok((r.get(0)?, r.get(1)?)))
                 .optional()?;
             row.map(|(uid, n)| Ok(AttemptId { uid: uid.parse().map_err(|_| Fault::BadRow)?, n })).transpose()
         })
@@ -38,23 +38,23 @@ impl References for Sqlite {
     }
 
     async fn keep_unmatched(
-        &self, carrier: &str, reference: &str, receipt: &Receipt,
+        &self, carrier: &str, message_id: &str, receipt: &Receipt,
     ) -> Result<(), LedgerError> {
-        let (carrier, reference, receipt) = (carrier.to_owned(), reference.to_owned(), receipt.clone());
+        let (carrier, message_id, receipt) = (carrier.to_owned(), message_id.to_owned(), receipt.clone());
         self.write(move |db, now| {
             let sql = "insert or ignore into unmatched_receipt values (?1, ?2, ?3, ?4)";
             let receipt = serde_json::to_string(&receipt)?;
-            db.prepare_cached(sql)?.execute((carrier, reference, receipt, now.as_microsecond()))?;
+            db.prepare_cached(sql)?.execute((carrier, message_id, receipt, now.as_microsecond()))?;
             Ok(())
         })
         .await
     }
 
-    async fn has_unmatched(&self, carrier: &str, reference: &str) -> Result<bool, LedgerError> {
-        let (carrier, reference) = (carrier.to_owned(), reference.to_owned());
+    async fn has_unmatched(&self, carrier: &str, message_id: &str) -> Result<bool, LedgerError> {
+        let (carrier, message_id) = (carrier.to_owned(), message_id.to_owned());
         self.write(move |db, _| {
             let sql = "select exists (select 1 from unmatched_receipt where carrier = ?1 and reference = ?2)";
-            Ok(db.prepare_cached(sql)?.query_row((carrier, reference), |r| r.get(0))?)
+            Ok(db.prepare_cached(sql)?.query_row((carrier, message_id), |r| r.get(0))?)
         })
         .await
     }
@@ -80,11 +80,11 @@ impl References for Sqlite {
         .await
     }
 
-    async fn forget_unmatched(&self, carrier: &str, reference: &str) -> Result<(), LedgerError> {
-        let (carrier, reference) = (carrier.to_owned(), reference.to_owned());
+    async fn forget_unmatched(&self, carrier: &str, message_id: &str) -> Result<(), LedgerError> {
+        let (carrier, message_id) = (carrier.to_owned(), message_id.to_owned());
         self.write(move |db, _| {
             let sql = "delete from unmatched_receipt where carrier = ?1 and reference = ?2";
-            db.prepare_cached(sql)?.execute((carrier, reference))?;
+            db.prepare_cached(sql)?.execute((carrier, message_id))?;
             Ok(())
         })
         .await

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Postgres;
 use crate::domain::attempt::{AttemptId, Receipt};
-use crate::ledger::references::References;
+use crate::ledger::message_ids::MessageIds;
 use crate::ledger::{AttemptReceipt, LedgerError};
 
 #[derive(serde::Deserialize)]
@@ -15,41 +15,41 @@ struct NamedRow {
 }
 
 #[async_trait]
-impl References for Postgres {
+impl MessageIds for Postgres {
     async fn store_message_id(
-        &self, carrier: &str, reference: &str, attempt: AttemptId,
+        &self, carrier: &str, message_id: &str, attempt: AttemptId,
     ) -> Result<(), LedgerError> {
         let sql = "with named as (insert into carrier_reference
                                   select $1, $2, d.uid, $4 from dispatch d where d.uid = $3
                                   on conflict do nothing)
                    select to_jsonb(1)";
         let n = attempt.n as i16;
-        let _: Vec<Value> = self.rows(sql, &[&carrier, &reference, &attempt.uid, &n]).await?;
+        let _: Vec<Value> = self.rows(sql, &[&carrier, &message_id, &attempt.uid, &n]).await?;
         Ok(())
     }
 
-    async fn named_attempt(&self, carrier: &str, reference: &str) -> Result<Option<AttemptId>, LedgerError> {
+    async fn named_attempt(&self, carrier: &str, message_id: &str) -> Result<Option<AttemptId>, LedgerError> {
         let sql = "select to_jsonb(r) from carrier_reference r where carrier = $1 and reference = $2";
-        let row: Option<NamedRow> = self.rows(sql, &[&carrier, &reference]).await?.pop();
+        let row: Option<NamedRow> = self.rows(sql, &[&carrier, &message_id]).await?.pop();
         Ok(row.map(|row| AttemptId { uid: row.uid, n: row.n }))
     }
 
     async fn keep_unmatched(
-        &self, carrier: &str, reference: &str, receipt: &Receipt,
+        &self, carrier: &str, message_id: &str, receipt: &Receipt,
     ) -> Result<(), LedgerError> {
         let sql =
             "with kept as (insert into unmatched_receipt values ($1, $2, jsonb_strip_nulls($3), otpost_now())
                            on conflict do nothing)
              select to_jsonb(1)";
         let receipt = serde_json::to_value(receipt).map_err(|e| LedgerError::Unusable(e.to_string()))?;
-        let _: Vec<Value> = self.rows(sql, &[&carrier, &reference, &receipt]).await?;
+        let _: Vec<Value> = self.rows(sql, &[&carrier, &message_id, &receipt]).await?;
         Ok(())
     }
 
-    async fn has_unmatched(&self, carrier: &str, reference: &str) -> Result<bool, LedgerError> {
+    async fn has_unmatched(&self, carrier: &str, message_id: &str) -> Result<bool, LedgerError> {
         let sql =
             "select to_jsonb(exists (select from unmatched_receipt where carrier = $1 and reference = $2))";
-        Ok(self.rows(sql, &[&carrier, &reference]).await?.pop().unwrap_or(false))
+        Ok(self.rows(sql, &[&carrier, &message_id]).await?.pop().unwrap_or(false))
     }
 
     async fn matched(&self, most: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {
@@ -61,9 +61,9 @@ impl References for Postgres {
         self.rows(sql, &[&(most as i64)]).await
     }
 
-    async fn forget_unmatched(&self, carrier: &str, reference: &str) -> Result<(), LedgerError> {
+    async fn forget_unmatched(&self, carrier: &str, message_id: &str) -> Result<(), LedgerError> {
         let sql = "with gone as (delete from unmatched_receipt where carrier = $1 and reference = $2) select to_jsonb(1)";
-        let _: Vec<Value> = self.rows(sql, &[&carrier, &reference]).await?;
+        let _: Vec<Value> = self.rows(sql, &[&carrier, &message_id]).await?;
         Ok(())
     }
 }

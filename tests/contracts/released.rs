@@ -1,0 +1,107 @@
+//! The contracts keep the shape of the last release: programs written against it still work.
+//!
+//! `released/` holds each contract of that release without its words (descriptions and examples). After a release, replace its
+//! files: `OTPOST_TEST_WRITE_RELEASED=1 cargo test --test contracts released` writes them, and `ADDED` becomes empty.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+/// What was added since that release. All of it is optional.
+const ADDED: &[&str] = &[
+    "openapi.json/components/schemas/AttemptStory/properties/corrected_at",
+    "openapi.json/components/schemas/AttemptStory/properties/corrected_code",
+    "openapi.json/components/schemas/AttemptStory/properties/corrected_reason",
+    "openapi.json/components/schemas/Story/properties/language",
+    "openapi.json/components/schemas/Story/properties/locale",
+    "openapi.json/components/schemas/Story/properties/waits",
+];
+
+/// Keywords whose values are words for people.
+const WORDS: &[&str] = &["description", "summary", "title", "example", "examples"];
+
+/// Keywords whose members are names of the contract. A member `title` of `properties` is no keyword.
+const NAMED: &[&str] = &["properties", "patternProperties", "schemas", "headers"];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The contract without its words.
+fn shape(value: &Value, members_are_names: bool) -> Value {
+    match value {
+        Value::Object(members) => {
+            let kept = members.iter().filter(|(key, _)| members_are_names || !WORDS.contains(&key.as_str()));
+            Value::Object(
+                kept.map(|(key, member)| {
+                    // `x-properties` is AsyncAPI's list of the message properties: a name, then a description.
+                    let member = if key == "x-properties" {
+                        names_only(member)
+                    } else {
+                        shape(member, !members_are_names && NAMED.contains(&key.as_str()))
+                    };
+                    (key.clone(), member)
+                })
+                .collect(),
+            )
+        }
+        Value::Array(items) => items.iter().map(|item| shape(item, false)).collect(),
+        other => other.clone(),
+    }
+}
+
+fn names_only(described: &Value) -> Value {
+    let names = described.as_object().unwrap().keys();
+    Value::Object(names.map(|name| (name.clone(), Value::Null)).collect::<Map<_, _>>())
+}
+
+fn differences(released: &Value, current: &Value, at: &str, into: &mut BTreeSet<String>) {
+    match (released, current) {
+        (Value::Object(before), Value::Object(after)) => {
+            for key in before.keys().chain(after.keys()) {
+                let at = format!("{at}/{key}");
+                match (before.get(key), after.get(key)) {
+                    (Some(before), Some(after)) => differences(before, after, &at, into),
+                    (Some(_), None) => drop(into.insert(format!("{at} is gone"))),
+                    _ => drop(into.insert(at)),
+                }
+            }
+        }
+        (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
+            for (n, (before, after)) in before.iter().zip(after).enumerate() {
+                differences(before, after, &format!("{at}/{n}"), into);
+            }
+        }
+        _ if released == current => {}
+        _ => drop(into.insert(format!("{at} was {released} and is {current}"))),
+    }
+}
+
+/// Fails if a member of a contract is removed, renamed, required or of another type.
+#[test]
+fn the_contracts_differ_from_the_release_only_in_words_and_additions() {
+    let mut found = BTreeSet::new();
+    let mut files = BTreeSet::new();
+    for entry in fs::read_dir(folder("docs/contracts")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let current: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let current = shape(&current, false);
+        let released = folder("tests/contracts/released").join(&name);
+        if env::var_os("OTPOST_TEST_WRITE_RELEASED").is_some() {
+            fs::write(&released, format!("{current:#}\n")).unwrap();
+        }
+        let released: Value = serde_json::from_str(&fs::read_to_string(&released).unwrap()).unwrap();
+        differences(&released, &current, &name, &mut found);
+        files.insert(name);
+    }
+    let released = fs::read_dir(folder("tests/contracts/released")).unwrap();
+    let released: BTreeSet<String> =
+        released.map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(files, released, "each contract has a released shape");
+    let found: Vec<String> = found.into_iter().collect();
+    assert_eq!(found, ADDED, "left: the differences from the release; right: the additions that are allowed");
+}
