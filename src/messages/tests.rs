@@ -228,7 +228,7 @@ fn a_two_step_notice_says_what_happened_and_where_to_stop_it() {
     assert_eq!(SAMPLE_LINK[1].1.len(), 43, "32 bytes in base64url");
     assert_eq!(
         shop_text("two_step_notice", "en", &with("method_added"), 299),
-        format!("Shop: A sign-in method was added to your account. If this was not you: {url}")
+        format!("Shop: A sign-in method was added to your account. Not you? {url}")
     );
     assert_eq!(
         shop_text("two_step_notice", "de", &with("method_added"), 299),
@@ -255,7 +255,7 @@ fn a_two_step_notice_says_what_happened_and_where_to_stop_it() {
     for half in [params(&SAMPLE_LINK[..1]), params(&SAMPLE_LINK[1..]), Params::new()] {
         assert_eq!(
             shop_text("two_step_notice", "en", &half, 299),
-            "Shop: Your two-step verification was changed. If this was not you, sign in and check your account."
+            "Shop: Your two-step verification was changed. Not you? Sign in and check your account."
         );
         assert!(shop_text("two_step_notice", "de", &half, 299).ends_with("prüfen Sie Ihr Konto."));
     }

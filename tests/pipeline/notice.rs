@@ -81,7 +81,7 @@ async fn notices_are_sent_and_counted_separately(ingress: &Ingress<'_>) {
     assert_eq!(
         got["body"],
         json!(format!(
-            "Shop: Two-step verification was turned off for your account. If this was not you: https://verify.shop.example/stop/{TOKEN}"
+            "Shop: Two-step verification was turned off for your account. Not you? https://verify.shop.example/stop/{TOKEN}"
         ))
     );
     assert!((285..=300).contains(&got["validity_s"].as_u64().unwrap()), "the remaining life: {got}");
