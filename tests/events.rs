@@ -442,7 +442,7 @@ async fn a_backlog_of_pending_events_is_published_without_pauses() {
     };
     futures_util::future::join_all((0..PENDING).map(admit)).await;
     let look = support::world::connect(&deployment.ledger_url).await;
-    look.batch_execute("update dispatch set tell_at = otpost_now()").await.unwrap();
+    look.batch_execute("update outbox set due_at = clock_timestamp()").await.unwrap();
     let worker = deployment.start(deployment.config(&["c1"]), WORKER).await;
     wait::until("the first is published", async || !deployment.all_events().is_empty()).await;
     let first = Instant::now();

@@ -47,7 +47,7 @@ async fn all_delivered(deployment: &Deployment) -> BTreeMap<uuid::Uuid, i64> {
     let all = wait::within(Duration::from_secs(150), all).await;
     let look = connect_again(&deployment.ledger_url).await;
     if all.is_none() {
-        let sql = "select d.state || ', ' || d.snoozes || ' snoozes, ' || d.n || ' attempts, ' || coalesce(d.outcome, 'open')
+        let sql = "select d.state || ', ' || d.snoozes || ' snoozes, ' || coalesce(d.n, 0) || ' attempts, ' || coalesce(d.outcome, 'open')
                           || ', ' || coalesce(d.receipt, 'no receipt') || ', wakes in ' || (d.wake_at - clock_timestamp())::text
                      from dispatch d where state <> 'delivered'";
         let left = look.query(sql, &[]).await.unwrap();
@@ -56,7 +56,8 @@ async fn all_delivered(deployment: &Deployment) -> BTreeMap<uuid::Uuid, i64> {
     }
     // A repeat is allowed only after an unknown outcome.
     let sql = "select d.id, (d.repeats is not null)::int::int8
-                      + (select count(a.repeats) from attempt a where a.uid = d.uid) from dispatch d";
+                      + (select count(a->>'repeats') from jsonb_array_elements(coalesce(d.earlier_attempts, '[]')::jsonb) a)
+                   from dispatch d";
     let rows = look.query(sql, &[]).await.unwrap();
     rows.iter().map(|r| (r.get(0), r.get(1))).collect()
 }

@@ -316,8 +316,8 @@ async fn a_numbers_uses_are_deleted_after_the_longest_rule_window(p) {
     p.world.at(31.0 * 86400.0).await;
     assert_eq!(p.world.ledger.purge_quotas(100).await.unwrap(), 0, "31 days are the longest window");
     p.admit(&with_begin(job(&[SMS], "new", p.t(31 * 86400 + 300)))).await;
-    p.world.at(31.0 * 86400.0 + 1.0).await;
-    assert_eq!(p.world.ledger.purge_quotas(100).await.unwrap(), 1);
+    p.world.at(32.0 * 86400.0).await;
+    assert_eq!(p.world.ledger.purge_quotas(100).await.unwrap(), 1, "a day later it is deleted");
     assert_eq!(p.world.ledger.purge_quotas(100).await.unwrap(), 0);
 }
 
@@ -351,7 +351,7 @@ async fn only_the_job_with_an_existing_uid_fails() {
 async fn only_the_job_with_a_nul_fails_on_postgres() {
     let world = World::with_system_clock(Backend::Postgres).await;
     let mut jobs: Vec<Admission> = (0..20).map(|i| to(&format!("n{i}"), &["5/10m"])).collect();
-    jobs[7].order.tags.insert("nul".to_owned(), "a\0b".to_owned());
+    jobs[7].order.template = "a\0b".to_owned();
     assert_only_the_bad_job_fails(&world.ledger, &jobs, 7).await;
 }
 
@@ -391,7 +391,7 @@ async fn deadlocks(client: &tokio_postgres::Client) -> i64 {
 
 async fn wait_for_lock(world: &World) {
     let look = connect(&world.url).await;
-    let sql = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%otpost_admit%'";
+    let sql = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%from quota where%for update'";
     wait::until("the server's word", async || look.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0)
         .await;
 }
@@ -420,11 +420,9 @@ async fn a_connection_cut_during_a_commit_admits_once_with_its_own_claim() {
         let (relay, ledger) = behind_a_relay(&world).await;
         let j = to("a", &["5/10m"]);
         if committed {
-            // The answer contains the row, so the row was written by then. The server answers after its
-            // commit.
-            relay.cut_when(Direction::ToClient, j.order.uid.to_string().as_bytes(), true);
+            relay.cut_when(Direction::ToClient, b"COMMIT", true);
         } else {
-            relay.cut_when(Direction::ToUpstream, j.order.id.to_string().as_bytes(), true);
+            relay.cut_when(Direction::ToUpstream, j.order.number.as_bytes(), true);
         }
         let answer = ledger.admit(j.clone()).await.unwrap();
         relay.triggered().await;
@@ -443,7 +441,7 @@ async fn a_connection_cut_during_a_commit_admits_once_with_its_own_claim() {
         assert_eq!((d.version, d.attempts.len(), d.quota_uses.len()), (1, 1, 1));
         let slots: i32 = connect(&world.url)
             .await
-            .query_one("select cardinality(slots) from quota", &[])
+            .query_one("select length(uses) / 8 from quota", &[])
             .await
             .unwrap()
             .get(0);
@@ -464,7 +462,10 @@ async fn a_connection_cut_during_a_finish_writes_the_outcome_once() {
     let (answer, _) = behind.finish_once(&seen, accepted("SM-the-one")).await;
     relay.triggered().await;
     assert!(
-        matches!(answer, WriteResult::Written | WriteResult::AlreadyClosed { proved_acceptance: false }),
+        matches!(
+            answer,
+            WriteResult::Written { .. } | WriteResult::AlreadyClosed { proved_acceptance: false }
+        ),
         "{answer:?}"
     );
     let d = behind.read(uid).await;

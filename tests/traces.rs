@@ -296,7 +296,7 @@ async fn trace_8_an_undelivered_receipt_before_the_answer(p) {
     p.world.at(0.35).await;
     let seen = p.read(uid).await;
     let BeginResult::Begun(b) = p.begin_as_seen(&seen, begin.unwrap(), Some(voice_limit("a"))).await else { panic!() };
-    assert_eq!(p.show(&b), "sent v4 step 2 wake 15.35 code uses [0 0.35] outbox [sent 3] | 1 accepted R1 unreachable | 2 open");
+    p.expect(uid, "sent v4 step 2 wake 15.35 code uses [0 0.35] outbox [sent 3] | 1 accepted R1 unreachable | 2 open").await;
     p.world.at(0.5).await;
     let (late, _) = p.finish_once(&a, accepted("SM1")).await;
     assert_eq!(late, WriteResult::AlreadyClosed { proved_acceptance: false });
@@ -347,7 +347,7 @@ async fn trace_9_the_begin_comes_first(p) {
     p.world.at(30.2).await;
     let begin = p.turn(uid).await;
     let b = p.begin(uid, begin).await;
-    assert_eq!(p.show(&b), "sent v3 step 2 wake 45.2 code uses [0] outbox [sent 2] | 1 accepted SM1 | 2 open");
+    p.expect(uid, "sent v3 step 2 wake 45.2 code uses [0] outbox [sent 2] | 1 accepted SM1 | 2 open").await;
     p.world.at(30.4).await;
     p.delivered(uid, 1).await;
     p.turn(uid).await;

@@ -57,7 +57,7 @@ pub(crate) async fn settle(client: &Client) -> anyhow::Result<()> {
 /// Whether no row of otpost is due. It runs beside the worker, so an index answers both questions, even for a
 /// table that was never analyzed (see `recreate_schema`).
 pub(crate) async fn at_rest(client: &Client, since: uuid::Uuid) -> anyhow::Result<bool> {
-    let sql = "select not exists (select from dispatch where tell_at is not null)
+    let sql = "select not exists (select from outbox)
                   and not exists (select from dispatch where uid >= $1 and state in ('queued', 'sending'))";
     Ok(client.query_one(sql, &[&since]).await?.get(0))
 }

@@ -74,7 +74,7 @@ function sealed(number, code, id, expiresAt) {
 
 const secretOf = process.env.OTPOST_TENANT_KEY ? sealed : plain;
 
-/** Receives every change of state at least once. The queue keeps events while no consumer is connected. */
+/** Receives each `sent` and each final state at least once. The queue keeps events while no consumer is connected. */
 async function listen(onEvent, listening) {
   // One queue for each service, shared by its processes. Any process may receive an event: keep sessions in shared storage.
   const queue = "sign-in.events";

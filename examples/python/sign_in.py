@@ -67,7 +67,7 @@ secret_of = sealed if "OTPOST_TENANT_KEY" in os.environ else plain
 
 
 class Events(threading.Thread):
-    """Receives every change of state at least once. The queue keeps events while no consumer is connected."""
+    """Receives each `sent` and each final state at least once. The queue keeps events while no consumer is connected."""
 
     # One queue for each service, shared by its processes. Any process may receive an event: keep sessions in shared storage.
     QUEUE = "sign-in.events"

@@ -1,4 +1,4 @@
--- The ledger in one file: the same words as in PostgreSQL. Times are microseconds since 1970, lists are JSON.
+-- The ledger in one file: the same names and words as in PostgreSQL. Times are microseconds since 1970, lists are JSON.
 -- Here every attempt has its row; one writer needs no locks.
 
 create table dispatch (
@@ -19,7 +19,7 @@ create table dispatch (
     traceparent      text,
     supersedes       text,                          -- keyed hash of tenant, the caller's key, number
     issued_at        integer,
-    born_at          integer not null,
+    admitted_at      integer not null,
 
     version          integer not null,
     state            text not null,
@@ -28,21 +28,21 @@ create table dispatch (
     step_at          integer not null,
     snoozes          integer not null,
     snoozed_until    integer,
-    told_steps       integer not null,
+    sent_event_steps integer not null,
     stop             text,
-    asked            integer,                       -- the step that its sender asked for
+    requested_step   integer,                       -- the step that its sender requested
     wake_at          integer,                       -- when a worker must look at it again
     code             text,                          -- the code, sealed; gone with the final state or the expiry
-    slots            text not null,                 -- the quota slots it took: [{key, at}]
-    slots_held       integer not null,
-    owed             text not null,                 -- events still to be told
-    tell_at          integer,                       -- when they are told again
+    quota_uses       text not null,                 -- [{key, at}]
+    holds_quota_uses integer not null,
+    pending_events   text not null,                 -- events that are not published yet
+    republish_at     integer,                       -- when they are published again
 
     unique (tenant, id)
 );
 
 create index dispatch_due on dispatch (wake_at) where wake_at is not null;
-create index dispatch_tell on dispatch (tell_at) where tell_at is not null;
+create index dispatch_republish on dispatch (republish_at) where republish_at is not null;
 create index dispatch_supersedes on dispatch (supersedes) where supersedes is not null;
 
 create table attempt (
@@ -59,7 +59,7 @@ create table attempt (
     outcome          text,
     detail           text,
     retry_after_ms   integer,
-    reference        text,
+    message_id       text,
     carrier_code     text,
     segments         integer,
     price            text,
@@ -76,29 +76,29 @@ create table attempt (
 -- The last admission times of a key, oldest first: as many as its greatest rule counts.
 create table quota (
     key              text primary key,
-    slots            text not null                  -- JSON list of microseconds
+    uses             text not null                  -- JSON list of microseconds
 ) without rowid;
 
 -- The carrier's message ids, of accounts whose callbacks name nothing else.
-create table carrier_reference (
+create table carrier_message (
     carrier          text not null,
-    reference        text not null,
+    message_id       text not null,
     uid              text not null references dispatch on delete cascade,
     n                integer not null,
-    primary key (carrier, reference)
+    primary key (carrier, message_id)
 ) without rowid;
-create index carrier_reference_uid on carrier_reference (uid);
+create index carrier_message_uid on carrier_message (uid);
 
 -- Receipts with a message id that no attempt has yet. Kept 72 h and matched again.
 create table unmatched_receipt (
     carrier          text not null,
-    reference        text not null,
+    message_id       text not null,
     receipt          text not null,
     received_at      integer not null,
-    primary key (carrier, reference, receipt)
+    primary key (carrier, message_id, receipt)
 ) without rowid;
 
--- Receipts with a good token for an attempt that is not here. Kept 72 h and matched again.
+-- Receipts with a valid token for an attempt that has no row. Kept 72 h and matched again.
 create table stray_receipt (
     uid              text not null,
     n                integer not null,
@@ -108,7 +108,7 @@ create table stray_receipt (
     primary key (uid, n, receipt)
 ) without rowid;
 
--- Events on their way to tenants' webhooks. A row goes when the event was confirmed.
+-- Events on their way to tenants' webhooks. A row is deleted when the receiver confirmed the event.
 create table webhook (
     uid              text not null references dispatch on delete cascade,
     version          integer not null,
@@ -116,13 +116,13 @@ create table webhook (
     event            text not null,
     tries            integer not null default 0,
     due_at           integer,                       -- null: given up
-    born_at          integer not null,
+    created_at       integer not null,
     problem          text,
     primary key (uid, version)
 ) without rowid;
 
 create index webhook_due on webhook (tenant, due_at) where due_at is not null;
-create index webhook_born on webhook (tenant, born_at);
+create index webhook_created on webhook (tenant, created_at);
 
 -- Who is alive: an account's rate is divided by the workers.
 create table worker (
@@ -130,7 +130,7 @@ create table worker (
     seen_at          integer not null
 ) without rowid;
 
--- Keys of the HTTP doors: only the hash of a key is kept.
+-- API keys: only the hash of a key is kept.
 create table api_key (
     id               text primary key,
     tenant           text not null,

@@ -1,8 +1,8 @@
 //! Messages that are published and not yet confirmed. Determines the result of each message, including returns.
 //!
 //! RabbitMQ returns an unroutable mandatory message first and confirms it afterwards. lapin queues returned messages. It attaches
-//! the front of that queue to whichever confirm completes next, even to the confirm of another message. A single confirm is
-//! therefore not conclusive. These facts are:
+//! the front of that queue to whichever confirm completes next, even to the confirm of another message. A single confirm
+//! therefore proves nothing. These facts are reliable:
 //!
 //! - a returned message is in lapin's queue before its own confirm completes;
 //! - a confirm without a returned message found the queue empty, so every earlier return is attached to an earlier confirm;

@@ -5,8 +5,8 @@
 //!
 //! One task per connection reconnects after every error, without limit. There is one connection for publishing, so that a
 //! broker which blocks publishers does not delay acknowledgements. There is one for events, so that a full subscriber queue
-//! delays events only. Each consumed queue has its own connection, and so has receiving events. A worker acknowledges a
-//! delivery after the ledger has committed it.
+//! delays events only. Each consumed queue has its own connection, and the subscription to events has one more. A worker
+//! acknowledges a delivery after the ledger has committed it.
 
 mod acks;
 mod browsing;

@@ -20,7 +20,7 @@ pub(super) enum Dead {
     List(List),
     /// Show one dead letter
     Show(SingleLetter),
-    /// Publish one dead letter or all again; those with an expired code are skipped
+    /// Publish one dead letter, or all of them, again; those with an expired code are skipped
     Replay(Selection),
     /// Delete one dead letter or all
     Drop(Selection),

@@ -10,7 +10,7 @@ use super::serve::stop_signal;
 /// Follow a tenant's events as they happen.
 #[derive(Debug, Args)]
 pub(super) struct Events {
-    /// Follow events until interrupted; without it, exit after the first event
+    /// Follow events until interrupted; without this option, exit after the first event
     #[arg(long, short)]
     follow: bool,
     /// Print each event as JSON, one per line

@@ -40,11 +40,11 @@ struct Cli {
 
 const AFTER_HELP: &str = "Try it, with nothing installed:  otpost demo
 Play with it, and read the texts in a browser:  otpost dev
-Exit codes: 0 well, 1 it failed, 2 the command or the configuration is wrong";
+Exit codes: 0 success, 1 failure, 2 invalid command or configuration";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service: take jobs, send messages, receive delivery receipts
+    /// Run the service: accept jobs, send messages, receive delivery receipts
     Serve(serve::Serve),
     /// Run everything on this machine, with a mock carrier whose phones are shown in a browser
     #[cfg(feature = "dev")]

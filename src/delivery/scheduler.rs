@@ -18,7 +18,7 @@ use crate::delivery::worker::Worker;
 
 /// Interval of the due scan.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
-/// Maximum number of rows that one scan takes.
+/// Maximum number of rows without an attempt that one scan takes. It takes at most as many others.
 const MAX_TAKEN_PER_SCAN: usize = 128;
 /// The same maximum while no carrier has room for due dispatches. There may be a hundred thousand of them.
 const MAX_TAKEN_WITHOUT_ROOM: usize = 32;

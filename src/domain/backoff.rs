@@ -12,8 +12,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(15);
 /// Snooze lengths in seconds, used after a carrier throttled a request or had no room.
 const SNOOZES_S: [u64; 4] = [1, 2, 5, 15];
 
-/// Returns the wait after a round (from 1), in which every usable carrier was tried once. `n` is its last attempt. Full jitter, with an upper bound that doubles from
-/// 1 s to 15 s.
+/// Returns the wait after round `round`, counted from 1. In a round every usable carrier is tried once. `n` is the last attempt
+/// of the round. The wait has full jitter, with an upper bound that doubles from 1 s to 15 s.
 pub fn backoff(uid: Uuid, n: u16, round: u32) -> Duration {
     let bound = FIRST_BACKOFF.saturating_mul(1 << round.saturating_sub(1).min(8)).min(MAX_BACKOFF);
     bound.mul_f64(jitter(uid, n))

@@ -1,7 +1,6 @@
 //! Quota rules: how many dispatches to one number are admitted within a window. `5/10m` admits at most five within any ten minutes.
 //!
-//! SQLite decides with these functions. PostgreSQL decides the same in `otpost_admit` and `otpost_begin`; `tests/ledger.rs` runs the
-//! same cases on both.
+//! `ledger/decide` uses these functions for both databases.
 
 use std::fmt;
 use std::str::FromStr;

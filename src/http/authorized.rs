@@ -1,5 +1,5 @@
-//! Authorisation. A handler reaches the API behind the routes only through its argument [`Authorized`], which verifies the API key
-//! and its scope. A handler of the API that reads or changes anything does not compile without it.
+//! Authorisation. A handler gets the API only from an argument of type [`Authorized`], which verifies the API key and its
+//! scope. A handler of the API that reads or changes anything does not compile without it.
 
 use std::marker::PhantomData;
 use std::num::NonZeroU32;

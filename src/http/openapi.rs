@@ -22,7 +22,7 @@ use crate::outbox::cloud_event::CloudEvent;
 
 const ABOUT: &str = "\
 Create and read dispatches, acts on dispatches, events as they happen. Every request but the one for this document needs a \
-bearer key, and sees only what is its tenant's. Errors are problem+json (RFC 9457); no value of a request is repeated in \
+bearer key, and sees only the data of its tenant. Errors are problem+json (RFC 9457); no value of a request is repeated in \
 them. A path that does not take a method answers 405.";
 
 #[derive(OpenApi)]

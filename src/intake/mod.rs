@@ -1,7 +1,8 @@
 //! Parses jobs and acts, and prepares admissions. The ledger admits.
 //!
 //! Comes in: the bytes of a producer, from the broker or over HTTP. They are parsed strictly. Goes out: an admission for the
-//! ledger, or a sealed dead letter. Nothing here sends a message or makes a decision about a dispatch.
+//! ledger, or a sealed dead letter. Nothing here sends a message. This folder refuses a job by policy (expiry, number,
+//! country); it decides nothing after admission.
 
 mod act;
 pub mod admission;

@@ -27,9 +27,9 @@ use crate::domain::dispatch::Dispatch;
 use group::Group;
 pub use items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, DeliveryResult, Destinations, KeyRow, Limit, NewAttempt, PendingEvents,
-    PublishedEvents, RecordResult, Refusal, StopRequest, StopResult, WebhookDelivery, WebhookRow,
-    WriteResult,
+    BeginResult, DecisionWrite, DeliveryResult, Destinations, EventBatch, KeyRow, Limit, NewAttempt,
+    PendingEvents, PublishedEvents, RecordResult, Refusal, StopRequest, StopResult, WebhookDelivery,
+    WebhookRow, WriteResult,
 };
 use time::ClockEstimate;
 
@@ -88,6 +88,7 @@ trait Store: message_ids::MessageIds {
     async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError>;
     async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;
     async fn pending_events(&self, limit: usize) -> Result<Vec<PendingEvents>, LedgerError>;
+    async fn pending_events_of(&self, uid: Uuid) -> Result<Vec<PendingEvents>, LedgerError>;
     async fn mark_published(&self, group: &[Arc<PublishedEvents>]) -> Result<Vec<()>, LedgerError>;
     async fn webhooks_due(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookDelivery>, LedgerError>;
     async fn record_webhook_result(
@@ -283,6 +284,11 @@ impl Ledger {
     /// Takes the events that are still pending 5 s after they were written, the longest pending first.
     pub async fn pending_events(&self, limit: usize) -> Result<Vec<PendingEvents>, LedgerError> {
         group::run_again(|| self.store.pending_events(limit)).await
+    }
+
+    /// Reads the events of one dispatch that are not published yet.
+    pub async fn pending_events_of(&self, uid: Uuid) -> Result<Vec<PendingEvents>, LedgerError> {
+        self.store.pending_events_of(uid).await
     }
 
     /// Removes published events from the outbox.

@@ -56,7 +56,7 @@ pub struct ActLabels {
 pub struct WebhookLabels {
     /// The configured tenant.
     pub tenant: String,
-    /// The result: `told`, `failed` or `given_up`.
+    /// The result: `told` (delivered), `failed` or `given_up`.
     pub result: LabelValue,
 }
 
@@ -79,7 +79,7 @@ pub struct Metrics {
     pub receipts: Family<ReceiptLabels, Counter>,
     /// Acts of senders: feedback, next, cancel.
     pub acts: Family<ActLabels, Counter>,
-    /// State changes of dispatches.
+    /// Published state changes of dispatches: `sent` and final states.
     pub states: Family<StateLabels, Counter>,
     /// Events that were published and confirmed.
     pub events_published: Counter,
@@ -116,7 +116,7 @@ impl Default for Metrics {
         r.register("attempts", "Attempts: requests to carriers, by outcome", m.attempts.clone());
         r.register("receipts", "Callbacks of carriers, by status", m.receipts.clone());
         r.register("acts", "Acts of senders: feedback, next, cancel", m.acts.clone());
-        r.register("states", "State changes of dispatches", m.states.clone());
+        r.register("states", "Published state changes: sent and final states", m.states.clone());
         r.register("events_told", "Events published and confirmed", m.events_published.clone());
         r.register("webhooks", "Deliveries to webhooks, by result", m.webhooks.clone());
         r.register("in_flight", "Requests to carriers in progress", m.in_flight.clone());

@@ -127,6 +127,7 @@ impl CloudEvent {
             tags: BTreeMap::from([("flow".to_owned(), "login".to_owned())]),
             traceparent: None,
             events: vec![],
+            batch: None,
         };
         Self::of(&pending, &event)
     }

@@ -139,25 +139,20 @@ async fn scan(ledger: &Ledger, broker: &Broker, metrics: &Metrics) -> bool {
     full && any
 }
 
-/// Publishes the events of one dispatch in order and removes the confirmed ones. Returns whether any was confirmed.
+/// Publishes the events of one dispatch in order, and removes them if all are confirmed. Returns whether they are.
 async fn publish_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, pending: PendingEvents) -> bool {
-    let mut published = PublishedEvents { uid: pending.uid, versions: vec![] };
     for event in &pending.events {
         if let Err(e) = broker.publish(message(&pending, event)).await {
             tracing::debug!(dispatch.uid = %pending.uid, reason = %e, "an event is not confirmed: it stays pending");
-            break;
+            return false;
         }
         metrics.events_published.inc();
         crash::at(Point::EventConfirmed);
-        published.versions.push(event.version);
     }
-    let any = !published.versions.is_empty();
-    if any {
-        // When this write fails, the events are published again with the same ids.
-        let _ = ledger.mark_published(published).await;
-        crash::at(Point::EventRemoved);
-    }
-    any
+    // When this write fails, the events are published again with the same ids.
+    let _ = ledger.mark_published(PublishedEvents::of(&pending)).await;
+    crash::at(Point::EventRemoved);
+    true
 }
 
 /// The AMQP message of an event: CloudEvents 1.0 in JSON.

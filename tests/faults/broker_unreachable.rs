@@ -13,7 +13,6 @@ use crate::load::Sent;
 use crate::support::deployment::job;
 use crate::support::deployment::stopped_server::StoppedServer;
 use crate::support::wait;
-use crate::support::world::connect;
 
 mod long {
     use super::*;
@@ -37,14 +36,10 @@ mod long {
             cluster.deployment.post_bytes(&cluster.api.to_string(), &cluster.deployment.key, body).await;
         assert_eq!(status, 202, "{answer}");
         let uid: Uuid = answer["uid"].as_str().unwrap().parse().unwrap();
-        let look = connect(&cluster.deployment.ledger_url).await;
         let row = async || {
-            let sql = "select version, state, owed, tell_at is not null and wake_at is null from dispatch where uid = $1";
-            let row = look.query_one(sql, &[&uid]).await.unwrap();
-            let owed: Value = row.get(2);
-            let owed: Vec<i64> =
-                owed.as_array().unwrap().iter().map(|event| event["version"].as_i64().unwrap()).collect();
-            (row.get::<_, i64>(0), row.get::<_, String>(1), owed, row.get::<_, bool>(3))
+            let d = cluster.deployment.ledger.read(uid).await.unwrap().unwrap();
+            let pending: Vec<i64> = d.pending_events.iter().map(|event| event.version).collect();
+            (d.version, d.state.as_str().to_owned(), pending, d.wake_at.is_none())
         };
         let delivered = (5, "delivered".to_owned(), vec![3, 5], true);
         wait::until("it is delivered", async || row().await.1 == "delivered").await;

@@ -128,16 +128,16 @@ pub(crate) async fn waiting(cluster: &Cluster, queue: &str) -> u32 {
 pub(crate) async fn settle(cluster: &Cluster, sent: &[Sent], time_limit: Duration) {
     let look = connect(&cluster.deployment.ledger_url).await;
     let open = async || {
-        let sql = "select count(*), count(*) filter (where tell_at is not null or wake_at is not null or state in ('queued', 'sending', 'sent'))
-                     from dispatch";
+        let sql = "select count(*), count(*) filter (where wake_at is not null or state in ('queued', 'sending', 'sent'))
+                          + (select count(*) from outbox) from dispatch";
         let row = look.query_one(sql, &[]).await.unwrap();
         let (all, open): (i64, i64) = (row.get(0), row.get(1));
         (all >= i64::try_from(sent.len()).unwrap() && open == 0).then_some(())
     };
     if wait::within(time_limit, open).await.is_none() {
-        let sql = "select d.id || ': ' || d.state || ', ' || d.n || ' attempts, ' || coalesce(d.outcome, 'open') || ', '
+        let sql = "select d.id || ': ' || d.state || ', ' || coalesce(d.n, 0) || ' attempts, ' || coalesce(d.outcome, 'open') || ', '
                           || coalesce(d.receipt, 'no receipt') || ', wakes in ' || coalesce((d.wake_at - clock_timestamp())::text, 'never')
-                     from dispatch d where d.wake_at is not null or d.tell_at is not null";
+                     from dispatch d where d.wake_at is not null";
         let left: Vec<String> = look.query(sql, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
         let rows: i64 = look.query_one("select count(*) from dispatch", &[]).await.unwrap().get(0);
         panic!("after {time_limit:?} {rows} of {} have rows, and these are not final: {left:#?}", sent.len());

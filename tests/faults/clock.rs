@@ -71,9 +71,20 @@ fn library() -> &'static str {
 /// Returns the statement that sets the ledger's clock to this offset in seconds.
 fn ledgers_clock(step: i64) -> String {
     format!(
-        "create or replace function otpost_now() returns timestamptz language sql volatile
-         as $$ select clock_timestamp() + interval '{step} seconds' $$"
+        "create or replace function clock_timestamp() returns timestamptz language sql volatile
+         as $$ select pg_catalog.clock_timestamp() + interval '{step} seconds' $$"
     )
+}
+
+/// A cluster whose processes take the ledger's clock from [`ledgers_clock`], and a connection that sets it.
+async fn with_a_steppable_ledger() -> (Cluster, tokio_postgres::Client) {
+    let mut cluster = Cluster::build(Duration::from_millis(20)).await;
+    let url = cluster.deployment.ledger_url.clone();
+    let look = connect(&url).await;
+    // Before the processes connect: a prepared statement finds no function that is created later.
+    look.batch_execute(&ledgers_clock(0)).await.unwrap();
+    cluster.replacements.push((url.clone(), crate::support::world::replaced_clock(&url)));
+    (cluster, look)
 }
 
 /// Publishes jobs for the crowded number.
@@ -145,11 +156,10 @@ mod long {
     /// Fails if quota uses in the future do not count (3 of 3 pass after a step back).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_quota_holds_exactly_while_the_ledgers_clock_steps() {
-        let cluster = Cluster::build(Duration::from_millis(20)).await;
+        let (cluster, look) = with_a_steppable_ledger().await;
         let _front_end = cluster.start("front-end", FRONT_END).await;
         let names = ["a", "b"];
         let _workers = [cluster.start(names[0], WORKER).await, cluster.start(names[1], WORKER).await];
-        let look = connect(&cluster.deployment.ledger_url).await;
         let mut delivered = 0;
         for (step, jobs, fit) in CROWDS {
             look.batch_execute(&ledgers_clock(step)).await.unwrap();
@@ -269,12 +279,11 @@ mod long {
     /// Fails if the remaining life is not checked before the first byte (O3: begun too late).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledgers_clock_steps() {
-        let cluster = Cluster::build(Duration::from_millis(20)).await;
+        let (cluster, look) = with_a_steppable_ledger().await;
         checker::listen(&cluster).await;
         let _front_end = cluster.start("front-end", FRONT_END).await;
         let _a = cluster.start("a", WORKER).await;
         let _b = cluster.start("b", WORKER).await;
-        let look = connect(&cluster.deployment.ledger_url).await;
         let mut load = Load::new(&cluster, Seed::of("the_ledgers_clock_steps"));
         // Over HTTP an expired code gets an error answer and no dispatch.
         load.ingresses = BROKER;

@@ -31,7 +31,7 @@ async fn submit(calls: &Calls, ledger: &Ledger) -> Result<Vec<String>, LedgerErr
 async fn left(driver: &LedgerDriver, look: &tokio_postgres::Client, calls: &Calls) -> String {
     let mut rows = vec![];
     for job in calls.written.iter().chain(&calls.others) {
-        let uses = "select coalesce(max(cardinality(slots)), 0) from quota where key = $1";
+        let uses = "select coalesce(max(length(uses) / 8), 0) from quota where key = $1";
         let uses: i32 = look.query_one(uses, &[&job.limits[0].key]).await.unwrap().get(0);
         let row = driver.world.ledger.read(job.order.uid).await.unwrap();
         let row = row.map_or("no row".to_owned(), |d| driver.show(&d));

@@ -154,8 +154,8 @@ mod long {
         let alarm = Alarm::Memory.on();
         sent.extend(caller.pour(|posted| posted < JOBS).await);
         let look = connect(&cluster.deployment.ledger_url).await;
-        let sql = "select count(*) filter (where state = 'delivered'), coalesce(sum(jsonb_array_length(owed)), 0)::bigint
-                     from dispatch";
+        let sql = "select count(*) filter (where state = 'delivered'), 
+                            (select coalesce(sum(cardinality(uids)), 0)::bigint from outbox) from dispatch";
         let (mut pending, mut most) = (0, 0);
         let all_delivered = async || {
             let row = look.query_one(sql, &[]).await.unwrap();

@@ -45,12 +45,12 @@ async fn the_ledgers_connections_are_closed_repeatedly() {
         // Bytes that occur in an admission, an outcome and a begin. The statement is committed, and its
         // answer is lost. Only one at a time, because a worker that gets no answer for longer than the
         // group is retried cannot know its begin.
-        let passed =
-            ["keep_refusal", "keep_refusal", "keep_refusal", "conclusion", "deadline_ms", "conclusion"];
+        let (commit, outcome) = ((Direction::ToClient, "COMMIT"), (Direction::ToUpstream, "accepted"));
+        let passed = [commit, commit, commit, outcome, commit, outcome];
         let mut cut = 0;
-        for needle in passed {
+        for (direction, needle) in passed {
             let before = relays.ledger.counts();
-            relays.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
+            relays.ledger.cut_when(direction, needle.as_bytes(), direction == Direction::ToClient);
             let cut_in_time =
                 tokio::time::timeout(Duration::from_millis(500), relays.ledger.triggered()).await;
             cut += usize::from(cut_in_time.is_ok());
@@ -223,7 +223,8 @@ mod long {
                 assert_eq!(status, 202, "{answer}");
                 let look = connect(&cluster.deployment.ledger_url).await;
                 let uid: uuid::Uuid = answer["uid"].as_str().unwrap().parse().unwrap();
-                let sql = "select state = 'delivered' and tell_at is not null from dispatch where uid = $1";
+                let sql = "select d.state = 'delivered' and exists (select from outbox o where o.uids @> array[d.uid])
+                             from dispatch d where d.uid = $1";
                 let pending = async || look.query_one(sql, &[&uid]).await.unwrap().get::<_, bool>(0);
                 wait::until("it is delivered, and its end is pending", pending).await;
                 wait_for_log(cluster, "alarm for memory or disk space is on").await;

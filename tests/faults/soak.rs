@@ -150,8 +150,11 @@ async fn break_worker(
             relay.pass();
         }
         WorkerFault::CommitCut => {
-            let needle = ["keep_refusal", "conclusion", "deadline_ms"][which % 3];
-            relays.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
+            match which % 3 {
+                0 => relays.ledger.cut_when(Direction::ToClient, b"COMMIT", true),
+                1 => relays.ledger.cut_when(Direction::ToUpstream, b"accepted", false),
+                _ => relays.ledger.cut_when(Direction::ToUpstream, b"commit -- begin", true),
+            }
             let _ = tokio::time::timeout(Duration::from_secs(1), relays.ledger.triggered()).await;
             relays.ledger.pass();
         }

@@ -54,7 +54,7 @@ async fn a_begin_with_unknown_commit_is_sent_in_time_or_closed_as_not_sent() {
         ("+447701000181", Duration::from_millis(1900), vec!["accepted"]),
         ("+447701000182", Duration::from_millis(4500), vec!["not_sent", "accepted"]),
     ] {
-        relay.cut_when(Direction::ToUpstream, b"deadline_ms", false);
+        relay.cut_when(Direction::ToClient, b"COMMIT", true);
         let j = job(to, json!({}));
         assert_eq!(deployment.post(&front_end, &j).await.0, 202);
         let id = j["id"].as_str().unwrap().parse().unwrap();
@@ -75,10 +75,10 @@ async fn an_admission_with_unknown_commit_does_not_end_as_unknown() {
     let (front_end, worker, relay) = parts(&deployment).await;
     let to = "+447701000183";
     let j = job(to, json!({}));
-    relay.cut_when(Direction::ToUpstream, j["id"].as_str().unwrap().as_bytes(), false);
+    relay.cut_when(Direction::ToClient, b"COMMIT", true);
     let id = deployment.publish(&j).await;
     relay.triggered().await;
-    relay.cut_when(Direction::ToUpstream, b"from dispatch d where uid = $1", true);
+    relay.cut_when(Direction::ToUpstream, b"from dispatch d where d.uid = $1", true);
     relay.triggered().await;
     let d = deployment.until_state(id, "delivered").await;
     assert!(!outcomes(&d).contains(&"unknown"), "{d:?}");
@@ -96,7 +96,7 @@ async fn an_admission_with_unknown_commit_may_have_expired() {
     let (front_end, worker, relay) = parts(&deployment).await;
     let to = "+447701000184";
     let j = job(to, json!({"expires_at": in_seconds(13)}));
-    relay.cut_when(Direction::ToUpstream, j["id"].as_str().unwrap().as_bytes(), false);
+    relay.cut_when(Direction::ToClient, b"COMMIT", true);
     let id = deployment.publish(&j).await;
     is_away(&deployment, &relay, id, |d| between(now(), d.order.expires_at) < TOO_LITTLE).await;
     let d = deployment.until(id, "final", |d| d.state.is_final()).await;

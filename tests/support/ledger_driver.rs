@@ -14,8 +14,8 @@ use otpost::domain::decide::{
 use otpost::domain::dispatch::{Dispatch, Order, Plan, Stop};
 use otpost::ledger::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, Destinations, Limit, NewAttempt, RecordResult, StopRequest, StopResult,
-    WriteResult,
+    BeginResult, DecisionWrite, Destinations, Limit, NewAttempt, PublishedEvents, RecordResult, StopRequest,
+    StopResult, WriteResult,
 };
 use uuid::Uuid;
 
@@ -132,7 +132,7 @@ impl LedgerDriver {
     /// changed.
     pub async fn finish(&self, seen: &Dispatch, judgement: Judgement) -> Option<Begin> {
         match self.finish_once(seen, judgement).await {
-            (WriteResult::Written, decision) => decision.begin,
+            (WriteResult::Written { .. }, decision) => decision.begin,
             (WriteResult::OutcomeOnly(row), _) => self.decide(&row).await,
             (WriteResult::AlreadyClosed { .. }, _) => None,
             (WriteResult::VersionConflict(row), _) => panic!("a finish gets no conflict: {row:?}"),
@@ -174,7 +174,7 @@ impl LedgerDriver {
     async fn conclude(&self, seen: &Dispatch, decision: Decision) -> Option<Begin> {
         let deciding = DecisionWrite::transition_only(seen, decision.transition, DESTINATIONS);
         match self.world.ledger.write_decision(deciding).await.unwrap() {
-            WriteResult::Written => decision.begin,
+            WriteResult::Written { .. } => decision.begin,
             _ => None,
         }
     }
@@ -296,11 +296,12 @@ impl LedgerDriver {
 
     /// Removes the pending events, as the publisher does after the confirms.
     pub async fn mark_published(&self, uid: Uuid) -> Vec<String> {
-        let pending = self.read(uid).await.pending_events;
-        let published =
-            otpost::ledger::PublishedEvents { uid, versions: pending.iter().map(|e| e.version).collect() };
-        self.world.ledger.mark_published(published).await.unwrap();
-        pending.iter().map(|e| format!("{} {}", e.state, e.version)).collect()
+        let mut removed = vec![];
+        for pending in self.world.ledger.pending_events_of(uid).await.unwrap() {
+            self.world.ledger.mark_published(PublishedEvents::of(&pending)).await.unwrap();
+            removed.extend(pending.events.iter().map(|e| format!("{} {}", e.state, e.version)));
+        }
+        removed
     }
 
     /// A time in seconds after time zero.

@@ -54,24 +54,30 @@ pub async fn fresh_schema() -> String {
     format!("{url}{joint}options=-csearch_path%3D{schema}")
 }
 
+/// The URL of the same schema, in which the schema's own functions come before PostgreSQL's. A function `clock_timestamp` of the schema
+/// then replaces the server's clock.
+pub fn replaced_clock(url: &str) -> String {
+    format!("{url},pg_catalog")
+}
+
 impl World {
     /// A migrated ledger whose clock stands still until the test sets it.
     pub async fn with_test_clock(backend: Backend) -> Self {
         let t0: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
         match backend {
             Backend::Postgres => {
-                let url = fresh_schema().await;
-                let ledger = ledger_at(&url, Clock::System);
-                ledger.migrate().await.unwrap();
+                let url = replaced_clock(&fresh_schema().await);
                 let client = connect(&url).await;
                 client
                     .batch_execute(&format!(
                         "create table held (at timestamptz); insert into held values ('{t0}');
-                         create or replace function otpost_now() returns timestamptz language sql volatile
+                         create function clock_timestamp() returns timestamptz language sql volatile
                          as $$ select at from held $$"
                     ))
                     .await
                     .unwrap();
+                let ledger = ledger_at(&url, Clock::System);
+                ledger.migrate().await.unwrap();
                 Self { ledger, url, clock: TestClock::Postgres(client), t0, _files: None }
             }
             Backend::Sqlite => {

@@ -1,10 +1,11 @@
 //! The floors: hand-written baseline workers that only process jobs.
 //!
-//! Bare: consume, insert a claim, POST, update, ack. Honest: the same with an exact quota, an attempt that is
-//! committed before the request, and one confirmed event. Statements are prepared and pipelined, connections
-//! are kept, and jobs run in parallel. There is no group commit.
+//! Bare: consume, insert a claim, POST, update, ack, each job by itself. Honest: the same with an exact quota, an
+//! attempt that is committed before the request, and one confirmed event, written in groups with pinned plans.
+//! Statements are prepared and pipelined, connections are kept, and jobs run in parallel.
 
 mod events;
+mod groups;
 mod start;
 mod store;
 

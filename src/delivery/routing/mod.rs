@@ -1,5 +1,5 @@
-//! Chooses the account that sends a message: the first in the configured order that is healthy and has a free permit and rate limit
-//! capacity.
+//! Chooses the account that sends a message: the first of the given carriers that is healthy and has a free permit and rate
+//! limit capacity.
 
 mod breaker;
 mod rate_limit;

@@ -1,4 +1,4 @@
-//! Quarantine and dead letters. A message that is returned repeatedly is quarantined to `otpost.suspect`. There messages are
+//! Quarantine and dead letters. A message that is redelivered repeatedly is quarantined to `otpost.suspect`. There messages are
 //! processed one at a time, so that one that crashes the process does not affect others. Messages that cannot be processed are
 //! dead-lettered to `otpost.dead`.
 
@@ -13,7 +13,8 @@ use crate::intake::envelope::Envelope;
 use crate::ledger::health::RETRY_INTERVAL;
 use crate::ops::crash::{self, Point};
 
-/// A message that was returned this often moves to quarantine. A message that was returned this often there becomes a dead letter.
+/// A message that was redelivered this often moves to quarantine. A message that was redelivered this often there becomes a
+/// dead letter.
 const REDELIVERIES_UNTIL_QUARANTINE: u64 = 3;
 /// Maximum bytes of a body that is parsed. A job has a few hundred bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -22,7 +23,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 pub(super) enum Disposition {
     /// The message cannot be processed.
     DeadLetter(BadMessage),
-    /// The message was returned too often and is quarantined.
+    /// The message was redelivered too often and is quarantined.
     Quarantine,
     /// This process is stopping. The broker delivers the message again to another worker.
     LeaveUnacknowledged,

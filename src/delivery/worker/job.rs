@@ -17,7 +17,7 @@ use crate::domain::decide::MIN_LIFE;
 use crate::domain::dispatch::Event;
 use crate::intake::admission::Ingress;
 use crate::intake::{BadMessage, Job};
-use crate::ledger::{Admission, AdmissionResult, NewAttempt};
+use crate::ledger::{Admission, AdmissionResult, EventBatch, NewAttempt, PendingEvents};
 use crate::ops::crash::{self, Point};
 
 /// A job is admitted without a first attempt.
@@ -130,7 +130,15 @@ impl Worker {
         };
         let metrics = &self.deps.metrics;
         match admitted {
-            AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, superseded } => {
+            AdmissionResult::Inserted {
+                state,
+                reason,
+                quota_uses,
+                now,
+                retry_after_s,
+                superseded,
+                batch,
+            } => {
                 metrics.count_admission("amqp", state.as_str());
                 crash::at(Point::JobAdmitted);
                 for uid in superseded {
@@ -159,7 +167,7 @@ impl Worker {
                             reason,
                             retry_after_s,
                         };
-                        self.publish_refusal(&admission, event);
+                        self.publish_refusal(&admission, event, batch);
                     }
                 }
                 Ok(FollowUp::Nothing)
@@ -188,9 +196,9 @@ impl Worker {
         }
     }
 
-    fn publish_refusal(&self, admission: &Admission, event: Event) {
+    fn publish_refusal(&self, admission: &Admission, event: Event, batch: Option<EventBatch>) {
         let events = vec![event];
         self.deps.metrics.count_states(&events);
-        self.deps.publisher.publish(crate::ledger::PendingEvents::of(&admission.order, events));
+        self.deps.publisher.publish(PendingEvents::of(&admission.order, events).in_batch(batch));
     }
 }

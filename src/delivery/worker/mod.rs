@@ -28,7 +28,7 @@ use crate::domain::clock::{after, between};
 use crate::domain::decide::{Begin, Decision, Policy, decide};
 use crate::domain::dispatch::{Dispatch, Event};
 use crate::ledger::health::LedgerHealth;
-use crate::ledger::{AttemptReceipt, DecisionWrite, Ledger, PendingEvents, WriteResult};
+use crate::ledger::{AttemptReceipt, DecisionWrite, EventBatch, Ledger, PendingEvents, WriteResult};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Metrics;
 use crate::outbox::publisher::EventPublisher;
@@ -249,9 +249,9 @@ impl Worker {
             let write =
                 DecisionWrite::transition_only(&snapshot.d, decision.transition.clone(), destinations);
             match self.deps.ledger.write_decision(write).await {
-                Ok(WriteResult::Written) => {
+                Ok(WriteResult::Written { batch }) => {
                     crash::at(Point::DueDecided);
-                    snapshot = self.apply_written(snapshot, &decision);
+                    snapshot = self.apply_written(snapshot, &decision, batch);
                 }
                 Ok(WriteResult::VersionConflict(row)) => return Self::if_due(row, &snapshot.rules),
                 Ok(_) => return Action::Nothing,
@@ -264,7 +264,8 @@ impl Worker {
         decision.begin.map_or(Action::Nothing, |begin| Action::Begin(snapshot, begin))
     }
 
-    /// Schedules a wake-up for a dispatch that was not accepted yet and is to be tried again soon. Later ones are left to the scan.
+    /// Schedules a wake-up for a `queued` or `sending` dispatch whose `wake_at` is less than 16 s away ([`MAX_WAKE_DELAY`]).
+    /// Later ones are left to the scan.
     fn schedule_wake(&self, snapshot: &Snapshot, decision: &Decision) {
         let c = &decision.transition;
         let again = decision.begin.is_none() && matches!(c.state, State::Queued | State::Sending);
@@ -275,13 +276,15 @@ impl Worker {
     }
 
     /// Applies a written decision to the snapshot and publishes its events.
-    fn apply_written(&self, mut snapshot: Snapshot, decision: &Decision) -> Snapshot {
+    fn apply_written(
+        &self, mut snapshot: Snapshot, decision: &Decision, batch: Option<EventBatch>,
+    ) -> Snapshot {
         decision.transition.apply(&mut snapshot.d);
-        self.publish(&snapshot.d, decision.transition.events.clone());
+        self.publish(&snapshot.d, decision.transition.events.clone(), batch);
         snapshot
     }
 
-    fn publish(&self, d: &Dispatch, events: Vec<Event>) {
+    fn publish(&self, d: &Dispatch, events: Vec<Event>, batch: Option<EventBatch>) {
         self.deps.metrics.count_states(&events);
         for event in &events {
             tracing::info!(
@@ -290,7 +293,7 @@ impl Worker {
                 to = d.order.mask, "dispatch state changed"
             );
         }
-        self.deps.publisher.publish(PendingEvents::of(&d.order, events));
+        self.deps.publisher.publish(PendingEvents::of(&d.order, events).in_batch(batch));
     }
 
     /// After a version conflict, the dispatch is processed again only if it is due. Otherwise another worker holds it.

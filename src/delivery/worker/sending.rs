@@ -152,10 +152,10 @@ impl Worker {
             destinations,
         );
         match self.write_outcome(write).await {
-            Some(WriteResult::Written) => {
+            Some(WriteResult::Written { batch }) => {
                 crash::at(Point::AttemptFinished);
                 self.schedule_wake(&closed, &decision);
-                let snapshot = self.apply_written(closed, &decision);
+                let snapshot = self.apply_written(closed, &decision, batch);
                 decision.begin.map_or(Action::Nothing, |begin| Action::Begin(snapshot, begin))
             }
             // The row changed meanwhile, so the decision is made again on the current row.

@@ -32,7 +32,8 @@ pub struct Attempt {
     pub channel: Channel,
     /// The configured name of the carrier.
     pub carrier: String,
-    /// The claim: 16 random bytes. Only the worker that knows them may write the outcome.
+    /// The claim: 16 random bytes. Only the worker that knows it may write the carrier's answer. A receipt or a passed deadline
+    /// also closes the attempt.
     pub claim: Uuid,
     /// Number of the unknown attempt that this attempt repeats.
     #[serde(default)]

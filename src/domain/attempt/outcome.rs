@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::reason::{NotSentCause, Reason, RefusalScope};
+use crate::domain::words::UnknownWord;
 
 /// The outcome of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,40 @@ impl Outcome {
         }
     }
 
+    /// Returns the delay that a throttling carrier requested, in the ledger's unit.
+    pub fn retry_after_ms(self) -> Option<i64> {
+        match self {
+            Self::Throttled { retry_after } => {
+                retry_after.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads an outcome from its words in the ledger: [`Outcome::word`], [`Outcome::detail`] and [`Outcome::retry_after_ms`].
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of a word that is not known.
+    pub fn from_words(
+        word: Option<&str>, detail: Option<&str>, retry_after_ms: Option<i64>,
+    ) -> Result<Option<Self>, UnknownWord> {
+        let unknown = UnknownWord("Outcome");
+        let Some(word) = word else { return Ok(None) };
+        let detail = detail.ok_or(unknown);
+        let retry_after = retry_after_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+        Ok(Some(match word {
+            "accepted" => Self::Accepted,
+            "throttled" => Self::Throttled { retry_after },
+            "not_sent" => Self::NotSent(detail?.parse()?),
+            "unavailable" => Self::Unavailable,
+            "unknown" => Self::Unknown,
+            "rejected" => Self::Rejected(detail?.parse()?),
+            "misconfigured" => Self::Misconfigured(detail?.parse()?),
+            _ => return Err(unknown),
+        }))
+    }
+
     /// Returns the reason of a dispatch that ends with this outcome.
     pub fn reason(self) -> Reason {
         match self {
@@ -80,7 +115,6 @@ impl Outcome {
 #[serde(default)]
 pub struct Details {
     /// The carrier's message id.
-    #[serde(rename = "reference")]
     pub message_id: Option<String>,
     /// The carrier's error code.
     pub carrier_code: Option<String>,
@@ -111,36 +145,21 @@ impl From<Outcome> for Judgement {
 struct OutcomeColumns {
     outcome: Option<String>,
     detail: Option<String>,
-    retry_after_ms: Option<u64>,
+    retry_after_ms: Option<i64>,
 }
 
 impl From<Outcome> for OutcomeColumns {
     fn from(o: Outcome) -> Self {
-        let retry_after_ms = match o {
-            Outcome::Throttled { retry_after } => retry_after.map(|d| d.as_millis() as u64),
-            _ => None,
-        };
-        Self { outcome: Some(o.word().to_owned()), detail: o.detail().map(str::to_owned), retry_after_ms }
+        let detail = o.detail().map(str::to_owned);
+        Self { outcome: Some(o.word().to_owned()), detail, retry_after_ms: o.retry_after_ms() }
     }
 }
 
 impl TryFrom<OutcomeColumns> for Option<Outcome> {
-    type Error = crate::domain::words::UnknownWord;
+    type Error = UnknownWord;
 
     fn try_from(c: OutcomeColumns) -> Result<Self, Self::Error> {
-        let unknown = crate::domain::words::UnknownWord("Outcome");
-        let Some(word) = c.outcome else { return Ok(None) };
-        let detail = c.detail.as_deref().ok_or(unknown);
-        Ok(Some(match word.as_str() {
-            "accepted" => Outcome::Accepted,
-            "throttled" => Outcome::Throttled { retry_after: c.retry_after_ms.map(Duration::from_millis) },
-            "not_sent" => Outcome::NotSent(detail?.parse()?),
-            "unavailable" => Outcome::Unavailable,
-            "unknown" => Outcome::Unknown,
-            "rejected" => Outcome::Rejected(detail?.parse()?),
-            "misconfigured" => Outcome::Misconfigured(detail?.parse()?),
-            _ => return Err(unknown),
-        }))
+        Outcome::from_words(c.outcome.as_deref(), c.detail.as_deref(), c.retry_after_ms)
     }
 }
 

@@ -36,7 +36,7 @@ words! {
         Blocked = "blocked",
         /// The carrier filtered the message because of its content.
         Content = "content",
-        /// The carrier refused this one request. Other requests of the same account pass.
+        /// The carrier refused this one request. Other requests of this account may be accepted.
         Request = "request",
         /// The carrier refused the account: credentials, suspension or balance.
         Account = "account",

@@ -1,5 +1,5 @@
-//! The decision function. From a dispatch as read from the ledger, the time and the policy, it computes the transition to write and
-//! the request to begin. It is pure.
+//! The decision functions. From a dispatch as read from the ledger, the time and the policy, they compute the transition to
+//! write and the request to begin. They are pure.
 //!
 //! Facts (outcomes, receipts, acts) are written by the component that receives them. The consequences of facts are decided here
 //! and nowhere else. A decision is written only if the row still has the expected version (optimistic locking).
@@ -13,12 +13,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::domain::attempt::{Outcome, Reason, State};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Dispatch, Event};
-use crate::domain::words::words;
 
 pub use conclude::{decide, decide_without_room, give_up, skip_step};
 
@@ -105,20 +104,19 @@ pub struct Begin {
     pub query_status_of: Option<u16>,
 }
 
-words! {
-    /// Change of a dispatch's quota uses by a transition.
-    QuotaChange {
-        /// No change.
-        Keep = "keep",
-        /// The uses are returned, because no attempt is accepted or unknown.
-        GiveBack = "give_back",
-        /// The uses are taken again, even above the rule, because the message was delivered after all.
-        TakeAgain = "take_again",
-    }
+/// Change of a dispatch's quota uses by a transition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaChange {
+    /// No change.
+    Keep,
+    /// The uses are returned, because no attempt is accepted or unknown.
+    GiveBack,
+    /// The uses are taken again, even above the rule, because the message was delivered after all.
+    TakeAgain,
 }
 
 /// A change of a dispatch's row. It is written only if the row still has the expected version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
     /// The version after the transition: one more than before, or one more per event.
     pub version: i64,
@@ -137,14 +135,12 @@ pub struct Transition {
     /// End of the current snooze.
     pub snoozed_until: Option<Timestamp>,
     /// Bit n-1 is set when the `sent` event of step n was created.
-    #[serde(rename = "told_steps")]
     pub sent_event_steps: u8,
     /// When a worker must process the dispatch again.
     pub wake_at: Option<Timestamp>,
     /// Whether the sealed code is deleted.
     pub drop_code: bool,
     /// Change of the quota uses.
-    #[serde(rename = "slots")]
     pub quota_change: QuotaChange,
     /// The events to publish, in order. The last event has the version of this transition.
     pub events: Vec<Event>,

@@ -308,7 +308,7 @@ fn requested_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> Option<Begi
 
 /// Returns a begin of the next step if the fallback time of the current step has passed.
 fn fallback_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> Option<Begin> {
-    // The fallback time does not apply to a step that was never tried.
+    // The fallback time does not apply to a step that was neither tried nor snoozed.
     let tried = d.snoozes > 0 || d.attempts_of(d.step).next().is_some();
     let passed = d.fallback_at().is_some_and(|at| at <= now);
     if tried && passed { next_begin(d, now, policy).0 } else { None }

@@ -84,7 +84,8 @@ pub struct Order {
     pub plan: Plan,
     /// When the code or the notice expires.
     pub expires_at: Timestamp,
-    /// Seconds from a step's first begin until the next step is tried; 0 disables the fallback.
+    /// Seconds from a step's first begin until the next step is tried, or from the step's start, if it found no carrier with
+    /// room. 0 disables the fallback.
     pub fallback_after_s: u32,
     /// The template's name.
     pub template: String,
@@ -128,13 +129,12 @@ pub struct Dispatch {
     #[serde(default)]
     pub snoozed_until: Option<Timestamp>,
     /// Bit n-1 is set when the `sent` event of step n was created.
-    #[serde(rename = "told_steps")]
     pub sent_event_steps: u8,
     /// Why no further request may begin.
     #[serde(default)]
     pub stop: Option<Stop>,
-    /// The step that the sender requested before the current one had failed or reached its fallback time.
-    #[serde(default, rename = "asked")]
+    /// The step that the sender requested with `next`. It waits for no failure and no fallback time.
+    #[serde(default)]
     pub requested_step: Option<u8>,
     /// When a worker must process the dispatch again; `None` if it is final and no attempt is open.
     #[serde(default)]
@@ -143,16 +143,12 @@ pub struct Dispatch {
     #[serde(default)]
     pub code: Option<String>,
     /// The quota uses that the dispatch took.
-    #[serde(rename = "slots")]
     pub quota_uses: Vec<QuotaUse>,
     /// Whether the dispatch still holds its quota uses.
-    #[serde(rename = "slots_held")]
     pub holds_quota_uses: bool,
     /// When the dispatch was admitted.
-    #[serde(rename = "born_at")]
     pub admitted_at: Timestamp,
     /// The events in the outbox that are not published yet.
-    #[serde(rename = "owed")]
     pub pending_events: Vec<Event>,
     /// All attempts so far, oldest first.
     pub attempts: Vec<Attempt>,

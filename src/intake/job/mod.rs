@@ -67,7 +67,8 @@ pub struct Job {
     pub expires_at: Timestamp,
     /// The channels, in order.
     pub plan: Plan,
-    /// Seconds from a step's first begin until the next step is tried; 0 disables the fallback.
+    /// Seconds from a step's first begin until the next step is tried, or from the step's start, if it found no carrier with
+    /// room. 0 disables the fallback.
     pub fallback_after_s: u32,
     /// The template's name.
     pub template: String,

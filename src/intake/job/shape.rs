@@ -60,8 +60,9 @@ pub struct JobShape {
     /// The plan: the channels in order, each at most twice.
     #[schemars(length(min = 1, max = bounds::MAX_STEPS), extend("allOf" = each_at_most_twice(), "default" = ["sms"]))]
     pub channels: Option<Vec<Channel>>,
-    /// Seconds from a step's first request until the next channel is tried, if no receipt says `delivered`. 0 disables this
-    /// fallback: the next channel is tried only after a failure or by `next`.
+    /// Seconds until the next channel is tried, if no receipt says `delivered`. They count from a step's first request, or from
+    /// the step's start, if it found no carrier with room. 0 disables this fallback: the next channel is tried only after a
+    /// failure or by `next`.
     #[schemars(range(max = bounds::MAX_FALLBACK_S), extend("default" = 30))]
     pub fallback_after_s: Option<u32>,
     /// The name of the template. A template that does not use the code is a notice, such as `two_step_notice`.

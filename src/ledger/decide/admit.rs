@@ -35,6 +35,25 @@ pub(in crate::ledger) struct SameSignIn {
     pub(in crate::ledger) older: Vec<Dispatch>,
 }
 
+impl SameSignIn {
+    /// Chooses among the dispatches of a sign-in, each with its `issued_at`. `this` is the job's `issued_at` and id, which order the
+    /// jobs of a sign-in. A dispatch that was refused does not count.
+    pub(in crate::ledger) fn of<'d>(
+        this: (Timestamp, Uuid), rows: impl Iterator<Item = (Timestamp, &'d Dispatch)>,
+    ) -> Self {
+        let mut same = Self::default();
+        for (issued_at, d) in rows {
+            let other = (issued_at, d.order.id);
+            if other > this && !d.quota_uses.is_empty() {
+                same.newer_exists = true;
+            } else if other < this && d.stop.is_none() && !d.state.is_final() {
+                same.older.push(d.clone());
+            }
+        }
+        same
+    }
+}
+
 /// The decision on a new job.
 #[derive(Debug)]
 pub(in crate::ledger) struct AdmissionDecision {
@@ -88,7 +107,8 @@ pub(in crate::ledger) fn admit(
         }
     }
     let (state, reason, quota_uses) = (d.state, d.reason, d.quota_uses.clone());
-    let result = AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, superseded };
+    let result =
+        AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, superseded, batch: None };
     AdmissionDecision { result, row: Some(d), events }
 }
 

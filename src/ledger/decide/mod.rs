@@ -12,4 +12,4 @@ mod tests;
 
 pub(super) use admit::{AdmissionDecision, KnownRow, SameSignIn, admit, answer_known};
 pub(super) use quotas::Quotas;
-pub(super) use write::{advance, begin, record, stop, write_decision};
+pub(super) use write::{advance, begin, record, stop, write_decision, write_without_row};

@@ -16,18 +16,21 @@ pub(in crate::ledger) struct Quotas(BTreeMap<String, Row>);
 struct Row {
     /// The kept admission times, oldest first.
     uses: Vec<Timestamp>,
+    /// Whether the store has a row of this key.
+    loaded: bool,
     changed: bool,
 }
 
 impl Quotas {
     /// Adds a loaded row.
     pub(in crate::ledger) fn insert(&mut self, key: String, uses: Vec<Timestamp>) {
-        self.0.insert(key, Row { uses, changed: false });
+        self.0.insert(key, Row { uses, loaded: true, changed: false });
     }
 
-    /// The rows to write: key and kept admission times, ordered by key.
-    pub(in crate::ledger) fn changed(&self) -> impl Iterator<Item = (&str, &[Timestamp])> {
-        self.0.iter().filter(|(_, row)| row.changed).map(|(key, row)| (key.as_str(), row.uses.as_slice()))
+    /// The rows to write, ordered by key: key, kept admission times, and whether the key was loaded.
+    pub(in crate::ledger) fn changed(&self) -> impl Iterator<Item = (&str, &[Timestamp], bool)> {
+        let changed = self.0.iter().filter(|(_, row)| row.changed);
+        changed.map(|(key, row)| (key.as_str(), row.uses.as_slice(), row.loaded))
     }
 
     /// Returns when the limit has room, or `None` if it has room now.

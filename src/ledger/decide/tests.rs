@@ -95,7 +95,7 @@ fn a_group_for_one_number_admits_exactly_what_the_rules_allow() {
     let sending = (State::Sending, None);
     assert_eq!(states, [sending, sending, sending, limited, limited]);
     let kept: Vec<(String, usize)> =
-        quotas.changed().map(|(key, uses)| (key.to_owned(), uses.len())).collect();
+        quotas.changed().map(|(key, uses, _)| (key.to_owned(), uses.len())).collect();
     assert_eq!(kept, [("operator".to_owned(), 3), ("tenant".to_owned(), 3)], "a refused job takes no use");
     // After the tenant's window the operator's rule has room for one more.
     let later: Vec<_> = (6..=7)
@@ -261,7 +261,7 @@ fn an_outcome_is_written_on_any_version_but_its_transition_only_on_the_expected_
         WriteResult::OutcomeOnly(_)
     ));
 
-    assert_eq!(write_decision(&mut d, &with, &mut quotas, t(1.0)), WriteResult::Written);
+    assert_eq!(write_decision(&mut d, &with, &mut quotas, t(1.0)), WriteResult::Written { batch: None });
     assert_eq!(d.state, State::Sent);
     let version = d.version;
     let again = write_decision(&mut d, &with, &mut quotas, t(1.0));

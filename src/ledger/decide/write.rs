@@ -48,7 +48,7 @@ pub(in crate::ledger) fn begin(
 pub(in crate::ledger) fn write_decision(
     d: &mut Dispatch, write: &DecisionWrite, quotas: &mut Quotas, now: Timestamp,
 ) -> WriteResult {
-    let version_changed = d.version != write.expected_version;
+    let version_changed = d.version != write.seen.version;
     if let Some(outcome) = &write.outcome {
         let attempt = d.attempts.iter_mut().find(|a| a.n == outcome.n && a.claim == outcome.claim);
         let Some(attempt) = attempt else {
@@ -69,7 +69,7 @@ pub(in crate::ledger) fn write_decision(
                 QuotaChange::GiveBack => quotas.give_back(&d.quota_uses),
                 QuotaChange::TakeAgain => quotas.take_again(&d.quota_uses),
             }
-            WriteResult::Written
+            WriteResult::Written { batch: None }
         }
         _ if write.outcome.is_some() => {
             d.version += 1;
@@ -77,6 +77,14 @@ pub(in crate::ledger) fn write_decision(
             WriteResult::OutcomeOnly(Box::new(d.clone()))
         }
         _ => WriteResult::VersionConflict(Some(Box::new(d.clone()))),
+    }
+}
+
+/// Answers a write whose row was deleted.
+pub(in crate::ledger) fn write_without_row(write: &DecisionWrite) -> WriteResult {
+    match write.outcome {
+        Some(_) => WriteResult::AlreadyClosed { proved_acceptance: false },
+        None => WriteResult::VersionConflict(None),
     }
 }
 
@@ -95,6 +103,7 @@ fn add_late_answer(d: &mut Dispatch, outcome: &AttemptOutcome, now: Timestamp) -
     a.details.message_id = a.details.message_id.take().or(details.message_id);
     a.details.segments = a.details.segments.or(details.segments);
     a.details.price = a.details.price.take().or(details.price);
+    // Details alone raise no version: they change no decision.
     if proved_acceptance {
         d.version += 1;
         d.wake_at = Some(now);

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::begin::NewAttempt;
 use super::limit::Limit;
-use super::outbox::Destinations;
+use super::outbox::{Destinations, EventBatch};
 use crate::domain::attempt::{Reason, State};
 use crate::domain::dispatch::{Dispatch, Order, QuotaUse};
 
@@ -50,56 +49,11 @@ pub struct Admission {
     pub destinations: Destinations,
 }
 
-/// An [`Admission`] as the SQL function reads it.
-#[derive(Debug, Serialize)]
-pub(in crate::ledger) struct AdmissionRow<'a> {
-    #[serde(flatten)]
-    order: &'a Order,
-    content: &'a str,
-    number_key: &'a str,
-    code: &'a str,
-    limits: &'a [Limit],
-    #[serde(rename = "voice")]
-    channel_limit: &'a Option<Limit>,
-    refusal: Option<State>,
-    refusal_reason: Option<Reason>,
-    keep_refusal: bool,
-    supersedes: Option<&'a str>,
-    issued_at: Option<Timestamp>,
-    attempt: &'a Option<NewAttempt>,
-    skip_to: u8,
-    plan_over: u8,
-    snooze_ms: Option<u64>,
-    #[serde(flatten)]
-    destinations: Destinations,
-}
-
 impl Admission {
     /// Returns the first step whose channel differs from that of step 1, or the number of steps plus 1 if there is none.
     pub(in crate::ledger) fn skip_to(&self) -> u8 {
         let plan = &self.order.plan;
         (2..plan.end_step()).find(|s| plan.step(*s) != plan.step(1)).unwrap_or(plan.end_step())
-    }
-
-    pub(in crate::ledger) fn row(&self) -> AdmissionRow<'_> {
-        AdmissionRow {
-            order: &self.order,
-            content: &self.content,
-            number_key: &self.number_key,
-            code: &self.code,
-            limits: &self.limits,
-            channel_limit: &self.channel_limit,
-            refusal: self.refusal.map(|r| r.state),
-            refusal_reason: self.refusal.map(|r| r.reason),
-            keep_refusal: self.keep_refusal,
-            supersedes: self.supersedes.as_ref().map(|(k, _)| k.as_str()),
-            issued_at: self.supersedes.as_ref().map(|(_, at)| *at),
-            attempt: &self.attempt,
-            skip_to: self.skip_to(),
-            plan_over: self.order.plan.end_step(),
-            snooze_ms: self.snooze.map(|s| s.as_millis() as u64),
-            destinations: self.destinations,
-        }
     }
 
     /// The step that a refusal is reported for.
@@ -148,18 +102,15 @@ impl Admission {
 }
 
 /// The result of an admission.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(tag = "result", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdmissionResult {
     /// A row was inserted, in state `sending`, `queued`, or the state of a stored refusal.
-    #[serde(rename = "born")]
     Inserted {
         /// The state of the new row.
         state: State,
         /// The reason of a refusal.
         reason: Option<Reason>,
         /// The recorded quota uses.
-        #[serde(rename = "slots")]
         quota_uses: Vec<QuotaUse>,
         /// The ledger's clock.
         now: Timestamp,
@@ -167,6 +118,8 @@ pub enum AdmissionResult {
         retry_after_s: Option<u64>,
         /// Older dispatches of the same sign-in, which this job stopped.
         superseded: Vec<Uuid>,
+        /// The batch of the refusal's event.
+        batch: Option<EventBatch>,
     },
     /// The job was refused and no row was inserted.
     Refused {
@@ -186,7 +139,6 @@ pub enum AdmissionResult {
         /// The dispatch's version.
         version: i64,
         /// Whether its open attempt has the claim of this job: an earlier run of the same group was committed.
-        #[serde(rename = "mine")]
         has_our_claim: bool,
     },
     /// A dispatch with the same id and other content exists.

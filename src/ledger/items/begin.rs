@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::limit::Limit;
@@ -16,7 +15,7 @@ use crate::domain::dispatch::Dispatch;
 const SEND_TO_FINISH: Duration = Duration::from_secs(2);
 
 /// An attempt that is to begin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAttempt {
     /// The attempt's channel.
     pub channel: Channel,
@@ -69,20 +68,17 @@ impl NewAttempt {
 }
 
 /// A request to begin an attempt of a dispatch.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct BeginRequest {
     /// The dispatch's uid.
     pub uid: Uuid,
     /// The version of the row that the decision was made on.
-    #[serde(rename = "seen")]
     pub expected_version: i64,
     /// The step that the attempt belongs to, from 1.
     pub step: u8,
     /// The attempt to begin.
-    #[serde(flatten)]
     pub attempt: NewAttempt,
     /// The channel's quota. Set when the channel has one and the step has no attempt yet.
-    #[serde(rename = "voice")]
     pub channel_limit: Option<Limit>,
 }
 

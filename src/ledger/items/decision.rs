@@ -1,11 +1,10 @@
 //! The write of a decision: an outcome with its transition, or only a transition.
 
 use jiff::Timestamp;
-use serde::Serialize;
 use uuid::Uuid;
 
-use super::outbox::Destinations;
-use crate::domain::attempt::{Judgement, Outcome};
+use super::outbox::{Destinations, EventBatch};
+use crate::domain::attempt::Judgement;
 use crate::domain::decide::{QuotaChange, Transition};
 use crate::domain::dispatch::Dispatch;
 
@@ -14,8 +13,8 @@ use crate::domain::dispatch::Dispatch;
 pub struct DecisionWrite {
     /// The dispatch's uid.
     pub uid: Uuid,
-    /// The version of the row that the decision was made on.
-    pub expected_version: i64,
+    /// The row that the decision was made on.
+    pub seen: Dispatch,
     /// The outcome of the open attempt.
     pub outcome: Option<AttemptOutcome>,
     /// The transition of the dispatch. `None` writes the outcome only.
@@ -39,30 +38,6 @@ pub struct AttemptOutcome {
     pub at: Timestamp,
 }
 
-/// A [`DecisionWrite`] as the SQL function reads it.
-#[derive(Debug, Serialize)]
-pub(in crate::ledger) struct DecisionRow<'a> {
-    uid: Uuid,
-    #[serde(rename = "seen")]
-    expected_version: i64,
-    n: Option<u16>,
-    claim: Option<Uuid>,
-    outcome: Option<&'static str>,
-    detail: Option<&'static str>,
-    retry_after_ms: Option<u64>,
-    closed_at: Option<Timestamp>,
-    reference: Option<&'a str>,
-    carrier_code: Option<&'a str>,
-    segments: Option<u16>,
-    price: Option<&'a str>,
-    #[serde(rename = "conclusion")]
-    transition: Option<&'a Transition>,
-    #[serde(flatten)]
-    destinations: Destinations,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keys: Option<&'a [String]>,
-}
-
 impl DecisionWrite {
     /// An outcome with the transition that follows from it.
     pub fn with_outcome(
@@ -81,7 +56,7 @@ impl DecisionWrite {
         let keys = dispatch.quota_uses.iter().map(|s| s.key.clone()).collect();
         Self {
             uid: dispatch.order.uid,
-            expected_version: dispatch.version,
+            seen: dispatch.clone(),
             outcome: None,
             transition,
             destinations,
@@ -93,39 +68,16 @@ impl DecisionWrite {
     pub(in crate::ledger) fn changes_quota_uses(&self) -> bool {
         self.transition.as_ref().is_some_and(|c| c.quota_change != QuotaChange::Keep)
     }
-
-    pub(in crate::ledger) fn row(&self) -> DecisionRow<'_> {
-        let closing = self.outcome.as_ref();
-        let details = closing.map(|c| &c.judgement.details);
-        let outcome = closing.map(|c| c.judgement.outcome);
-        DecisionRow {
-            uid: self.uid,
-            expected_version: self.expected_version,
-            n: closing.map(|c| c.n),
-            claim: closing.map(|c| c.claim),
-            outcome: outcome.map(Outcome::word),
-            detail: outcome.and_then(Outcome::detail),
-            retry_after_ms: match outcome {
-                Some(Outcome::Throttled { retry_after: Some(d) }) => Some(d.as_millis() as u64),
-                _ => None,
-            },
-            closed_at: closing.map(|c| c.at),
-            reference: details.and_then(|d| d.message_id.as_deref()),
-            carrier_code: details.and_then(|d| d.carrier_code.as_deref()),
-            segments: details.and_then(|d| d.segments),
-            price: details.and_then(|d| d.price.as_deref()),
-            transition: self.transition.as_ref(),
-            destinations: self.destinations,
-            keys: self.changes_quota_uses().then_some(&self.keys),
-        }
-    }
 }
 
 /// The result of writing a decision.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WriteResult {
     /// Everything was written.
-    Written,
+    Written {
+        /// The batch of the transition's events.
+        batch: Option<EventBatch>,
+    },
     /// The version had changed, so only the outcome was written. Holds the current dispatch.
     OutcomeOnly(Box<Dispatch>),
     /// The attempt was closed before, so the transition was not written.

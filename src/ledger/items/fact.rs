@@ -34,8 +34,7 @@ impl AttemptReceipt {
 }
 
 /// The result of recording a receipt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordResult {
     /// The receipt changed the attempt, and the dispatch is due.
     Recorded,
@@ -46,7 +45,7 @@ pub enum RecordResult {
 }
 
 /// A request to stop a dispatch: no further attempt may begin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StopRequest {
     /// The tenant that the dispatch belongs to.
     pub tenant: String,
@@ -57,8 +56,7 @@ pub struct StopRequest {
 }
 
 /// The result of a stop request.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(tag = "result", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopResult {
     /// The dispatch is now marked as stopped.
     Marked {
@@ -84,7 +82,7 @@ pub enum StopResult {
 }
 
 /// A request for the next step of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdvanceRequest {
     /// The tenant that the dispatch belongs to.
     pub tenant: String,
@@ -95,8 +93,7 @@ pub struct AdvanceRequest {
 }
 
 /// The result of a request for the next step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(tag = "result", rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdvanceResult {
     /// The request is recorded. The next step begins as soon as no attempt is open.
     Advanced {

@@ -19,18 +19,18 @@ impl MessageIds for Postgres {
     async fn store_message_id(
         &self, carrier: &str, message_id: &str, attempt: AttemptId,
     ) -> Result<(), LedgerError> {
-        let sql = "with named as (insert into carrier_reference
+        let sql = "with named as (insert into carrier_message
                                   select $1, $2, d.uid, $4 from dispatch d where d.uid = $3
                                   on conflict do nothing)
                    select to_jsonb(1)";
         let n = attempt.n as i16;
-        let _: Vec<Value> = self.rows(sql, &[&carrier, &message_id, &attempt.uid, &n]).await?;
+        let _: Vec<Value> = self.json(sql, &[&carrier, &message_id, &attempt.uid, &n]).await?;
         Ok(())
     }
 
     async fn named_attempt(&self, carrier: &str, message_id: &str) -> Result<Option<AttemptId>, LedgerError> {
-        let sql = "select to_jsonb(r) from carrier_reference r where carrier = $1 and reference = $2";
-        let row: Option<NamedRow> = self.rows(sql, &[&carrier, &message_id]).await?.pop();
+        let sql = "select to_jsonb(r) from carrier_message r where carrier = $1 and message_id = $2";
+        let row: Option<NamedRow> = self.json(sql, &[&carrier, &message_id]).await?.pop();
         Ok(row.map(|row| AttemptId { uid: row.uid, n: row.n }))
     }
 
@@ -38,32 +38,32 @@ impl MessageIds for Postgres {
         &self, carrier: &str, message_id: &str, receipt: &Receipt,
     ) -> Result<(), LedgerError> {
         let sql =
-            "with kept as (insert into unmatched_receipt values ($1, $2, jsonb_strip_nulls($3), otpost_now())
+            "with kept as (insert into unmatched_receipt values ($1, $2, jsonb_strip_nulls($3), clock_timestamp())
                            on conflict do nothing)
              select to_jsonb(1)";
         let receipt = serde_json::to_value(receipt).map_err(|e| LedgerError::Unusable(e.to_string()))?;
-        let _: Vec<Value> = self.rows(sql, &[&carrier, &message_id, &receipt]).await?;
+        let _: Vec<Value> = self.json(sql, &[&carrier, &message_id, &receipt]).await?;
         Ok(())
     }
 
     async fn has_unmatched(&self, carrier: &str, message_id: &str) -> Result<bool, LedgerError> {
         let sql =
-            "select to_jsonb(exists (select from unmatched_receipt where carrier = $1 and reference = $2))";
-        Ok(self.rows(sql, &[&carrier, &message_id]).await?.pop().unwrap_or(false))
+            "select to_jsonb(exists (select from unmatched_receipt where carrier = $1 and message_id = $2))";
+        Ok(self.json(sql, &[&carrier, &message_id]).await?.pop().unwrap_or(false))
     }
 
     async fn matched(&self, most: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {
         let sql =
-            "with old as (delete from unmatched_receipt where received_at < otpost_now() - interval '72 hours')
+            "with old as (delete from unmatched_receipt where received_at < clock_timestamp() - interval '72 hours')
              select u.receipt || jsonb_build_object('uid', r.uid, 'n', r.n, 'carrier', u.carrier)
-               from unmatched_receipt u join carrier_reference r using (carrier, reference)
+               from unmatched_receipt u join carrier_message r using (carrier, message_id)
               order by u.received_at limit $1";
-        self.rows(sql, &[&(most as i64)]).await
+        self.json(sql, &[&(most as i64)]).await
     }
 
     async fn forget_unmatched(&self, carrier: &str, message_id: &str) -> Result<(), LedgerError> {
-        let sql = "with gone as (delete from unmatched_receipt where carrier = $1 and reference = $2) select to_jsonb(1)";
-        let _: Vec<Value> = self.rows(sql, &[&carrier, &message_id]).await?;
+        let sql = "with gone as (delete from unmatched_receipt where carrier = $1 and message_id = $2) select to_jsonb(1)";
+        let _: Vec<Value> = self.json(sql, &[&carrier, &message_id]).await?;
         Ok(())
     }
 }

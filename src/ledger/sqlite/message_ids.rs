@@ -16,7 +16,7 @@ impl MessageIds for Sqlite {
     ) -> Result<(), LedgerError> {
         let (carrier, message_id) = (carrier.to_owned(), message_id.to_owned());
         self.write(move |db, _| {
-            let sql = "insert or ignore into carrier_reference
+            let sql = "insert or ignore into carrier_message
                        select ?1, ?2, uid, ?4 from dispatch where uid = ?3";
             db.prepare_cached(sql)?.execute((carrier, message_id, attempt.uid.to_string(), attempt.n))?;
             Ok(())
@@ -27,7 +27,7 @@ impl MessageIds for Sqlite {
     async fn named_attempt(&self, carrier: &str, message_id: &str) -> Result<Option<AttemptId>, LedgerError> {
         let (carrier, message_id) = (carrier.to_owned(), message_id.to_owned());
         self.write(move |db, _| {
-            let sql = "select uid, n from carrier_reference where carrier = ?1 and reference = ?2";
+            let sql = "select uid, n from carrier_message where carrier = ?1 and message_id = ?2";
             let row: Option<(String, u16)> = db
                 .prepare_cached(sql)?
                 .query_row((carrier, message_id), |r| Ok((r.get(0)?, r.get(1)?)))
@@ -53,7 +53,8 @@ impl MessageIds for Sqlite {
     async fn has_unmatched(&self, carrier: &str, message_id: &str) -> Result<bool, LedgerError> {
         let (carrier, message_id) = (carrier.to_owned(), message_id.to_owned());
         self.write(move |db, _| {
-            let sql = "select exists (select 1 from unmatched_receipt where carrier = ?1 and reference = ?2)";
+            let sql =
+                "select exists (select 1 from unmatched_receipt where carrier = ?1 and message_id = ?2)";
             Ok(db.prepare_cached(sql)?.query_row((carrier, message_id), |r| r.get(0))?)
         })
         .await
@@ -64,7 +65,7 @@ impl MessageIds for Sqlite {
             let old = now.checked_sub(STRAY_RETENTION).unwrap_or(Timestamp::MIN).as_microsecond();
             db.execute("delete from unmatched_receipt where received_at < ?1", [old])?;
             let sql = "select r.uid, r.n, u.carrier, u.receipt
-                         from unmatched_receipt u join carrier_reference r using (carrier, reference)
+                         from unmatched_receipt u join carrier_message r using (carrier, message_id)
                         order by u.received_at limit ?1";
             let rows: Vec<(String, u16, String, String)> = db
                 .prepare_cached(sql)?
@@ -83,7 +84,7 @@ impl MessageIds for Sqlite {
     async fn forget_unmatched(&self, carrier: &str, message_id: &str) -> Result<(), LedgerError> {
         let (carrier, message_id) = (carrier.to_owned(), message_id.to_owned());
         self.write(move |db, _| {
-            let sql = "delete from unmatched_receipt where carrier = ?1 and reference = ?2";
+            let sql = "delete from unmatched_receipt where carrier = ?1 and message_id = ?2";
             db.prepare_cached(sql)?.execute((carrier, message_id))?;
             Ok(())
         })

@@ -234,7 +234,9 @@ impl Store for Sqlite {
     async fn pending_events(&self, limit: usize) -> Result<Vec<PendingEvents>, LedgerError> {
         self.write(move |db, now| {
             let due: Vec<String> = db
-                .prepare_cached("select uid from dispatch where tell_at <= ?1 order by tell_at limit ?2")?
+                .prepare_cached(
+                    "select uid from dispatch where republish_at <= ?1 order by republish_at limit ?2",
+                )?
                 .query_map((now.as_microsecond(), limit as i64), |r| r.get(0))?
                 .collect::<Result<_, _>>()?;
             let mut pending = vec![];
@@ -248,6 +250,11 @@ impl Store for Sqlite {
             Ok(pending)
         })
         .await
+    }
+
+    async fn pending_events_of(&self, uid: Uuid) -> Result<Vec<PendingEvents>, LedgerError> {
+        let d = self.read(uid).await?.filter(|d| !d.pending_events.is_empty());
+        Ok(d.map(|d| PendingEvents::of(&d.order, d.pending_events)).into_iter().collect())
     }
 
     async fn mark_published(&self, group: &[Arc<PublishedEvents>]) -> Result<Vec<()>, LedgerError> {
@@ -328,7 +335,7 @@ impl Store for Sqlite {
     async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError> {
         self.write(move |db, _| {
             let sql = "delete from dispatch where uid in (
-                        select uid from dispatch where born_at < ?1 and wake_at is null and owed = '[]'
+                        select uid from dispatch where admitted_at < ?1 and wake_at is null and pending_events = '[]'
                            and state not in ('queued', 'sending', 'sent')
                            and not exists (select 1 from webhook w where w.uid = dispatch.uid and w.due_at is not null)
                          limit ?2)";
@@ -341,7 +348,7 @@ impl Store for Sqlite {
         self.write(move |db, now| {
             let kept = now.checked_sub(quota::LONGEST_WINDOW).unwrap_or(Timestamp::MIN).as_microsecond();
             let sql = "delete from quota where key in (
-                        select key from quota where coalesce(json_extract(slots, '$[#-1]'), 0) < ?1 limit ?2)";
+                        select key from quota where coalesce(json_extract(uses, '$[#-1]'), 0) < ?1 limit ?2)";
             Ok(db.prepare_cached(sql)?.execute((kept, limit as i64))? as u64)
         })
         .await

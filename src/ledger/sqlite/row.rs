@@ -37,7 +37,7 @@ const DISPATCH: &[(&str, Kind)] = &[
     ("traceparent", Plain),
     ("supersedes", Plain),
     ("issued_at", Time),
-    ("born_at", Time),
+    ("admitted_at", Time),
     ("version", Plain),
     ("state", Plain),
     ("reason", Plain),
@@ -45,15 +45,15 @@ const DISPATCH: &[(&str, Kind)] = &[
     ("step_at", Time),
     ("snoozes", Plain),
     ("snoozed_until", Time),
-    ("told_steps", Plain),
+    ("sent_event_steps", Plain),
     ("stop", Plain),
-    ("asked", Plain),
+    ("requested_step", Plain),
     ("wake_at", Time),
     ("code", Plain),
-    ("slots", Json),
-    ("slots_held", Bool),
-    ("owed", Json),
-    ("tell_at", Time),
+    ("quota_uses", Json),
+    ("holds_quota_uses", Bool),
+    ("pending_events", Json),
+    ("republish_at", Time),
 ];
 
 const ATTEMPT: &[(&str, Kind)] = &[
@@ -69,7 +69,7 @@ const ATTEMPT: &[(&str, Kind)] = &[
     ("outcome", Plain),
     ("detail", Plain),
     ("retry_after_ms", Plain),
-    ("reference", Plain),
+    ("message_id", Plain),
     ("carrier_code", Plain),
     ("segments", Plain),
     ("price", Plain),
@@ -123,7 +123,7 @@ pub(super) fn update(db: &Connection, d: &Dispatch, republish_at: Option<Timesta
     let row = serde_json::to_value(d)?;
     let values =
         std::iter::once(Sql::Text(d.order.uid.to_string())).chain(changing.iter().map(|(name, kind)| {
-            if *name == "tell_at" { time(republish_at) } else { sql_value(&row[*name], *kind) }
+            if *name == "republish_at" { time(republish_at) } else { sql_value(&row[*name], *kind) }
         }));
     db.prepare_cached(&sql)?.execute(params_from_iter(values))?;
     Ok(())

@@ -26,11 +26,14 @@ async fn a_commit_whose_answer_is_lost_is_answered_over_http() {
     cluster.replacements.push((cluster.postgres().to_string(), relay.addr().to_string()));
     let _api = cluster.start("api", "api,receipts").await;
     cluster.replacements.clear();
-    for (to, before_forwarding, expected) in [("+447733000001", false, 200), ("+447733000002", true, 202)] {
+    for (to, direction, pattern, expected) in [
+        ("+447733000001", Direction::ToClient, "COMMIT", 200),
+        ("+447733000002", Direction::ToUpstream, "commit -- admit", 202),
+    ] {
         let mut job = job(to, json!({}));
         sent.push(Sent::by_hand(&mut job));
         let id = job["id"].as_str().unwrap();
-        relay.cut_when(Direction::ToUpstream, id.as_bytes(), before_forwarding);
+        relay.cut_when(direction, pattern.as_bytes(), true);
         let api = cluster.api.to_string();
         let (status, answer) =
             cluster.deployment.post_bytes(&api, &cluster.deployment.key, job.to_string().into_bytes()).await;

@@ -181,8 +181,8 @@ async fn single(driver: &LedgerDriver, kind: Kind) -> Calls {
         }
         Kind::Publish => {
             driver.finish(&seen, accepted("SM1")).await;
-            let versions = driver.read(uid).await.pending_events.iter().map(|event| event.version).collect();
-            Act::Publish(PublishedEvents { uid, versions })
+            let pending = driver.world.ledger.pending_events_of(uid).await.unwrap();
+            Act::Publish(PublishedEvents::of(&pending[0]))
         }
         _ => unreachable!("it is a group"),
     };

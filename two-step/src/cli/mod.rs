@@ -26,7 +26,7 @@ struct Cli {
 }
 
 const AFTER: &str = "Try it, with nothing installed:  two-step demo
-Exit codes: 0 well, 1 it failed, 2 the command or the configuration is wrong";
+Exit codes: 0 success, 1 failure, 2 invalid command or configuration";
 
 #[derive(Debug, Subcommand)]
 enum Command {

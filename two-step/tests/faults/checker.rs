@@ -143,13 +143,14 @@ async fn dispatches(ours: &Client) -> Vec<Dispatch> {
 
 async fn otpost_dispatch(theirs: &Client, id: Uuid) -> Option<OtpostDispatch> {
     let sql = "select uid, state, state in ('queued', 'sending') and stop is not null and (outcome = 'unknown' or exists (
-                 select from attempt a where a.uid = d.uid and a.outcome = 'unknown'))
+                 select from jsonb_array_elements(coalesce(d.earlier_attempts, '[]')::jsonb) a where a->>'outcome' = 'unknown'))
                from dispatch d where id = $1";
     let row = theirs.query_opt(sql, &[&id]).await.unwrap()?;
     let (uid, state, awaits_receipt): (Uuid, String, bool) = (row.get(0), row.get(1), row.get(2));
     // The newest attempt is in the dispatch's own row.
     let sql = "select channel, count(*) from (
-                 select channel, outcome from attempt where uid = $1
+                 select a->>'channel' as channel, a->>'outcome' as outcome
+                   from dispatch d, jsonb_array_elements(coalesce(d.earlier_attempts, '[]')::jsonb) a where d.uid = $1
                  union all select channel, outcome from dispatch where uid = $1 and n > 0) a
                where outcome = 'accepted' group by channel";
     let accepted = theirs.query(sql, &[&uid]).await.unwrap();
@@ -159,8 +160,7 @@ async fn otpost_dispatch(theirs: &Client, id: Uuid) -> Option<OtpostDispatch> {
 
 /// A dispatch's row at otpost and its earlier attempts, as PostgreSQL text.
 async fn row_at_otpost(theirs: &Client, id: Uuid) -> String {
-    let sql = "select row_to_json(d)::text || coalesce((select json_agg(a)::text from attempt a where a.uid = d.uid), '')
-               || ' at ' || now()::text from dispatch d where id = $1";
+    let sql = "select row_to_json(d)::text || ' at ' || now()::text from dispatch d where id = $1";
     theirs.query_opt(sql, &[&id]).await.unwrap().map_or_else(String::new, |row| row.get(0))
 }
 

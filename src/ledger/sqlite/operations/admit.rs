@@ -55,25 +55,17 @@ fn known_row(db: &Connection, job: &Admission, now: Timestamp) -> Result<Option<
 
 fn load_same_sign_in(db: &Connection, job: &Admission, now: Timestamp) -> Result<SameSignIn, Fault> {
     let Some((key, at)) = &job.supersedes else { return Ok(SameSignIn::default()) };
-    let (at, id) = (at.as_microsecond(), job.order.id.to_string());
-    let newer_exists = db
-        .prepare_cached(
-            "select exists (select 1 from dispatch where supersedes = ?1
-                and slots <> '[]' and (issued_at, id) > (?2, ?3))",
-        )?
-        .query_row((key, at, &id), |r| r.get(0))?;
-    let older: Vec<String> = db
-        .prepare_cached(
-            "select uid from dispatch where supersedes = ?1 and stop is null
-                and state in ('queued', 'sending', 'sent') and (issued_at, id) < (?2, ?3) order by uid",
-        )?
-        .query_map((key, at, &id), |r| r.get(0))?
+    let rows: Vec<(String, i64)> = db
+        .prepare_cached("select uid, issued_at from dispatch where supersedes = ?1 order by uid")?
+        .query_map([key], |r| Ok((r.get(0)?, r.get(1)?)))?
         .collect::<Result<_, _>>()?;
     let mut loaded = vec![];
-    for uid in older.iter().filter_map(|u| u.parse().ok()) {
-        loaded.extend(load(db, uid, now)?);
+    for (uid, issued_at) in rows {
+        let issued_at = Timestamp::from_microsecond(issued_at).map_err(|_| Fault::BadRow)?;
+        let d = load(db, uid.parse().map_err(|_| Fault::BadRow)?, now)?;
+        loaded.extend(d.map(|d| (issued_at, d)));
     }
-    Ok(SameSignIn { newer_exists, older: loaded })
+    Ok(SameSignIn::of((*at, job.order.id), loaded.iter().map(|(issued_at, d)| (*issued_at, d))))
 }
 
 fn insert_new(db: &Connection, job: &Admission, row: &Dispatch, now: Timestamp) -> Result<(), Fault> {
@@ -85,7 +77,7 @@ fn insert_new(db: &Connection, job: &Admission, row: &Dispatch, now: Timestamp) 
         ("number_key", text(&job.number_key)),
         ("supersedes", key),
         ("issued_at", time(issued_at)),
-        ("tell_at", time(republish_at)),
+        ("republish_at", time(republish_at)),
     ];
     insert(db, row, &extra)
 }

@@ -54,7 +54,7 @@ fn load_quotas<'k>(db: &Connection, keys: impl Iterator<Item = &'k str>) -> Resu
     let mut quotas = Quotas::default();
     for key in keys {
         let text: Option<String> = db
-            .prepare_cached("select slots from quota where key = ?1")?
+            .prepare_cached("select uses from quota where key = ?1")?
             .query_row([key], |r| r.get(0))
             .optional()?;
         let micros: Vec<i64> = text.map(|t| serde_json::from_str(&t)).transpose()?.unwrap_or_default();
@@ -66,7 +66,7 @@ fn load_quotas<'k>(db: &Connection, keys: impl Iterator<Item = &'k str>) -> Resu
 
 /// Stores the changed quotas.
 fn save_quotas(db: &Connection, quotas: &Quotas) -> Result<(), Fault> {
-    for (key, uses) in quotas.changed() {
+    for (key, uses, _) in quotas.changed() {
         let micros: Vec<i64> = uses.iter().map(|t| t.as_microsecond()).collect();
         db.prepare_cached("insert or replace into quota values (?1, ?2)")?
             .execute((key, serde_json::to_string(&micros)?))?;
@@ -77,7 +77,7 @@ fn save_quotas(db: &Connection, quotas: &Quotas) -> Result<(), Fault> {
 /// When the pending events of a dispatch are due for publishing again.
 pub(super) fn republish_at(db: &Connection, uid: Uuid) -> Result<Option<Timestamp>, Fault> {
     let us: Option<i64> = db
-        .prepare_cached("select tell_at from dispatch where uid = ?1")?
+        .prepare_cached("select republish_at from dispatch where uid = ?1")?
         .query_row([uid.to_string()], |r| r.get(0))?;
     Ok(us.and_then(|us| Timestamp::from_microsecond(us).ok()))
 }

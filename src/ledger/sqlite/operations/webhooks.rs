@@ -20,7 +20,7 @@ pub(super) fn insert_pending(
     db: &Connection, d: &Dispatch, events: &[Event], now: Timestamp,
 ) -> Result<(), Fault> {
     let mut insert = db.prepare_cached(
-        "insert into webhook (uid, version, tenant, event, due_at, born_at) values (?1, ?2, ?3, ?4, ?5, ?5)",
+        "insert into webhook (uid, version, tenant, event, due_at, created_at) values (?1, ?2, ?3, ?4, ?5, ?5)",
     )?;
     for event in events {
         let (uid, text) = (d.order.uid.to_string(), serde_json::to_string(event)?);
@@ -77,9 +77,9 @@ pub(in crate::ledger::sqlite) fn record_webhook_result(
 pub(in crate::ledger::sqlite) fn webhook_rows(
     db: &Connection, tenant: &str, limit: usize,
 ) -> Result<Vec<WebhookRow>, Fault> {
-    let sql = "select w.uid, w.version, d.id, json_extract(w.event, '$.state'), w.tries, w.due_at, w.born_at, w.problem
+    let sql = "select w.uid, w.version, d.id, json_extract(w.event, '$.state'), w.tries, w.due_at, w.created_at, w.problem
                  from webhook w join dispatch d on d.uid = w.uid
-                where w.tenant = ?1 order by w.born_at desc, w.version desc limit ?2";
+                where w.tenant = ?1 order by w.created_at desc, w.version desc limit ?2";
     let mut statement = db.prepare_cached(sql)?;
     let rows: Vec<Result<WebhookRow, Fault>> =
         statement.query_map((tenant, limit as i64), |r| Ok(webhook_row(r)))?.collect::<Result<_, _>>()?;

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::{Fault, find, load_quotas, save, save_quotas, webhooks};
-use crate::domain::decide::QuotaChange;
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::decide::{self, Quotas};
 use crate::ledger::items::{
@@ -31,20 +30,16 @@ pub(in crate::ledger::sqlite) fn write_decision(
     db: &Connection, write: &DecisionWrite, now: Timestamp,
 ) -> Result<WriteResult, Fault> {
     let Some(mut d) = load(db, write.uid, now)? else {
-        return Ok(match write.outcome {
-            Some(_) => WriteResult::AlreadyClosed { proved_acceptance: false },
-            None => WriteResult::VersionConflict(None),
-        });
+        return Ok(decide::write_without_row(write));
     };
-    let changes_quota = write.transition.as_ref().is_some_and(|t| t.quota_change != QuotaChange::Keep);
-    let mut quotas = if changes_quota {
+    let mut quotas = if write.changes_quota_uses() {
         load_quotas(db, d.quota_uses.iter().map(|used| used.key.as_str()))?
     } else {
         Quotas::default()
     };
     let before = d.clone();
     let result = decide::write_decision(&mut d, write, &mut quotas, now);
-    if let (WriteResult::Written, Some(transition)) = (&result, &write.transition) {
+    if let (WriteResult::Written { .. }, Some(transition)) = (&result, &write.transition) {
         if write.destinations.broker {
             d.pending_events.extend(transition.events.iter().cloned());
         }

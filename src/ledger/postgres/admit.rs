@@ -1,0 +1,184 @@
+//! Admission: loads what a group of jobs needs, lets [`decide`] decide on one after the other, and stores the result. Two round trips.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
+
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::Postgres;
+use super::columns::{self, ChangingColumns, INSERT, OrderColumns, ROW};
+use super::connection::{Connection, answers};
+use super::error::UNKNOWN_FORM;
+use super::outbox::{INSERT_EVENTS, NewEvents};
+use super::rows::{
+    CHANGE, CLOCK, Change, INSERT_WEBHOOKS, LOCK_QUOTAS, QuotaRows, Webhooks, read_clock, read_quotas,
+};
+use super::timer::{INSERT_TIMERS, Timers};
+use crate::domain::attempt::State;
+use crate::domain::dispatch::Dispatch;
+use crate::ledger::LedgerError;
+use crate::ledger::decide::{self, AdmissionDecision, KnownRow, Quotas, SameSignIn};
+use crate::ledger::items::{Admission, AdmissionResult};
+
+/// The rows of the group's ids.
+const KNOWN: &str = "select d.tenant, d.id, d.uid, d.content, d.state, d.version,
+                            case when d.outcome is null then d.claim end
+                       from unnest($1::text[], $2::uuid[]) as u(tenant, id)
+                       join dispatch d on d.tenant = u.tenant and d.id = u.id";
+
+/// All dispatches of the group's sign-ins, locked.
+static SAME_SIGN_IN: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "select d.supersedes, d.issued_at, {} from dispatch d where d.supersedes = any($1) order by d.uid for update",
+        *ROW
+    )
+});
+
+/// What a group's decisions need.
+struct Loaded {
+    known: BTreeMap<(String, Uuid), KnownRow>,
+    sign_ins: BTreeMap<String, Vec<(Timestamp, Dispatch)>>,
+    quotas: Quotas,
+    now: Timestamp,
+}
+
+/// What was decided for a group.
+#[derive(Default)]
+struct Decided<'a> {
+    inserted: Vec<(&'a Admission, Dispatch)>,
+    /// Older dispatches of a sign-in, before and after their stop.
+    superseded: Vec<(Dispatch, Dispatch)>,
+    events: NewEvents,
+    webhooks: Webhooks,
+}
+
+impl<'a> Decided<'a> {
+    fn decide(&mut self, job: &'a Admission, loaded: &mut Loaded) -> AdmissionResult {
+        if let Some(known) = loaded.known.get(&(job.order.tenant.clone(), job.order.id)) {
+            return decide::answer_known(job, known);
+        }
+        let mut same = loaded.same_sign_in(job);
+        let before = same.older.clone();
+        let AdmissionDecision { result, row, events } =
+            decide::admit(job, &mut same, &mut loaded.quotas, loaded.now);
+        self.superseded.extend(before.into_iter().zip(same.older).filter(|(before, d)| before != d));
+        if let Some(row) = row {
+            if !events.is_empty() && job.destinations.broker {
+                self.events.add(&row.order, &events);
+            }
+            if job.destinations.webhook {
+                self.webhooks.add(&row.order, &events);
+            }
+            self.inserted.push((job, row));
+        }
+        result
+    }
+}
+
+impl Postgres {
+    pub(super) async fn admit_group(
+        &self, group: &[Arc<Admission>],
+    ) -> Result<Vec<AdmissionResult>, LedgerError> {
+        let connection = self.connect().await?;
+        let mut loaded = self.load(&connection, group).await?;
+        let mut decided = Decided { events: NewEvents::new(), ..Decided::default() };
+        let mut results: Vec<AdmissionResult> =
+            group.iter().map(|job| decided.decide(job, &mut loaded)).collect();
+        self.store_admitted(&connection, &loaded.quotas, &decided).await?;
+        for result in &mut results {
+            if let AdmissionResult::Inserted { state, batch, .. } = result
+                && state.is_final()
+            {
+                *batch = decided.events.batch();
+            }
+        }
+        Ok(results)
+    }
+
+    /// The first round trip: locks the group's quotas, then reads.
+    async fn load(
+        &self, connection: &Connection<'_>, group: &[Arc<Admission>],
+    ) -> Result<Loaded, LedgerError> {
+        let keys: BTreeSet<&str> = group
+            .iter()
+            .flat_map(|job| job.limits.iter().chain(&job.channel_limit))
+            .map(|limit| limit.key.as_str())
+            .collect();
+        let keys: Vec<&str> = keys.into_iter().collect();
+        let tenants: Vec<&str> = group.iter().map(|job| job.order.tenant.as_str()).collect();
+        let ids: Vec<Uuid> = group.iter().map(|job| job.order.id).collect();
+        let sign_ins: Vec<&str> =
+            group.iter().filter_map(|job| job.supersedes.as_ref()).map(|(key, _)| key.as_str()).collect();
+        let steps = [
+            connection.step(LOCK_QUOTAS, vec![&keys]).await?,
+            connection.step(KNOWN, vec![&tenants, &ids]).await?,
+            connection.step(&SAME_SIGN_IN, vec![&sign_ins]).await?,
+            connection.step(CLOCK, vec![]).await?,
+        ];
+        let [quotas, known, same, clock] = answers(connection.begin_with(&steps).await?)?;
+        let now = read_clock(&clock)?;
+        let known: Result<_, LedgerError> = known.iter().map(known_row).collect();
+        let mut sign_ins: BTreeMap<String, Vec<(Timestamp, Dispatch)>> = BTreeMap::new();
+        for row in &same {
+            let mut d = columns::read(row, 2)?;
+            d.now = now;
+            sign_ins.entry(row.get(0)).or_default().push((row.get(1), d));
+        }
+        Ok(Loaded { known: known?, sign_ins, quotas: read_quotas(&quotas)?, now })
+    }
+
+    /// The second round trip: stores what was decided.
+    async fn store_admitted(
+        &self, connection: &Connection<'_>, quotas: &Quotas, decided: &Decided<'_>,
+    ) -> Result<(), LedgerError> {
+        let (mut orders, mut rows, mut timers) =
+            (OrderColumns::default(), ChangingColumns::default(), Timers::default());
+        for (job, d) in &decided.inserted {
+            orders.push(job, d);
+            rows.push(d);
+            timers.add_exact(None, d);
+        }
+        let mut change = Change::new(Uuid::nil());
+        for (before, d) in &decided.superseded {
+            change.add(before, d, None);
+            change.timers.add_exact(before.wake_at, d);
+        }
+        let mut columns = orders.params();
+        columns.extend(rows.params());
+        let quotas = QuotaRows::of(quotas);
+        let mut steps = quotas.steps(connection).await?;
+        for (is_needed, sql, params) in [
+            (!change.is_empty(), CHANGE.as_str(), change.params()),
+            (!decided.inserted.is_empty(), &INSERT, columns),
+            (!timers.is_empty(), &INSERT_TIMERS, timers.params()),
+            (decided.events.len() > 0, INSERT_EVENTS, decided.events.params()),
+            (!decided.webhooks.is_empty(), INSERT_WEBHOOKS, decided.webhooks.params()),
+        ] {
+            if is_needed {
+                steps.push(connection.step(sql, params).await?);
+            }
+        }
+        connection.commit_with(&steps, "admit").await?;
+        Ok(())
+    }
+}
+
+impl Loaded {
+    /// The other dispatches of a job's sign-in.
+    fn same_sign_in(&self, job: &Admission) -> SameSignIn {
+        let Some((key, at)) = &job.supersedes else { return SameSignIn::default() };
+        let this = (*at, job.order.id);
+        let rows = self.sign_ins.get(key).map(Vec::as_slice).unwrap_or_default();
+        SameSignIn::of(this, rows.iter().map(|(issued_at, d)| (*issued_at, d)))
+    }
+}
+
+fn known_row(row: &Row) -> Result<((String, Uuid), KnownRow), LedgerError> {
+    let state: &str = row.get(4);
+    let state: State = state.parse().map_err(|_| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))?;
+    let known =
+        KnownRow { uid: row.get(2), content: row.get(3), state, version: row.get(5), open_claim: row.get(6) };
+    Ok(((row.get(0), row.get(1)), known))
+}

@@ -1,0 +1,254 @@
+//! Connections to PostgreSQL: the pool, single statements, and transactions.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::{
+    ClientWrapper, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+};
+use futures_util::FutureExt;
+use futures_util::future::{try_join, try_join_all};
+use serde::Deserialize;
+use tokio_postgres::types::Json;
+use tokio_postgres::{Row, Statement};
+
+use super::columns::Param;
+use super::error::{UNKNOWN_FORM, ledger_error};
+use super::outbox::Confirmed;
+use crate::ledger::{LedgerError, Options};
+
+/// Settings of each connection. Left alone, the planner chooses other plans for fresh tables than for analysed ones, and they cost four
+/// times as much. A transaction whose process is frozen ends by itself, because others wait for its locks.
+const SETTINGS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
+                        -c enable_mergejoin=off -c jit=off -c idle_in_transaction_session_timeout=2000";
+
+/// The ledger in PostgreSQL.
+pub(in crate::ledger) struct Postgres {
+    pool: Pool,
+    /// Host and port for error texts, without user and password.
+    address: String,
+    /// Longer than the server's `statement_timeout`. A statement that exceeds it has lost its connection.
+    timeout: Duration,
+    /// A write was refused. Only a successful write clears it, because reads succeed on a full disk.
+    write_refused: AtomicBool,
+    pub(super) confirmed: Confirmed,
+}
+
+impl Postgres {
+    pub(in crate::ledger) fn new(url: &str, options: &Options) -> Result<Self, LedgerError> {
+        let mut config: tokio_postgres::Config = url.parse().map_err(|_| {
+            LedgerError::Unusable(
+                "ledger.url is not a PostgreSQL URL: postgres://user:password@host:port/database".into(),
+            )
+        })?;
+        let limit = format!("{SETTINGS} -c statement_timeout={}", options.statement_timeout.as_millis());
+        let given = config.get_options().map(|o| format!("{limit} {o}")).unwrap_or(limit);
+        config
+            .options(given)
+            .application_name("otpost")
+            .connect_timeout(Duration::from_secs(3))
+            .tcp_user_timeout(Duration::from_secs(10))
+            .keepalives_idle(Duration::from_secs(30));
+        let address = address(&config);
+        let tls =
+            rustls::ClientConfig::builder().with_root_certificates(root_certificates()).with_no_client_auth();
+        let manager = Manager::from_config(
+            config,
+            tokio_postgres_rustls::MakeRustlsConnect::new(tls),
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(options.pool)
+            .wait_timeout(Some(Duration::from_secs(2)))
+            .create_timeout(Some(Duration::from_secs(5)))
+            .recycle_timeout(Some(Duration::from_secs(1)))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|_| LedgerError::Unusable("the connection pool cannot be built".to_owned()))?;
+        let timeout = options.statement_timeout + Duration::from_secs(1);
+        let write_refused = AtomicBool::new(false);
+        Ok(Self { pool, address, timeout, write_refused, confirmed: Confirmed::default() })
+    }
+
+    /// A connection of the pool, for statements and transactions.
+    pub(super) async fn connect(&self) -> Result<Connection<'_>, LedgerError> {
+        let object = self.object().await?;
+        Ok(Connection { store: self, object: Some(object), in_doubt: AtomicBool::new(false) })
+    }
+
+    pub(super) async fn object(&self) -> Result<Object, LedgerError> {
+        self.pool.get().await.map_err(|e| match e {
+            PoolError::Backend(e) if e.as_db_error().is_some() => ledger_error(&e),
+            PoolError::Timeout(_) => {
+                LedgerError::Unreachable(format!("no connection to {} in time", self.address))
+            }
+            _ => LedgerError::Unreachable(format!(
+                "no connection to {}; check that PostgreSQL runs there, and check ledger.url",
+                self.address
+            )),
+        })
+    }
+
+    /// Runs one statement.
+    pub(super) async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, LedgerError> {
+        let connection = self.connect().await?;
+        let statement = connection.prepare(sql).await?;
+        connection.statement(connection.client().query(&statement, params)).await
+    }
+
+    /// Runs one statement, and returns the number of its rows.
+    pub(super) async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, LedgerError> {
+        let connection = self.connect().await?;
+        let statement = connection.prepare(sql).await?;
+        connection.statement(connection.client().execute(&statement, params)).await
+    }
+
+    /// Runs one statement whose rows are single JSON values.
+    pub(super) async fn json<T: for<'de> Deserialize<'de>>(
+        &self, sql: &str, params: &[Param<'_>],
+    ) -> Result<Vec<T>, LedgerError> {
+        let rows = self.query(sql, params).await?;
+        let read = |row: &Row| row.try_get::<_, Json<T>>(0).map(|json| json.0);
+        rows.iter().map(|row| read(row).map_err(|_| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))).collect()
+    }
+
+    /// After a refused write: writes as much as a large group, to pages that the disk must find anew, and deletes it again. Returns an
+    /// error while the disk refuses it.
+    pub(super) async fn check_writable(&self) -> Result<(), LedgerError> {
+        if self.write_refused.load(Ordering::Relaxed) {
+            let sql = "truncate trial; insert into trial select repeat('-', 7000) from generate_series(1, 40); truncate trial";
+            let connection = self.connect().await?;
+            connection.statement(connection.client().batch_execute(sql)).await?;
+            self.write_refused.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// A connection. If the result of a statement is unknown, or a transaction is open, it is closed when it is dropped: for example when
+/// its caller stops waiting.
+pub(super) struct Connection<'p> {
+    store: &'p Postgres,
+    object: Option<Object>,
+    in_doubt: AtomicBool,
+}
+
+impl Connection<'_> {
+    pub(super) fn client(&self) -> &ClientWrapper {
+        self.object.as_ref().expect("it is taken only on drop")
+    }
+
+    /// A statement with its parameters, prepared once for each connection.
+    pub(super) async fn step<'a>(&self, sql: &str, params: Vec<Param<'a>>) -> Result<Step<'a>, LedgerError> {
+        Ok(Step { statement: self.prepare(sql).await?, params })
+    }
+
+    async fn prepare(&self, sql: &str) -> Result<Statement, LedgerError> {
+        let prepared = tokio::time::timeout(self.store.timeout, self.client().prepare_cached(sql)).await;
+        prepared.map_err(|_| no_answer())?.map_err(|e| ledger_error(&e))
+    }
+
+    /// Runs a statement outside a transaction.
+    pub(super) async fn statement<T>(
+        &self, work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, LedgerError> {
+        let done = self.part(work).await;
+        if !matches!(done, Err(LedgerError::Unreachable(_))) {
+            self.in_doubt.store(false, Ordering::Relaxed);
+        }
+        done
+    }
+
+    /// Begins a transaction and runs its first statements, in one round trip. Returns the rows of each.
+    pub(super) async fn begin_with(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, LedgerError> {
+        let begin = self.client().batch_execute("begin");
+        let (_begun, rows) = self.part(try_join(begin, self.pipelined(steps))).await?;
+        Ok(rows)
+    }
+
+    /// Runs further statements of a transaction that stays open, in one round trip.
+    pub(super) async fn go_on_with(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, LedgerError> {
+        self.part(self.pipelined(steps)).await
+    }
+
+    /// Runs the last statements of a transaction and commits it, in one round trip. After a failed statement PostgreSQL answers a
+    /// commit with success and rolls back, so the statements' results count. `act` names the transaction in the server's log.
+    pub(super) async fn commit_with(
+        &self, steps: &[Step<'_>], act: &str,
+    ) -> Result<Vec<Vec<Row>>, LedgerError> {
+        let commit = format!("commit -- {act}");
+        let commit = self.client().batch_execute(&commit);
+        let (rows, _committed) = self.part(try_join(self.pipelined(steps), commit)).await?;
+        self.in_doubt.store(false, Ordering::Relaxed);
+        Ok(rows)
+    }
+
+    /// Ends a transaction that has changed nothing.
+    pub(super) async fn roll_back(&self) -> Result<(), LedgerError> {
+        self.statement(self.client().batch_execute("rollback")).await
+    }
+
+    /// Sends the statements one behind the other, without waiting for their answers in between.
+    async fn pipelined(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, tokio_postgres::Error> {
+        let sent = steps.iter().map(|step| self.client().query(&step.statement, &step.params).boxed());
+        try_join_all(sent).await
+    }
+
+    /// Runs statements of a transaction that stays open. An error ends the transaction.
+    async fn part<T>(
+        &self, work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, LedgerError> {
+        self.in_doubt.store(true, Ordering::Relaxed);
+        match tokio::time::timeout(self.store.timeout, work).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(e)) => {
+                let error = ledger_error(&e);
+                if matches!(error, LedgerError::Unwritable(_)) {
+                    self.store.write_refused.store(true, Ordering::Relaxed);
+                }
+                if e.as_db_error().is_some() && self.client().batch_execute("rollback").await.is_ok() {
+                    self.in_doubt.store(false, Ordering::Relaxed);
+                }
+                Err(error)
+            }
+            Err(_) => Err(no_answer()),
+        }
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        if self.in_doubt.load(Ordering::Relaxed) {
+            drop(self.object.take().map(Object::take));
+        }
+    }
+}
+
+/// A prepared statement with its parameters.
+pub(super) struct Step<'a> {
+    statement: Statement,
+    params: Vec<Param<'a>>,
+}
+
+/// The rows of each statement of a round trip.
+pub(super) fn answers<const N: usize>(rows: Vec<Vec<Row>>) -> Result<[Vec<Row>; N], LedgerError> {
+    rows.try_into().map_err(|_| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))
+}
+
+fn no_answer() -> LedgerError {
+    LedgerError::Unreachable("no answer in time".to_owned())
+}
+
+fn address(config: &tokio_postgres::Config) -> String {
+    let host = config.get_hosts().first().map_or("?".to_owned(), |host| match host {
+        tokio_postgres::config::Host::Tcp(name) => name.clone(),
+        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+    });
+    format!("{host}:{}", config.get_ports().first().copied().unwrap_or(5432))
+}
+
+fn root_certificates() -> rustls::RootCertStore {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}

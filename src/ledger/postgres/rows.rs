@@ -1,0 +1,310 @@
+//! A transaction on rows: locks and loads them, and stores what was decided.
+//!
+//! Locks are taken in one order everywhere: quotas by key, then dispatches by uid. The clock is read after the locks.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
+use uuid::Uuid;
+
+use super::Postgres;
+use super::columns::{self, ChangingColumns, Param, ROW, UPDATE};
+use super::connection::{Connection, Step, answers};
+use super::error::UNKNOWN_FORM;
+use super::outbox::{self, REPUBLISH_AFTER_S};
+use super::timer::{Timers, insert_timers};
+use crate::domain::clock::after;
+use crate::domain::dispatch::{Dispatch, Event, Order};
+use crate::domain::quota;
+use crate::ledger::LedgerError;
+use crate::ledger::decide::Quotas;
+use crate::ledger::items::{Destinations, EventBatch};
+
+/// Locks quotas and reads them.
+pub(super) const LOCK_QUOTAS: &str =
+    "select key, uses from quota where key = any($1) order by key for update";
+pub(super) const CLOCK: &str = "select clock_timestamp()";
+const UPDATE_QUOTAS: &str = "update quota q set uses = u.uses, forget_on = u.forget_on
+    from unnest($1::text[], $2::bytea[], $3::date[]) as u(key, uses, forget_on) where q.key = u.key";
+const INSERT_QUOTAS: &str =
+    "insert into quota (key, uses, forget_on) select * from unnest($1::text[], $2::bytea[], $3::date[])";
+pub(super) const INSERT_WEBHOOKS: &str =
+    "insert into webhook (uid, version, tenant, event, due_at, created_at)
+     select u.uid, u.version, u.tenant, u.event, clock_timestamp(), clock_timestamp()
+       from unnest($1::uuid[], $2::int8[], $3::text[], $4::jsonb[]) as u(uid, version, tenant, event)";
+
+static LOCK_UIDS: LazyLock<String> = LazyLock::new(|| {
+    format!("select {} from dispatch d where d.uid = any($1) order by d.uid for update", *ROW)
+});
+static LOCK_ID: LazyLock<String> =
+    LazyLock::new(|| format!("select {} from dispatch d where d.tenant = $1 and d.id = $2 for update", *ROW));
+
+/// Updates rows that still have their expected version, with their events and timers, and returns their uids. Parameters: those of
+/// [`UPDATE`], then the events, the outbox row, and the timers.
+pub(super) static CHANGE: LazyLock<String> = LazyLock::new(|| {
+    let events = columns::update_params() + 1;
+    let timers = insert_timers(events + 3);
+    format!(
+        "with changed as ({}),
+              told as (insert into outbox (id, due_at, uids, events)
+                       select ${}::uuid, clock_timestamp() + make_interval(secs => ${}), array_agg(uid), array_agg(event)
+                         from changed where event is not null having count(*) > 0),
+              timers as ({timers})
+         select uid from changed",
+        UPDATE.replace("$EVENT", &format!("${events}")),
+        events + 1,
+        events + 2,
+    )
+});
+
+/// Which rows a transaction locks.
+pub(super) enum Which<'a> {
+    Uids(Vec<Uuid>),
+    Id(&'a str, Uuid),
+}
+
+/// A row of a transaction: as it was loaded, and as it was decided.
+pub(super) struct Loaded {
+    before: Dispatch,
+    pub(super) d: Dispatch,
+    events: Option<String>,
+}
+
+/// The locked rows of a transaction.
+pub(super) struct Locked {
+    pub(super) rows: BTreeMap<Uuid, Loaded>,
+    pub(super) quotas: Quotas,
+    pub(super) now: Timestamp,
+    pub(super) webhooks: Webhooks,
+    /// The outbox row of the transaction.
+    pub(super) batch: Uuid,
+}
+
+/// New webhook deliveries: arrays of `uid`, `version`, `tenant` and `event`.
+#[derive(Default)]
+pub(super) struct Webhooks {
+    uid: Vec<Uuid>,
+    version: Vec<i64>,
+    tenant: Vec<String>,
+    event: Vec<Json<Event>>,
+}
+
+impl Webhooks {
+    pub(super) fn add(&mut self, order: &Order, events: &[Event]) {
+        for event in events {
+            self.uid.push(order.uid);
+            self.version.push(event.version);
+            self.tenant.push(order.tenant.clone());
+            self.event.push(Json(event.clone()));
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.uid.is_empty()
+    }
+
+    pub(super) fn params(&self) -> Vec<Param<'_>> {
+        vec![&self.uid, &self.version, &self.tenant, &self.event]
+    }
+}
+
+impl Locked {
+    pub(super) fn row(&mut self, uid: Uuid) -> Option<(&mut Dispatch, &mut Quotas)> {
+        Some((&mut self.rows.get_mut(&uid)?.d, &mut self.quotas))
+    }
+
+    /// Adds the events of a changed row to the outbox and to the tenant's webhook.
+    pub(super) fn publish(&mut self, uid: Uuid, events: &[Event], destinations: Destinations) {
+        let Some(row) = self.rows.get_mut(&uid).filter(|_| !events.is_empty()) else { return };
+        if destinations.webhook {
+            self.webhooks.add(&row.d.order, events);
+        }
+        if destinations.broker {
+            row.events = Some(outbox::text(&row.d.order, events));
+        }
+    }
+
+    /// The batch of the rows with events. `None` without any.
+    pub(super) fn batch(&self) -> Option<EventBatch> {
+        outbox::batch(self.batch, self.rows.values().filter(|row| row.events.is_some()).count())
+    }
+}
+
+impl Postgres {
+    /// Begins a transaction, and locks quotas and dispatches.
+    pub(super) async fn lock(
+        &self, connection: &Connection<'_>, keys: &[&str], which: Which<'_>,
+    ) -> Result<Locked, LedgerError> {
+        let lock_rows = match &which {
+            Which::Uids(uids) => connection.step(&LOCK_UIDS, vec![uids]).await?,
+            Which::Id(tenant, id) => connection.step(&LOCK_ID, vec![tenant, id]).await?,
+        };
+        let steps = [
+            connection.step(LOCK_QUOTAS, vec![&keys]).await?,
+            lock_rows,
+            connection.step(CLOCK, vec![]).await?,
+        ];
+        let [quotas, rows, clock] = answers(connection.begin_with(&steps).await?)?;
+        let now = read_clock(&clock)?;
+        let mut loaded = BTreeMap::new();
+        for row in &rows {
+            let mut d = columns::read(row, 0)?;
+            d.now = now;
+            loaded.insert(d.order.uid, Loaded { before: d.clone(), d, events: None });
+        }
+        Ok(Locked {
+            rows: loaded,
+            quotas: read_quotas(&quotas)?,
+            now,
+            webhooks: Webhooks::default(),
+            batch: Uuid::from_bytes(crate::seal::random()),
+        })
+    }
+
+    /// Stores the changes of the rows and commits. `act` names the transaction for whoever reads the server's log.
+    pub(super) async fn store(
+        &self, connection: &Connection<'_>, locked: &Locked, act: &str,
+    ) -> Result<(), LedgerError> {
+        let mut change = Change::new(locked.batch);
+        for Loaded { before, d, events } in locked.rows.values() {
+            if before != d {
+                change.add(before, d, events.clone());
+                change.timers.add_exact(before.wake_at, d);
+            }
+        }
+        let quotas = QuotaRows::of(&locked.quotas);
+        let mut steps = quotas.steps(connection).await?;
+        if !change.is_empty() {
+            steps.push(connection.step(&CHANGE, change.params()).await?);
+        }
+        if !locked.webhooks.is_empty() {
+            steps.push(connection.step(INSERT_WEBHOOKS, locked.webhooks.params()).await?);
+        }
+        connection.commit_with(&steps, act).await?;
+        Ok(())
+    }
+
+    /// Updates rows in one statement without locking them first: those that still have their expected version. Returns their uids.
+    pub(super) async fn change_unlocked(&self, change: &Change<'_>) -> Result<Vec<Uuid>, LedgerError> {
+        let rows = self.query(&CHANGE, &change.params()).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+/// Reads the row of [`CLOCK`].
+pub(super) fn read_clock(rows: &[Row]) -> Result<Timestamp, LedgerError> {
+    rows.first().map(|row| row.get(0)).ok_or_else(unknown_form)
+}
+
+fn unknown_form() -> LedgerError {
+    LedgerError::Unusable(UNKNOWN_FORM.to_owned())
+}
+
+/// Changed rows, as the arrays of [`CHANGE`].
+pub(super) struct Change<'a> {
+    uid: Vec<Uuid>,
+    expected: Vec<i64>,
+    columns: ChangingColumns<'a>,
+    event: Vec<Option<String>>,
+    batch: Uuid,
+    pub(super) timers: Timers,
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn new(batch: Uuid) -> Self {
+        let (uid, expected, event) = (vec![], vec![], vec![]);
+        Self { uid, expected, columns: ChangingColumns::default(), event, batch, timers: Timers::default() }
+    }
+
+    /// Adds a row. The caller adds its timer.
+    pub(super) fn add(&mut self, before: &Dispatch, d: &'a Dispatch, event: Option<String>) {
+        self.uid.push(d.order.uid);
+        self.expected.push(before.version);
+        self.columns.push(d);
+        self.event.push(event);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.uid.is_empty()
+    }
+
+    /// The uids of the rows with events.
+    pub(super) fn events(&self) -> impl Iterator<Item = &Uuid> {
+        self.uid.iter().zip(&self.event).filter(|(_, event)| event.is_some()).map(|(uid, _)| uid)
+    }
+
+    pub(super) fn params(&self) -> Vec<Param<'_>> {
+        let mut all: Vec<Param<'_>> = vec![&self.uid, &self.expected];
+        all.extend(self.columns.params());
+        let rest: [Param<'_>; 3] = [&self.event, &self.batch, &REPUBLISH_AFTER_S];
+        all.extend(rest);
+        all.extend(self.timers.params());
+        all
+    }
+}
+
+/// Reads the rows of [`LOCK_QUOTAS`].
+pub(super) fn read_quotas(rows: &[Row]) -> Result<Quotas, LedgerError> {
+    let mut quotas = Quotas::default();
+    for row in rows {
+        let (key, bytes): (String, &[u8]) = (row.get(0), row.get(1));
+        let micros =
+            bytes.chunks_exact(8).map(|chunk| i64::from_be_bytes(chunk.try_into().unwrap_or([0; 8])));
+        let uses: Result<Vec<Timestamp>, _> = micros.map(Timestamp::from_microsecond).collect();
+        quotas.insert(key, uses.map_err(|_| unknown_form())?);
+    }
+    Ok(quotas)
+}
+
+/// Changed quotas, as arrays: those with a row, and new ones.
+#[derive(Default)]
+pub(super) struct QuotaRows {
+    updated: QuotaArrays,
+    inserted: QuotaArrays,
+}
+
+#[derive(Default)]
+struct QuotaArrays {
+    key: Vec<String>,
+    uses: Vec<Vec<u8>>,
+    forget_on: Vec<Date>,
+}
+
+impl QuotaRows {
+    pub(super) fn of(quotas: &Quotas) -> Self {
+        let mut rows = Self::default();
+        for (key, uses, has_row) in quotas.changed() {
+            let arrays = if has_row { &mut rows.updated } else { &mut rows.inserted };
+            arrays.key.push(key.to_owned());
+            arrays.uses.push(uses.iter().flat_map(|at| at.as_microsecond().to_be_bytes()).collect());
+            arrays.forget_on.push(forget_on(uses));
+        }
+        rows
+    }
+
+    /// The statements that write them.
+    pub(super) async fn steps<'a>(
+        &'a self, connection: &Connection<'_>,
+    ) -> Result<Vec<Step<'a>>, LedgerError> {
+        let mut steps = vec![];
+        for (sql, arrays) in [(UPDATE_QUOTAS, &self.updated), (INSERT_QUOTAS, &self.inserted)] {
+            if !arrays.key.is_empty() {
+                steps.push(connection.step(sql, vec![&arrays.key, &arrays.uses, &arrays.forget_on]).await?);
+            }
+        }
+        Ok(steps)
+    }
+}
+
+/// The first day on which no rule looks back to the newest use. It changes once a day at most, so that the index of a busy key rarely
+/// changes.
+fn forget_on(uses: &[Timestamp]) -> Date {
+    let Some(newest) = uses.last() else { return Date::constant(1970, 1, 1) };
+    let day = after(*newest, quota::LONGEST_WINDOW).to_zoned(TimeZone::UTC).date();
+    day.checked_add(1.day()).unwrap_or(day)
+}

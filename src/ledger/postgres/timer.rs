@@ -1,0 +1,207 @@
+//! Wake-ups: every dispatch with a `wake_at` is in a timer that is due no later.
+//!
+//! A dispatch that moves its wake-up to a later time writes nothing: its timer is due too early, and the scan writes a new one. So the
+//! table of dispatches needs no index of wake-ups, and a delivery costs a share of one row for its whole group.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::Postgres;
+use super::columns::{self, Param, ROW};
+use super::connection::{Connection, answers};
+use super::error::UNKNOWN_FORM;
+use crate::domain::attempt::State;
+use crate::domain::clock::after;
+use crate::domain::decide::LEASE;
+use crate::domain::dispatch::Dispatch;
+use crate::ledger::LedgerError;
+
+/// Maximum number of dispatches in a timer, and in one round of a scan.
+const MAX_DISPATCHES: i64 = 512;
+/// Maximum number of timers in one round of a scan.
+const MAX_TIMERS: i64 = 128;
+/// Maximum number of rounds of a scan that finds little: most timers are of dispatches that are final.
+const MAX_ROUNDS: usize = 32;
+
+/// The lease in seconds, as a parameter.
+const LEASE_S: f64 = LEASE.as_secs() as f64;
+
+/// New timers: arrays of `due_at`, `id`, `fresh` and `uid`. Dispatches with the same id share a timer.
+#[derive(Default)]
+pub(super) struct Timers {
+    groups: BTreeMap<(bool, i64), (Uuid, Timestamp)>,
+    due_at: Vec<Timestamp>,
+    id: Vec<Uuid>,
+    fresh: Vec<bool>,
+    uid: Vec<Uuid>,
+}
+
+/// `$first` to `$first + 3`: the arrays of [`Timers`].
+pub(super) fn insert_timers(first: usize) -> String {
+    format!(
+        "insert into timer (due_at, id, fresh, uids)
+         select min(due_at), id, fresh, array_agg(uid)
+           from unnest(${}::timestamptz[], ${}::uuid[], ${}::bool[], ${}::uuid[]) as t(due_at, id, fresh, uid)
+          group by id, fresh",
+        first,
+        first + 1,
+        first + 2,
+        first + 3
+    )
+}
+
+impl Timers {
+    /// Adds the wake-up of a dispatch. Those of one second share a timer.
+    pub(super) fn add(&mut self, fresh: bool, wake_at: Timestamp, uid: Uuid) {
+        let (id, _) = *self
+            .groups
+            .entry((fresh, wake_at.as_second()))
+            .or_insert_with(|| (Uuid::from_bytes(crate::seal::random()), wake_at));
+        self.due_at.push(wake_at);
+        self.id.push(id);
+        self.fresh.push(fresh);
+        self.uid.push(uid);
+    }
+
+    /// Adds the wake-up of a changed dispatch, if it moved to an earlier time. `seen` is the earlier wake-up that the change was
+    /// decided on. A lease may have moved it since, and a lease never ends later than `now` and its length.
+    pub(super) fn add_change(&mut self, seen: Option<Timestamp>, d: &Dispatch, now: Timestamp) {
+        let Some(wake_at) = d.wake_at else { return };
+        let latest = seen.map(|seen| seen.max(after(now, LEASE)));
+        if latest.is_none_or(|latest| wake_at < latest) {
+            self.add(d.state == State::Queued, wake_at, d.order.uid);
+        }
+    }
+
+    /// The same for a locked row, whose wake-up is known exactly.
+    pub(super) fn add_exact(&mut self, before: Option<Timestamp>, d: &Dispatch) {
+        let Some(wake_at) = d.wake_at else { return };
+        if before.is_none_or(|before| wake_at < before) {
+            self.add(d.state == State::Queued, wake_at, d.order.uid);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.uid.is_empty()
+    }
+
+    pub(super) fn params(&self) -> Vec<Param<'_>> {
+        vec![&self.due_at, &self.id, &self.fresh, &self.uid]
+    }
+}
+
+impl Postgres {
+    /// Takes a dispatch for a lease if it is due.
+    pub(super) async fn take_one(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
+        let rows = self.query(&TAKE, &[&vec![uid], &LEASE_S]).await?;
+        Ok(readable(&rows).pop())
+    }
+
+    /// Takes due dispatches for a lease: at most `limit` that are fresh or that are not.
+    pub(super) async fn take_due_of(&self, fresh: bool, limit: usize) -> Result<Vec<Dispatch>, LedgerError> {
+        let mut taken = vec![];
+        for _ in 0..MAX_ROUNDS {
+            if taken.len() >= limit {
+                break;
+            }
+            let connection = self.connect().await?;
+            let round = self.take_round(&connection, fresh, limit - taken.len()).await?;
+            taken.extend(round.taken);
+            if !round.more {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// One transaction of a scan: deletes due timers, takes their due dispatches, and writes timers for the others.
+    async fn take_round(
+        &self, connection: &Connection<'_>, fresh: bool, limit: usize,
+    ) -> Result<Round, LedgerError> {
+        let take = connection.step(TAKE_TIMERS, vec![&fresh, &MAX_TIMERS, &MAX_DISPATCHES]).await?;
+        let [rows] = answers(connection.begin_with(&[take]).await?)?;
+        let mut uids: Vec<Uuid> = rows.iter().flat_map(|row| row.get::<_, Vec<Uuid>>(0)).collect();
+        uids.sort_unstable();
+        uids.dedup();
+        if rows.is_empty() {
+            connection.roll_back().await?;
+            return Ok(Round { taken: vec![], more: false });
+        }
+        let wakes = connection.step(WAKES, vec![&uids]).await?;
+        let [wakes] = answers(connection.go_on_with(&[wakes]).await?)?;
+        let mut waiting: Vec<(Timestamp, Uuid, bool, bool)> =
+            wakes.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect();
+        waiting.sort_unstable();
+        let mut chosen: Vec<Uuid> = waiting
+            .iter()
+            .filter(|(_, _, is_fresh, is_due)| *is_fresh == fresh && *is_due)
+            .map(|(_, uid, ..)| *uid)
+            .take(limit)
+            .collect();
+        chosen.sort_unstable();
+        let take = connection.step(&TAKE, vec![&chosen, &LEASE_S]).await?;
+        let [rows] = answers(connection.go_on_with(&[take]).await?)?;
+        let leased: Vec<(Uuid, Option<Timestamp>)> =
+            rows.iter().map(|row| (row.get(0), row.get("wake_at"))).collect();
+        let mut timers = Timers::default();
+        for (wake_at, uid, is_fresh, _) in waiting {
+            let lease_end = leased.iter().find(|(leased, _)| *leased == uid).and_then(|(_, at)| *at);
+            timers.add(is_fresh, lease_end.unwrap_or(wake_at), uid);
+        }
+        let insert = connection.step(&INSERT_TIMERS, timers.params()).await?;
+        connection.commit_with(&[insert], "scan").await?;
+        // Due dispatches that are locked are being changed. The next scan looks at them again.
+        let more = leased.len() == chosen.len();
+        Ok(Round { taken: readable(&rows), more })
+    }
+}
+
+struct Round {
+    taken: Vec<Dispatch>,
+    /// Whether further timers may be due.
+    more: bool,
+}
+
+/// Deletes due timers: at most as many as have `$3` dispatches together, and at least one.
+const TAKE_TIMERS: &str = "with due as materialized (
+        select fresh, due_at, id, uids from timer where fresh = $1 and due_at <= clock_timestamp()
+         order by due_at limit $2 for update skip locked),
+     taken as (
+        select *, sum(cardinality(uids)) over (order by due_at, id) - cardinality(uids) as before from due)
+     delete from timer t using taken
+      where t.fresh = taken.fresh and t.due_at = taken.due_at and t.id = taken.id and taken.before < $3
+     returning t.uids";
+
+/// The wake-ups of dispatches that have one.
+const WAKES: &str = "select d.wake_at, d.uid, d.state = 'queued', d.wake_at <= clock_timestamp()
+                       from dispatch d where d.uid = any($1) and d.wake_at is not null";
+
+/// Leases the dispatches of `$1` that are due and that nobody else changes now.
+static TAKE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "update dispatch d set wake_at = clock_timestamp() + make_interval(secs => $2)
+           from (select t.uid from dispatch t where t.uid = any($1) and t.wake_at <= clock_timestamp()
+                  order by t.uid for update skip locked) due
+          where d.uid = due.uid returning {}",
+        *ROW
+    )
+});
+
+/// Inserts [`Timers`].
+pub(super) static INSERT_TIMERS: LazyLock<String> = LazyLock::new(|| insert_timers(1));
+
+/// The rows that this version can read. Another version may have written a word that this one does not know; its processes take it.
+fn readable(rows: &[Row]) -> Vec<Dispatch> {
+    let read = |row: &Row| {
+        let d = columns::read(row, 0);
+        if d.is_err() {
+            tracing::error!(dispatch.uid = %row.get::<_, Uuid>(0), reason = UNKNOWN_FORM, "a dispatch cannot be read");
+        }
+        d.ok()
+    };
+    rows.iter().filter_map(read).collect()
+}
