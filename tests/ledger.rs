@@ -355,6 +355,35 @@ async fn only_the_job_with_a_nul_fails_on_postgres() {
     assert_only_the_bad_job_fails(&world.ledger, &jobs, 7).await;
 }
 
+/// An update that changes no indexed column and finds room in its page adds no index entry (HOT).
+///
+/// Fails if `wake_at` is indexed, or without the fill factor.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_update_of_a_dispatch_stays_in_its_page() {
+    const DISPATCHES: usize = 300;
+    let p = LedgerDriver::new(World::with_system_clock(Backend::Postgres).await);
+    let deliver = async |i: usize| {
+        let uid = p.admit(&to(&format!("n{i}"), &["5/10m"])).await;
+        let seen = p.read(uid).await;
+        p.finish(&seen, accepted(&format!("SM{i}"))).await;
+        p.delivered(uid, 1).await;
+        p.turn(uid).await;
+    };
+    futures_util::future::join_all((0..DISPATCHES).map(deliver)).await;
+    let look = connect(&p.world.url).await;
+    let updates = async || {
+        let sql = "select pg_stat_clear_snapshot(), n_tup_upd, n_tup_hot_upd from pg_stat_user_tables
+                    where relid = 'dispatch'::regclass";
+        let row = look.query_one(sql, &[]).await.unwrap();
+        (row.get::<_, i64>(1), row.get::<_, i64>(2))
+    };
+    // An outcome, a receipt, a lease and a decision for each.
+    let most = i64::try_from(4 * DISPATCHES).unwrap();
+    wait::until("the server's counts", async || updates().await.0 >= most).await;
+    let (all, in_page) = updates().await;
+    assert!(in_page * 100 >= all * 95, "{in_page} of {all} updates stayed in their page");
+}
+
 /// Fails if a deadlock is treated like other errors and not retried.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_in_a_deadlock_runs_again() {

@@ -2,6 +2,12 @@
 -- Codes and numbers are sealed before they come here, look-up keys are keyed hashes. All times are the server's.
 -- Tables and indexes only: every decision is in Rust (src/ledger/decide).
 
+-- The oldest version of the schema whose processes can run on this one. A migration that breaks older processes raises it.
+create table compatibility (
+    oldest_version    integer not null
+);
+insert into compatibility values (1);
+
 -- No indexed column changes in the life of a row, so every update stays in its page (HOT). That needs free room in each page.
 create table dispatch (
     uid               uuid primary key,

@@ -1,6 +1,12 @@
 -- The ledger in one file: the same names and words as in PostgreSQL. Times are microseconds since 1970, lists are JSON.
 -- Here every attempt has its row; one writer needs no locks.
 
+-- The oldest version of the schema whose processes can run on this one. A migration that breaks older processes raises it.
+create table compatibility (
+    oldest_version   integer not null
+);
+insert into compatibility values (1);
+
 create table dispatch (
     uid              text primary key,
     tenant           text not null,

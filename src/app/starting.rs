@@ -223,6 +223,9 @@ pub(super) async fn check_ledger(ledger: &Ledger, options: Start) -> anyhow::Res
         Ok(_) => Ok(None),
         Err(LedgerError::Unreachable(why)) if options.wait => Ok(Some(why)),
         Err(LedgerError::Unwritable(why)) if options.wait => Ok(Some(why.to_owned())),
+        Err(e @ (LedgerError::TooSlow(_) | LedgerError::NoConnection)) if options.wait => {
+            Ok(Some(e.to_string()))
+        }
         Err(e) => Err(e).context("the ledger is not usable"),
     }
 }

@@ -226,9 +226,11 @@ impl From<LedgerError> for Problem {
                 let detail = "the ledger cannot be used; the log of otpost says why";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::LedgerAway, detail).retry_after(1)
             }
-            LedgerError::Unreachable(_) | LedgerError::Unwritable(_) | LedgerError::Conflict => {
-                Self::ledger_away()
-            }
+            LedgerError::Unreachable(_)
+            | LedgerError::Unwritable(_)
+            | LedgerError::TooSlow(_)
+            | LedgerError::NoConnection
+            | LedgerError::Conflict => Self::ledger_away(),
         }
     }
 }

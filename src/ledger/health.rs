@@ -49,8 +49,12 @@ impl LedgerHealth {
     /// server comes back with a full disk.
     pub fn report_failure(&self, e: &LedgerError) {
         if !e.is_outage() {
-            // Not an outage. The row stays unchanged until its lease expires.
-            tracing::error!(reason = %e, "the ledger refuses a statement");
+            if e.is_temporary() {
+                tracing::warn!(reason = %e, "the ledger is overloaded: the statement is repeated later");
+            } else {
+                // The row stays unchanged until its lease expires.
+                tracing::error!(reason = %e, "the ledger refuses a statement");
+            }
             return;
         }
         let update = |outage: &mut Option<LedgerError>| {
@@ -127,5 +131,10 @@ mod tests {
         assert!(report(unreachable("no connection")).1);
         let data = LedgerError::Data { sqlstate: "22003".to_owned(), constraint: None };
         assert!(!report(data).1, "refused data of one row is not an outage");
+        let health = LedgerHealth::new();
+        for e in [LedgerError::TooSlow("57014"), LedgerError::NoConnection] {
+            health.report_failure(&e);
+            assert!(health.is_healthy() && e.is_temporary(), "{e}: slow is not away");
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod health;
 mod items;
 mod message_ids;
 mod postgres;
+mod schema;
 mod sqlite;
 mod time;
 
@@ -42,6 +43,12 @@ pub enum LedgerError {
     /// The ledger answers, but its disk accepts no writes; holds what to do. The same item may be submitted again.
     #[error("{0}")]
     Unwritable(&'static str),
+    /// The ledger answers, but a statement took too long and was rolled back. The same item may be submitted again.
+    #[error("the ledger is too slow: a statement reached its time limit (SQLSTATE {0})")]
+    TooSlow(&'static str),
+    /// All connections of this process are in use. The same item may be submitted again.
+    #[error("all connections to the ledger are in use; see ledger.pool")]
+    NoConnection,
     /// The database refuses the data of this one item. Other items of the group are not affected.
     #[error("the ledger refuses the data (SQLSTATE {sqlstate}{})", constraint.as_ref().map(|c| format!(", {c}")).unwrap_or_default())]
     Data {
@@ -59,9 +66,14 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// Whether this is an outage: no write succeeds for now.
+    /// Whether this is an outage: no write succeeds for now, so the process accepts no new work.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Unwritable(_))
+    }
+
+    /// Whether the same item may succeed later. A slow or busy ledger is no outage, but what it did not do is repeated.
+    pub fn is_temporary(&self) -> bool {
+        self.is_outage() || matches!(self, Self::TooSlow(_) | Self::NoConnection | Self::Conflict)
     }
 
     /// The dead-letter reason, if the message itself is the cause of the error.

@@ -110,6 +110,15 @@ impl World {
         Self { ledger, ..self }
     }
 
+    /// Asserts that every dispatch with a wake-up is in a timer that is due no later (PostgreSQL only).
+    pub async fn assert_timers(&self) {
+        let TestClock::Postgres(client) = &self.clock else { return };
+        let sql = "select d.uid from dispatch d where d.wake_at is not null and not exists (
+                     select from timer t where d.uid = any(t.uids) and t.due_at <= d.wake_at)";
+        let without: Vec<Uuid> = client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        assert!(without.is_empty(), "no timer wakes {without:?}");
+    }
+
     /// Sets the ledger's clock, in seconds after time zero.
     pub async fn at(&self, seconds: f64) {
         let at = self.time(seconds);

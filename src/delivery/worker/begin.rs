@@ -93,7 +93,7 @@ impl Worker {
     ) -> Option<Result<BeginResult, LedgerError>> {
         loop {
             match self.deps.ledger.begin(request.clone()).await {
-                Err(e) if e.is_outage() => self.ledger_health.report_failure(&e),
+                Err(e) if e.is_temporary() => self.ledger_health.report_failure(&e),
                 answered => return Some(answered),
             }
             if crate::domain::clock::boot().saturating_sub(handed_at) > BEGIN_TO_SEND {

@@ -137,7 +137,7 @@ impl Worker {
                 Ok(row) => break row,
                 Err(e) => {
                     self.ledger_health.report_failure(&e);
-                    if !e.is_outage() {
+                    if !e.is_temporary() {
                         return; // The deadline closes the attempt.
                     }
                     tokio::time::sleep(RETRY_INTERVAL).await;

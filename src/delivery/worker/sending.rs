@@ -125,7 +125,7 @@ impl Worker {
         let attempt = AttemptId { uid, n: open.n };
         while let Err(e) = self.deps.ledger.store_message_id(&account.name, reference, attempt).await {
             self.ledger_health.report_failure(&e);
-            if !e.is_outage() {
+            if !e.is_temporary() {
                 return;
             }
             tokio::time::sleep(RETRY_INTERVAL).await;

@@ -121,8 +121,7 @@ impl Postgres {
         let now = read_clock(&clock)?;
         let known: Result<_, LedgerError> = known.iter().map(known_row).collect();
         let mut sign_ins: BTreeMap<String, Vec<(Timestamp, Dispatch)>> = BTreeMap::new();
-        for row in &same {
-            let mut d = columns::read(row, 2)?;
+        for (row, mut d) in columns::readable(&same, 2) {
             d.now = now;
             sign_ins.entry(row.get(0)).or_default().push((row.get(1), d));
         }

@@ -9,6 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql};
 use uuid::Uuid;
 
+use super::error::UNKNOWN_FORM;
 use crate::domain::attempt::{Attempt, Details, Outcome, Reason, ReceiptStatus};
 use crate::domain::dispatch::{Dispatch, Order, Plan, Stop};
 use crate::domain::words::UnknownWord;
@@ -225,7 +226,7 @@ impl<'r> Columns<'r> {
 
 /// A row with a word or a form that this version does not know.
 fn unknown_form() -> LedgerError {
-    LedgerError::Unusable(super::UNKNOWN_FORM.to_owned())
+    LedgerError::Unusable(UNKNOWN_FORM.to_owned())
 }
 
 /// Reads a dispatch from the columns [`ROW`], beginning at index `first`.
@@ -274,6 +275,24 @@ pub(super) fn read(row: &Row, first: usize) -> Result<Dispatch, LedgerError> {
     d.attempts.extend(read_attempt(&mut c)?);
     d.now = c.take()?;
     Ok(d)
+}
+
+/// The rows that this version can read, from the columns beginning at index `first`. Another version may have written a word that this
+/// one does not know: its processes take that row, and the other rows go on.
+pub(super) fn readable(rows: &[Row], first: usize) -> Vec<(&Row, Dispatch)> {
+    let read = |row| {
+        let d = read(row, first);
+        if d.is_err() {
+            let uid: Option<Uuid> = row.try_get(first).ok();
+            tracing::error!(
+                dispatch.uid = uid.map(tracing::field::display),
+                reason = UNKNOWN_FORM,
+                "a dispatch cannot be read"
+            );
+        }
+        Some((row, d.ok()?))
+    };
+    rows.iter().filter_map(read).collect()
 }
 
 fn read_attempt(c: &mut Columns<'_>) -> Result<Option<Attempt>, LedgerError> {

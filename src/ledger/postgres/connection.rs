@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{
-    ClientWrapper, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+    ClientWrapper, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
 };
 use futures_util::FutureExt;
 use futures_util::future::{try_join, try_join_all};
@@ -79,6 +79,7 @@ impl Postgres {
     pub(super) async fn object(&self) -> Result<Object, LedgerError> {
         self.pool.get().await.map_err(|e| match e {
             PoolError::Backend(e) if e.as_db_error().is_some() => ledger_error(&e),
+            PoolError::Timeout(TimeoutType::Wait) => LedgerError::NoConnection,
             PoolError::Timeout(_) => {
                 LedgerError::Unreachable(format!("no connection to {} in time", self.address))
             }
@@ -116,7 +117,7 @@ impl Postgres {
     /// error while the disk refuses it.
     pub(super) async fn check_writable(&self) -> Result<(), LedgerError> {
         if self.write_refused.load(Ordering::Relaxed) {
-            let sql = "truncate trial; insert into trial select repeat('-', 7000) from generate_series(1, 40); truncate trial";
+            let sql = "delete from trial; insert into trial select repeat('-', 7000) from generate_series(1, 40); delete from trial";
             let connection = self.connect().await?;
             connection.statement(connection.client().batch_execute(sql)).await?;
             self.write_refused.store(false, Ordering::Relaxed);
@@ -153,7 +154,8 @@ impl Connection<'_> {
         &self, work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, LedgerError> {
         let done = self.part(work).await;
-        if !matches!(done, Err(LedgerError::Unreachable(_))) {
+        // A server that refuses writes may be a standby now. The next connection asks all hosts for the primary again.
+        if !matches!(done, Err(LedgerError::Unreachable(_) | LedgerError::Unwritable(_))) {
             self.in_doubt.store(false, Ordering::Relaxed);
         }
         done
@@ -205,6 +207,7 @@ impl Connection<'_> {
                 let error = ledger_error(&e);
                 if matches!(error, LedgerError::Unwritable(_)) {
                     self.store.write_refused.store(true, Ordering::Relaxed);
+                    return Err(error);
                 }
                 if e.as_db_error().is_some() && self.client().batch_execute("rollback").await.is_ok() {
                     self.in_doubt.store(false, Ordering::Relaxed);
@@ -240,11 +243,13 @@ fn no_answer() -> LedgerError {
 }
 
 fn address(config: &tokio_postgres::Config) -> String {
-    let host = config.get_hosts().first().map_or("?".to_owned(), |host| match host {
-        tokio_postgres::config::Host::Tcp(name) => name.clone(),
-        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+    let ports = config.get_ports();
+    let port = |i: usize| ports.get(i).or(ports.first()).copied().unwrap_or(5432);
+    let hosts = config.get_hosts().iter().enumerate().map(|(i, host)| match host {
+        tokio_postgres::config::Host::Tcp(name) => format!("{name}:{}", port(i)),
+        tokio_postgres::config::Host::Unix(path) => format!("{}:{}", path.display(), port(i)),
     });
-    format!("{host}:{}", config.get_ports().first().copied().unwrap_or(5432))
+    hosts.collect::<Vec<_>>().join(", ")
 }
 
 fn root_certificates() -> rustls::RootCertStore {

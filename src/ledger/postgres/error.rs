@@ -28,6 +28,15 @@ pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
         return LedgerError::Conflict;
     }
     match *state {
+        SqlState::INSUFFICIENT_PRIVILEGE => {
+            return LedgerError::Unusable(
+                "the user in ledger.url lacks a right (SQLSTATE 42501): `otpost migrate` needs CREATE on the schema; the service needs \
+                 SELECT, INSERT, UPDATE and DELETE on all of its tables"
+                    .to_owned(),
+            );
+        }
+        SqlState::QUERY_CANCELED => return LedgerError::TooSlow("57014"),
+        SqlState::LOCK_NOT_AVAILABLE => return LedgerError::TooSlow("55P03"),
         SqlState::DISK_FULL => {
             return LedgerError::Unwritable("the ledger's disk is full; free space on the PostgreSQL server");
         }

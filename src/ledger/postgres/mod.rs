@@ -14,6 +14,7 @@ mod timer;
 mod write;
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::Object;
@@ -27,7 +28,7 @@ use crate::ledger::items::{
     DecisionWrite, DeliveryResult, KeyRow, PendingEvents, PublishedEvents, RecordResult, StopRequest,
     StopResult, WebhookDelivery, WebhookRow, WriteResult,
 };
-use crate::ledger::{LedgerError, Store};
+use crate::ledger::{LedgerError, Store, schema};
 use columns::{Param, ROW};
 use error::{UNKNOWN_FORM, ledger_error};
 
@@ -38,6 +39,9 @@ pub(in crate::ledger) const MIGRATIONS: &[(&str, &str)] =
     &[("V1__ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
 /// Key of the advisory lock that serialises migrations.
 const MIGRATION_LOCK: i64 = 0x6f74_706f_7374;
+/// Tries of a migration that waits for a lock, and the pause between them.
+const MAX_MIGRATION_TRIES: u32 = 20;
+const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
 static FIND: LazyLock<String> =
     LazyLock::new(|| format!("select {} from dispatch d where d.tenant = $1 and d.id = $2", *ROW));
@@ -58,37 +62,34 @@ impl Postgres {
 #[async_trait]
 impl Store for Postgres {
     async fn migrate(&self) -> Result<(), LedgerError> {
-        let failed = |e: refinery::Error| {
-            let known = std::error::Error::source(&e)
-                .and_then(|e| e.downcast_ref::<tokio_postgres::Error>())
-                .map(ledger_error);
-            known.unwrap_or_else(|| LedgerError::Unusable("the schema cannot be migrated".to_owned()))
-        };
         // A connection outside the pool. Closing it releases the advisory lock in every case.
         let mut connection = Object::take(self.object().await?);
-        connection.batch_execute("set statement_timeout = 0").await.map_err(|e| ledger_error(&e))?;
+        let setting = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0";
+        connection.batch_execute(setting).await.map_err(|e| ledger_error(&e))?;
         connection
             .execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK])
             .await
             .map_err(|e| ledger_error(&e))?;
-        let migrations: Result<Vec<_>, _> =
-            MIGRATIONS.iter().map(|(name, sql)| refinery::Migration::unapplied(name, sql)).collect();
-        refinery::Runner::new(&migrations.map_err(failed)?)
-            .run_async(&mut *connection)
-            .await
-            .map_err(failed)?;
-        Ok(())
+        // A migration that waits for a table lets nobody else use the table. So it waits briefly, and tries again.
+        connection.batch_execute("set lock_timeout = '2s'").await.map_err(|e| ledger_error(&e))?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match run_migrations(&mut connection).await {
+                Err(LedgerError::TooSlow(_)) if tries < MAX_MIGRATION_TRIES => {
+                    tokio::time::sleep(MIGRATION_PAUSE).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     async fn check(&self) -> Result<Timestamp, LedgerError> {
-        let sql = "select clock_timestamp(), (select max(version) from refinery_schema_history)::int8";
+        let sql = "select clock_timestamp(), (select max(version) from refinery_schema_history)::int8,
+                          (select max(oldest_version) from compatibility)::int8";
         let rows = self.query(sql, &[]).await?;
         let row = rows.first().ok_or_else(|| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))?;
-        if row.get::<_, Option<i64>>(1) != Some(MIGRATIONS.len() as i64) {
-            return Err(LedgerError::Unusable(
-                "the ledger's schema has another version; run: otpost migrate".to_owned(),
-            ));
-        }
+        schema::check(row.get(1), row.get::<_, Option<i64>>(2).unwrap_or(0), MIGRATIONS.len() as i64)?;
         self.check_writable().await?;
         Ok(row.get(0))
     }
@@ -272,6 +273,24 @@ impl Store for Postgres {
                    select to_jsonb(count(*)) from gone";
         Ok(self.json(sql, &[&id]).await?.pop().unwrap_or(0) == 1)
     }
+}
+
+/// Runs the migrations that are missing. Those of a later version stay.
+async fn run_migrations(client: &mut tokio_postgres::Client) -> Result<(), LedgerError> {
+    let failed = |e: refinery::Error| {
+        let known = std::error::Error::source(&e)
+            .and_then(|e| e.downcast_ref::<tokio_postgres::Error>())
+            .map(ledger_error);
+        known.unwrap_or_else(|| LedgerError::Unusable(format!("the schema cannot be migrated: {}", e.kind())))
+    };
+    let migrations: Result<Vec<_>, _> =
+        MIGRATIONS.iter().map(|(name, sql)| refinery::Migration::unapplied(name, sql)).collect();
+    refinery::Runner::new(&migrations.map_err(failed)?)
+        .set_abort_missing(false)
+        .run_async(client)
+        .await
+        .map_err(failed)?;
+    Ok(())
 }
 
 /// The smallest UUIDv7 of this millisecond.

@@ -152,8 +152,7 @@ impl Postgres {
         let [quotas, rows, clock] = answers(connection.begin_with(&steps).await?)?;
         let now = read_clock(&clock)?;
         let mut loaded = BTreeMap::new();
-        for row in &rows {
-            let mut d = columns::read(row, 0)?;
+        for (_, mut d) in columns::readable(&rows, 0) {
             d.now = now;
             loaded.insert(d.order.uid, Loaded { before: d.clone(), d, events: None });
         }

@@ -13,7 +13,6 @@ use uuid::Uuid;
 use super::Postgres;
 use super::columns::{self, Param, ROW};
 use super::connection::{Connection, answers};
-use super::error::UNKNOWN_FORM;
 use crate::domain::attempt::State;
 use crate::domain::clock::after;
 use crate::domain::decide::LEASE;
@@ -194,14 +193,7 @@ static TAKE: LazyLock<String> = LazyLock::new(|| {
 /// Inserts [`Timers`].
 pub(super) static INSERT_TIMERS: LazyLock<String> = LazyLock::new(|| insert_timers(1));
 
-/// The rows that this version can read. Another version may have written a word that this one does not know; its processes take it.
+/// The dispatches that this version can read.
 fn readable(rows: &[Row]) -> Vec<Dispatch> {
-    let read = |row: &Row| {
-        let d = columns::read(row, 0);
-        if d.is_err() {
-            tracing::error!(dispatch.uid = %row.get::<_, Uuid>(0), reason = UNKNOWN_FORM, "a dispatch cannot be read");
-        }
-        d.ok()
-    };
-    rows.iter().filter_map(read).collect()
+    columns::readable(rows, 0).into_iter().map(|(_, d)| d).collect()
 }

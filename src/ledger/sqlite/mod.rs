@@ -23,7 +23,7 @@ use super::items::{
     DecisionWrite, DeliveryResult, KeyRow, PendingEvents, PublishedEvents, RecordResult, StopRequest,
     StopResult, WebhookDelivery, WebhookRow, WriteResult,
 };
-use super::{LedgerError, Options, Store};
+use super::{LedgerError, Options, Store, schema};
 use crate::domain::clock::{Clock, after};
 use crate::domain::dispatch::Dispatch;
 use crate::domain::quota;
@@ -164,23 +164,23 @@ impl Store for Sqlite {
         let migrations: Result<Vec<_>, _> =
             MIGRATIONS.iter().map(|(name, sql)| refinery::Migration::unapplied(name, sql)).collect();
         let migrations = migrations.map_err(failed)?;
-        self.run(move |db| Ok(refinery::Runner::new(&migrations).run(db).map(|_| ()))).await?.map_err(failed)
+        self.run(move |db| {
+            Ok(refinery::Runner::new(&migrations).set_abort_missing(false).run(db).map(|_| ()))
+        })
+        .await?
+        .map_err(failed)
     }
 
     async fn check(&self) -> Result<Timestamp, LedgerError> {
-        let unfit = |what: &str| LedgerError::Unusable(format!("the ledger {what}; run: otpost migrate"));
-        let sql = "select coalesce(max(version), 0) from refinery_schema_history";
-        let version: Option<i64> = self
-            .run(move |db| match db.query_row(sql, [], |r| r.get(0)) {
-                // The table does not exist.
-                Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => Ok(None),
-                version => Ok(Some(version?)),
+        let sql = "select (select max(version) from refinery_schema_history), (select max(oldest_version) from compatibility)";
+        let (version, oldest): (Option<i64>, Option<i64>) = self
+            .run(move |db| match db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?))) {
+                // A table does not exist.
+                Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => Ok((None, None)),
+                found => Ok(found?),
             })
             .await?;
-        let version = version.ok_or_else(|| unfit("has no schema"))?;
-        if version != MIGRATIONS.len() as i64 {
-            return Err(unfit("has a schema of another version"));
-        }
+        schema::check(version, oldest.unwrap_or(0), MIGRATIONS.len() as i64)?;
         if self.write_refused.load(Ordering::Relaxed) {
             self.try_to_write().await?;
         }

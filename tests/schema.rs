@@ -1,0 +1,110 @@
+//! The ledger's schema: other versions of it, migrations at the same time, rights, and rows of another version. On PostgreSQL, which
+//! several processes share.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
+
+mod support;
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use otpost::domain::attempt::{Receipt, ReceiptStatus};
+use otpost::domain::clock::{Clock, after, now};
+use otpost::ledger::{Admission, AttemptReceipt, RecordResult};
+use support::ledger_driver::{SMS, job, with_begin};
+use support::world::{Backend, World, connect, fresh_schema, ledger_at};
+use uuid::Uuid;
+
+fn queued(number: &str) -> Admission {
+    job(&[SMS], number, after(now(), Duration::from_secs(300)))
+}
+
+/// Fails if a process wants the schema's version to equal its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_schema_is_used_if_it_is_compatible() {
+    let world = World::with_system_clock(Backend::Postgres).await;
+    let look = connect(&world.url).await;
+    let later = "insert into refinery_schema_history (version, name, applied_on, checksum)
+                 select max(version) + 1, 'later', max(applied_on), '0' from refinery_schema_history";
+    look.execute(later, &[]).await.unwrap();
+    world.ledger.check().await.unwrap();
+    world.ledger.migrate().await.unwrap();
+    world.ledger.admit(queued("a")).await.unwrap();
+    look.execute("update compatibility set oldest_version = 2", &[]).await.unwrap();
+    let problem = world.ledger.check().await.unwrap_err().to_string();
+    assert!(problem.ends_with("not with 1; update otpost"), "{problem}");
+}
+
+/// Fails without the advisory lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_at_the_same_time_wait_for_each_other() {
+    let url = fresh_schema().await;
+    let ledgers: Vec<_> = (0..4).map(|_| ledger_at(&url, Clock::System)).collect();
+    for migrated in join_all(ledgers.iter().map(|ledger| ledger.migrate())).await {
+        migrated.unwrap();
+    }
+    ledgers[0].check().await.unwrap();
+}
+
+/// `migrate` needs CREATE. The service needs no more than to read and write rows.
+///
+/// Fails if a statement of the service needs TRUNCATE or another right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_right_is_named_and_row_rights_are_enough_for_the_service() {
+    let url = fresh_schema().await;
+    let schema = url.rsplit_once("%3D").unwrap().1;
+    let admin = connect(&url).await;
+    let role = format!("r_{}", Uuid::now_v7().simple());
+    admin
+        .batch_execute(&format!(
+            "create role {role} login password 'secret'; grant usage on schema {schema} to {role}"
+        ))
+        .await
+        .unwrap();
+    let (_, place) = url.split_once('@').unwrap();
+    let theirs = ledger_at(&format!("postgres://{role}:secret@{place}"), Clock::System);
+    let problem = theirs.migrate().await.unwrap_err().to_string();
+    assert!(problem.contains("needs CREATE on the schema"), "{problem}");
+    ledger_at(&url, Clock::System).migrate().await.unwrap();
+    let problem = theirs.check().await.unwrap_err().to_string();
+    assert!(problem.contains("SELECT, INSERT, UPDATE and DELETE"), "{problem}");
+    let grant = format!("grant select, insert, update, delete on all tables in schema {schema} to {role}");
+    admin.batch_execute(&grant).await.unwrap();
+    theirs.check().await.unwrap();
+    let uid = {
+        let job = queued("a");
+        theirs.admit(job.clone()).await.unwrap();
+        job.order.uid
+    };
+    assert_eq!(theirs.take_due(8, 8).await.unwrap()[0].order.uid, uid);
+    theirs.purge(now(), 10).await.unwrap();
+    theirs.purge_quotas(10).await.unwrap();
+    admin.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
+}
+
+/// Another version has written a state that this one does not know.
+///
+/// Fails if a row that cannot be read makes its whole group fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_of_another_version_is_left_alone_and_its_neighbours_go_on() {
+    let world = World::with_system_clock(Backend::Postgres).await;
+    let ledger = &world.ledger;
+    let jobs = ["a", "b", "c"].map(queued);
+    for job in &jobs {
+        ledger.admit(job.clone()).await.unwrap();
+    }
+    let sent = with_begin(queued("d"));
+    ledger.admit(sent.clone()).await.unwrap();
+    let look = connect(&world.url).await;
+    let park = "update dispatch set state = 'parked' where uid = any($1)";
+    look.execute(park, &[&vec![jobs[1].order.uid, sent.order.uid]]).await.unwrap();
+    let taken: Vec<Uuid> = ledger.take_due(8, 8).await.unwrap().iter().map(|d| d.order.uid).collect();
+    assert_eq!(taken.len(), 2, "{taken:?}");
+    assert!(!taken.contains(&jobs[1].order.uid));
+    // A receipt for it is kept, and matched later.
+    let receipt =
+        Receipt { status: ReceiptStatus::Delivered, reason: None, carrier_code: None, message_id: None };
+    let of_another = AttemptReceipt { uid: sent.order.uid, n: 1, carrier: "c1".to_owned(), receipt };
+    assert_eq!(ledger.record(of_another).await.unwrap(), RecordResult::Stray);
+    look.execute("update dispatch set state = 'sending' where uid = $1", &[&sent.order.uid]).await.unwrap();
+    assert_eq!(ledger.match_strays().await.unwrap(), 1);
+}
