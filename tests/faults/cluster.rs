@@ -51,7 +51,11 @@ fn free_port() -> SocketAddr {
 impl Cluster {
     /// Builds a cluster whose carrier reports each state after this pause.
     pub(crate) async fn build(state_interval: Duration) -> Self {
-        let mut deployment = Deployment::build(state_interval).await;
+        Self::of(Deployment::build(state_interval).await)
+    }
+
+    /// A cluster with this deployment.
+    pub(crate) fn of(mut deployment: Deployment) -> Self {
         deployment.rate_per_s = 500;
         let extra_config = "[dispatch]\nreceipt_wait_s = 5\n".to_owned();
         let watch = Watch::begin(&deployment.ledger_url);

@@ -16,6 +16,7 @@ mod commit;
 mod crash;
 mod disk;
 mod excuse;
+mod failover;
 mod fault_guards;
 mod frozen;
 mod isolation;

@@ -46,10 +46,14 @@ pub async fn connect(url: &str) -> tokio_postgres::Client {
 
 /// The URL of a fresh schema in the tests' database.
 pub async fn fresh_schema() -> String {
+    fresh_schema_at(&database_url()).await
+}
+
+/// The URL of a fresh schema in this database.
+pub async fn fresh_schema_at(url: &str) -> String {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let url = database_url();
     let schema = format!("t_{}", Uuid::now_v7().simple());
-    connect(&url).await.batch_execute(&format!("create schema {schema}")).await.unwrap();
+    connect(url).await.batch_execute(&format!("create schema {schema}")).await.unwrap();
     let joint = if url.contains('?') { '&' } else { '?' };
     format!("{url}{joint}options=-csearch_path%3D{schema}")
 }

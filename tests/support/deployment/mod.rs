@@ -68,7 +68,11 @@ impl Deployment {
     }
 
     pub async fn with_gateway(config: mock_gateway::Config) -> Self {
-        let ledger_url = fresh_schema().await;
+        Self::with_ledger_at(fresh_schema().await, config).await
+    }
+
+    /// The same on another database.
+    pub async fn with_ledger_at(ledger_url: String, config: mock_gateway::Config) -> Self {
         let ledger = ledger_at(&ledger_url, Clock::System);
         ledger.migrate().await.unwrap();
         let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read, Scope::Act]);

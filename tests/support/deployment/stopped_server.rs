@@ -19,9 +19,11 @@ impl Drop for StoppedServer {
     }
 }
 
-fn services(args: &[&str]) {
+/// Runs a command of `scripts/services` and returns its last line.
+pub fn services(args: &[&str]) -> String {
     let program =
         std::env::var("OTPOST_TEST_SERVICES").expect("OTPOST_TEST_SERVICES is not set: run scripts/test");
     let done = Command::new(program).args(args).output().expect("scripts/services runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().lines().last().unwrap_or_default().to_owned()
 }
