@@ -146,6 +146,22 @@ async fn lapin(vhost: &Vhost) -> (Connection, lapin::Channel) {
     (connection, channel)
 }
 
+/// Fails if only the first URL is tried.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_does_not_answer_is_passed_over() {
+    let vhost = Vhost::new();
+    let away = "amqp://guest:guest@127.0.0.1:1/%2f";
+    for urls in [format!("{away}, {}", vhost.url()), format!("{}, {away}", vhost.url())] {
+        for _ in 0..3 {
+            Broker::declare(&urls, true).await.unwrap();
+        }
+    }
+    let problem = Broker::declare(&format!("{away}, {away}"), true).await.unwrap_err().to_string();
+    assert!(problem.contains("cannot be reached"), "{problem}");
+    let problem = Broker::declare(&format!("{}, nonsense", vhost.url()), true).await.unwrap_err().to_string();
+    assert!(problem.contains("cannot be read"), "{problem}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_published_job_arrives_with_its_properties_and_its_ack_removes_it() {
     let vhost = Vhost::new();

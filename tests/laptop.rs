@@ -62,7 +62,7 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     let (code, _, errors) = run(home, &["send", "+447707000001"], "");
     assert!(code == 2 && errors.contains("no running otpost dev was found: start one"), "{code} {errors}");
     for (args, why) in [
-        (&["--key", "otp_x"][..], "a key needs a URL"),
+        (&["--key", "otp_x"][..], "no running otpost dev was found"),
         (&["--url", "http://127.0.0.1:9"], "a URL needs a key"),
         (&["--url", "127.0.0.1:9", "--key", "otp_x"], "must begin with http://"),
     ] {
@@ -82,7 +82,7 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     assert!(code == 0 && output.contains("delivered"), "{code} {output} {errors}");
     let sample = errors.split("A sample code: ").nth(1).unwrap()[..6].to_owned();
     assert!(
-        errors.contains("; waiting for a receipt until "),
+        errors.contains("; waiting until "),
         "the message names the receipt and the time limit: {errors}"
     );
     assert!(
@@ -133,7 +133,7 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     // The timeline keeps a bad receipt that a later one corrects.
     let both = ["send", "+447707000118", "--channel", "sms", "--channel", "voice"];
     let (code, shown, _) = run(home, &both, "");
-    let corrected = "receipt: bad (unreachable), carrier's code 30003; corrected by a later one";
+    let corrected = "receipt: undelivered (unreachable), carrier's code 30003; corrected by a later one";
     assert!(code == 0 && shown.contains(corrected), "{code} {shown}");
 
     // A key is created while the server runs.

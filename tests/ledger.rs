@@ -209,7 +209,7 @@ async fn a_decision_on_an_old_version_gets_a_conflict_and_the_current_row(p) {
     let (late, _) = p.finish_once(&seen, accepted("SM1")).await;
     assert_eq!(late, WriteResult::AlreadyClosed { proved_acceptance: false }, "the same finish again changes nothing");
     let decision = otpost::domain::decide::decide(&seen, p.t(20), &p.policy);
-    let deciding = otpost::ledger::DecisionWrite::transition_only(&seen, decision.transition, otpost::ledger::Destinations::default());
+    let deciding = otpost::ledger::DecisionWrite::transition_only(seen.clone(), decision.transition, otpost::ledger::Destinations::default());
     let lost = p.world.ledger.write_decision(deciding).await.unwrap();
     assert!(matches!(&lost, WriteResult::VersionConflict(Some(row)) if row.version == 2), "{lost:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -24,6 +25,9 @@ const STATUS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval at which the topology is checked, because RabbitMQ does not report a deleted exchange.
 const TOPOLOGY_CHECK_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Counts the connections, to begin each with another node.
+static NEXT_NODE: AtomicUsize = AtomicUsize::new(0);
+
 /// An event on a connection.
 pub(super) enum LinkEvent {
     Blocked,
@@ -42,9 +46,24 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects, opens the channel, and declares or checks the topology.
-    pub(super) async fn open(url: &str, declare: bool, purpose: Operation) -> Result<Self, BrokerError> {
-        let mut uri: AMQPUri = url.parse().map_err(|_| BrokerError::Url)?;
+    /// Connects to the first of the nodes that answers, opens the channel, and declares or checks the topology. `urls` has one URL
+    /// for each node, separated by commas. Each call begins with another node, so the connections are spread.
+    pub(super) async fn open(urls: &str, declare: bool, purpose: Operation) -> Result<Self, BrokerError> {
+        let uris: Result<Vec<AMQPUri>, _> = urls.split(',').map(|url| url.trim().parse()).collect();
+        let mut uris = uris.map_err(|_| BrokerError::Url)?;
+        let first = NEXT_NODE.fetch_add(1, Ordering::Relaxed) % uris.len();
+        uris.rotate_left(first);
+        let mut problem = BrokerError::Url;
+        for uri in uris {
+            match Self::open_node(uri, declare, purpose).await {
+                Ok(link) => return Ok(link),
+                Err(e) => problem = e,
+            }
+        }
+        Err(problem)
+    }
+
+    async fn open_node(mut uri: AMQPUri, declare: bool, purpose: Operation) -> Result<Self, BrokerError> {
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
         let name = match purpose {
             Operation::Consumer(_) => "otpost consuming",

@@ -48,7 +48,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Connection settings of RabbitMQ.
 #[derive(Clone)]
 pub struct Settings {
-    /// `amqp://` or `amqps://`, with user, password and vhost. The heartbeat is 10 s unless `?heartbeat=` sets another.
+    /// `amqp://` or `amqps://`, with user, password and vhost; one URL for each node, separated by commas. The heartbeat is 10 s unless
+    /// `?heartbeat=` sets another.
     pub url: String,
     /// Whether to declare exchanges, queues and bindings. Otherwise only the existence of exchanges and queues is checked.
     pub declare: bool,

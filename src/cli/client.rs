@@ -85,16 +85,14 @@ impl Server {
             (Some(_), None) => {
                 return Err(Failure::Usage("a URL needs a key: --key or OTPOST_KEY".to_owned()));
             }
-            (None, Some(_)) => {
-                return Err(Failure::Usage("a key needs a URL: --url or OTPOST_URL".to_owned()));
-            }
-            (None, None) => {
+            // The key may be that of `otpost dev`, exported for curl.
+            (None, key) => {
                 let found = StateFile::read().ok_or_else(|| {
                     Failure::Usage(
                         "no running otpost dev was found: start one, or give --url and --key".to_owned(),
                     )
                 })?;
-                (found.api, found.key)
+                (found.api, key.unwrap_or(found.key))
             }
         };
         if !(base.starts_with("http://") || base.starts_with("https://")) {

@@ -148,9 +148,10 @@ impl TenantKey {
     fn run(self) -> Result<(), Failure> {
         let config = self.file.load()?;
         if !config.knows(&self.tenant) {
-            return Err(Failure::Usage(
-                "this tenant has no section [tenants.NAME] in the configuration".to_owned(),
-            ));
+            return Err(Failure::Usage(format!(
+                "the configuration has no section [tenants.{}]",
+                self.tenant
+            )));
         }
         println!("{}", config.root()?.tenant(&self.tenant).to_text().as_str());
         eprintln!(
@@ -164,9 +165,10 @@ impl Create {
     async fn run(self) -> Result<(), Failure> {
         let config = self.file.load()?;
         if !config.knows(&self.tenant) {
-            return Err(Failure::Usage(
-                "this tenant has no section [tenants.NAME] in the configuration".to_owned(),
-            ));
+            return Err(Failure::Usage(format!(
+                "the configuration has no section [tenants.{}]",
+                self.tenant
+            )));
         }
         let scopes: Vec<Scope> = self
             .scopes

@@ -97,10 +97,10 @@ pub(super) fn progress(timeline: &Timeline, until: Option<Timestamp>) -> String 
     let code = code.map(|code| format!(", carrier's code {code}")).unwrap_or_default();
     let waits_for = match (timeline.state, until) {
         (State::Sent, Some(until)) if attempt.receipt.is_none() => {
-            format!("; waiting for a receipt until {until}")
+            format!("; waiting until {} UTC for the receipt", until.strftime("%H:%M:%S"))
         }
         (State::Sent, None) if attempt.receipt.is_none() => {
-            "; waiting for a receipt, also after the code has expired".to_owned()
+            "; waiting for the receipt, also after the code has expired".to_owned()
         }
         (State::Queued | State::Sending, _) if attempt.closed_at.is_some() => next,
         _ => String::new(),
@@ -156,12 +156,14 @@ fn lines_of(a: &AttemptEntry) -> Vec<(Timestamp, String)> {
         let reason = a.corrected_reason.map(|r| format!(" ({})", spaced(r.as_str()))).unwrap_or_default();
         lines.push((
             at,
-            format!("  receipt: bad{reason}{}; corrected by a later one", code(&a.corrected_code)),
+            format!("  receipt: undelivered{reason}{}; corrected by a later one", code(&a.corrected_code)),
         ));
     }
     if let (Some(at), Some(status)) = (a.receipt_at, a.receipt) {
         let reason = a.receipt_reason.map(|r| format!(" ({})", spaced(r.as_str()))).unwrap_or_default();
-        let code = if status == ReceiptStatus::Bad { code(&a.receipt_code) } else { String::new() };
+        let is_bad = status == ReceiptStatus::Bad;
+        let code = if is_bad { code(&a.receipt_code) } else { String::new() };
+        let status = if is_bad { "undelivered" } else { status.as_str() };
         lines.push((at, format!("  receipt: {status}{reason}{code}")));
     }
     lines
@@ -222,7 +224,7 @@ mod tests {
         assert_eq!(
             lines[2..4],
             [
-                "+4.00 s    receipt: bad (unreachable), carrier's code 30003; corrected by a later one",
+                "+4.00 s    receipt: undelivered (unreachable), carrier's code 30003; corrected by a later one",
                 "+9.00 s    receipt: delivered"
             ]
         );

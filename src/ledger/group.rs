@@ -82,10 +82,10 @@ impl<I: Item, O: Send + 'static> Group<I, O> {
     }
 
     /// Puts an item into the next group and waits for its answer.
-    pub(super) async fn submit(&self, item: I) -> Result<O, LedgerError> {
+    pub(super) async fn submit(&self, item: impl Into<Arc<I>>) -> Result<O, LedgerError> {
         let gone = || LedgerError::Unreachable("shutting down".to_owned());
         let (answer, answered) = oneshot::channel();
-        self.sender.send(Pending { item: Arc::new(item), answer }).await.map_err(|_| gone())?;
+        self.sender.send(Pending { item: item.into(), answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }

@@ -235,7 +235,7 @@ impl Ledger {
     }
 
     /// Admits a job, with its first attempt if it has one.
-    pub async fn admit(&self, job: Admission) -> Result<AdmissionResult, LedgerError> {
+    pub async fn admit(&self, job: impl Into<Arc<Admission>>) -> Result<AdmissionResult, LedgerError> {
         self.admits.submit(job).await
     }
 
@@ -245,7 +245,9 @@ impl Ledger {
     }
 
     /// Writes a decision: an outcome with its transition, or only a transition.
-    pub async fn write_decision(&self, write: DecisionWrite) -> Result<WriteResult, LedgerError> {
+    pub async fn write_decision(
+        &self, write: impl Into<Arc<DecisionWrite>>,
+    ) -> Result<WriteResult, LedgerError> {
         self.decisions.submit(write).await
     }
 

@@ -158,7 +158,12 @@ impl LedgerDriver {
         let decision = decide(&after, now, &self.policy);
         let closing = AttemptOutcome { n: open.n, claim: open.claim, judgement, at: now };
         (
-            DecisionWrite::with_outcome(seen, closing, Some(decision.transition.clone()), DESTINATIONS),
+            DecisionWrite::with_outcome(
+                seen.clone(),
+                closing,
+                Some(decision.transition.clone()),
+                DESTINATIONS,
+            ),
             decision,
         )
     }
@@ -173,7 +178,7 @@ impl LedgerDriver {
     }
 
     async fn conclude(&self, seen: &Dispatch, decision: Decision) -> Option<Begin> {
-        let deciding = DecisionWrite::transition_only(seen, decision.transition, DESTINATIONS);
+        let deciding = DecisionWrite::transition_only(seen.clone(), decision.transition, DESTINATIONS);
         match self.world.ledger.write_decision(deciding).await.unwrap() {
             WriteResult::Written { .. } => decision.begin,
             _ => None,

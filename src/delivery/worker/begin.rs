@@ -111,7 +111,9 @@ impl Worker {
         let judgement = Outcome::NotSent(NotSentCause::TooLate).into();
         let closing = AttemptOutcome { n, claim, judgement, at: snapshot.now() };
         let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
-        match self.write_outcome(DecisionWrite::with_outcome(&snapshot.d, closing, None, destinations)).await
+        match self
+            .write_outcome(DecisionWrite::with_outcome(snapshot.d.clone(), closing, None, destinations))
+            .await
         {
             Some(WriteResult::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &snapshot.rules)),
             // The attempt was not committed. The row is due again when its lease ends.

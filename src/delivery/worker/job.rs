@@ -95,9 +95,10 @@ impl Worker {
 
     /// Repeats the admission until the ledger answers, with the same uid and the same claim. The delivery is held meanwhile.
     async fn admit(
-        &self, rules: &Arc<Rules>, mut admission: Admission, sending: Result<Sending, NoFirstAttempt>,
+        &self, rules: &Arc<Rules>, admission: Admission, sending: Result<Sending, NoFirstAttempt>,
     ) -> Result<FollowUp, Disposition> {
         let first_handed_at = crate::domain::clock::boot();
+        let mut admission = Arc::new(admission);
         let mut turn = sending.as_ref().err().and_then(|later| later.turn);
         let mut sending = sending.ok();
         let claim = sending.as_ref().map(|sending| sending.claim);
@@ -105,7 +106,7 @@ impl Worker {
             if let Some(sending) = &mut sending {
                 sending.handed_at = crate::domain::clock::boot();
             }
-            match self.deps.ledger.admit(admission.clone()).await {
+            match self.deps.ledger.admit(Arc::clone(&admission)).await {
                 Ok(admitted) => break admitted,
                 Err(e) if e.dead_letter_reason().is_some() => {
                     return Err(BadMessage::new("body", e.dead_letter_reason().unwrap_or_default()).into());
@@ -119,11 +120,11 @@ impl Worker {
                     let life = between(self.deps.ledger.now(), admission.order.expires_at);
                     if sending.take_if(|sending| life < sending.ready.min_life).is_some() {
                         // Another carrier may accept a shorter life.
-                        admission.remove_attempt();
+                        Arc::make_mut(&mut admission).remove_attempt();
                         turn = Some(Duration::ZERO);
                     }
                     if life < MIN_LIFE {
-                        admission.expire();
+                        Arc::make_mut(&mut admission).expire();
                     }
                 }
             }

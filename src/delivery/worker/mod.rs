@@ -247,7 +247,7 @@ impl Worker {
         if !decision.begins_only(&snapshot.d) {
             let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
             let write =
-                DecisionWrite::transition_only(&snapshot.d, decision.transition.clone(), destinations);
+                DecisionWrite::transition_only(snapshot.d.clone(), decision.transition.clone(), destinations);
             match self.deps.ledger.write_decision(write).await {
                 Ok(WriteResult::Written { batch }) => {
                     crash::at(Point::DueDecided);

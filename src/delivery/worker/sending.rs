@@ -145,12 +145,9 @@ impl Worker {
         let decision = decide(&closed.d, now, &closed.policy());
         let closing = AttemptOutcome { n: open.n, claim: open.claim, judgement, at: now };
         let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
-        let write = DecisionWrite::with_outcome(
-            &snapshot.d,
-            closing,
-            Some(decision.transition.clone()),
-            destinations,
-        );
+        let (uid, rules) = (snapshot.d.order.uid, snapshot.rules);
+        let write =
+            DecisionWrite::with_outcome(snapshot.d, closing, Some(decision.transition.clone()), destinations);
         match self.write_outcome(write).await {
             Some(WriteResult::Written { batch }) => {
                 crash::at(Point::AttemptFinished);
@@ -159,10 +156,10 @@ impl Worker {
                 decision.begin.map_or(Action::Nothing, |begin| Action::Begin(snapshot, begin))
             }
             // The row changed meanwhile, so the decision is made again on the current row.
-            Some(WriteResult::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &snapshot.rules)),
+            Some(WriteResult::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &rules)),
             Some(WriteResult::AlreadyClosed { proved_acceptance }) => {
                 if proved_acceptance {
-                    self.deps.waker.wake(snapshot.d.order.uid);
+                    self.deps.waker.wake(uid);
                 }
                 Action::Nothing
             }
@@ -172,12 +169,15 @@ impl Worker {
 
     /// Writes an outcome. During a ledger outage the write is repeated every second. Returns `None` if the ledger refuses the
     /// outcome; the deadline then closes the attempt.
-    pub(super) async fn write_outcome(&self, mut write: DecisionWrite) -> Option<WriteResult> {
+    pub(super) async fn write_outcome(&self, write: DecisionWrite) -> Option<WriteResult> {
+        let mut write = Arc::new(write);
         loop {
-            match self.deps.ledger.write_decision(write.clone()).await {
+            match self.deps.ledger.write_decision(Arc::clone(&write)).await {
                 Ok(result) => return Some(result),
                 // The ledger refuses the details of the answer. Only the outcome can be written.
-                Err(LedgerError::Data { .. }) if has_details(&write) => drop_details(&mut write),
+                Err(LedgerError::Data { .. }) if has_details(&write) => {
+                    drop_details(Arc::make_mut(&mut write))
+                }
                 Err(e @ LedgerError::Data { .. }) => {
                     self.ledger_health.report_failure(&e);
                     return None;

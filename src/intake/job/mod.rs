@@ -193,7 +193,12 @@ impl Job {
                 key: string("supersedes", &key, bounds::MAX_SUPERSEDES_CHARS)?.to_owned(),
                 issued_at: time("issued_at", &at)?,
             }),
-            _ => return Err(BadMessage::new("supersedes", "and issued_at require each other")),
+            _ => {
+                return Err(BadMessage::new(
+                    "supersedes",
+                    "must come with issued_at, and issued_at with supersedes",
+                ));
+            }
         };
         let tags = take("tags").map(|v| read_tags(&v)).transpose()?.unwrap_or_default();
         if let Some(left) = fields.keys().find(|n| !n.starts_with("x_")) {

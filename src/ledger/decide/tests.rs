@@ -243,7 +243,12 @@ fn an_outcome_is_written_on_any_version_but_its_transition_only_on_the_expected_
     closed.attempts[0].outcome = Some(Outcome::Accepted);
     let transition = crate::domain::decide::decide(&closed, t(1.0), &policy).transition;
     let write = |d: &Dispatch, transition| {
-        DecisionWrite::with_outcome(d, answer(d, Outcome::Accepted), transition, Destinations::default())
+        DecisionWrite::with_outcome(
+            d.clone(),
+            answer(d, Outcome::Accepted),
+            transition,
+            Destinations::default(),
+        )
     };
     let (with, without) = (write(&d, Some(transition)), write(&d, None));
     let mut quotas = Quotas::default();
@@ -274,7 +279,7 @@ fn a_late_answer_proves_the_acceptance_of_an_unknown_attempt_once() {
     let mut d = sending(1);
     let mut outcome = answer(&d, Outcome::Accepted);
     outcome.judgement.details.message_id = Some("SM1".to_owned());
-    let write = DecisionWrite::with_outcome(&d, outcome, None, Destinations::default());
+    let write = DecisionWrite::with_outcome(d.clone(), outcome, None, Destinations::default());
     d.attempts[0].outcome = Some(Outcome::Unknown);
     for proved_acceptance in [true, false] {
         let result = write_decision(&mut d, &write, &mut Quotas::default(), t(2.0));

@@ -41,27 +41,19 @@ pub struct AttemptOutcome {
 impl DecisionWrite {
     /// An outcome with the transition that follows from it.
     pub fn with_outcome(
-        dispatch: &Dispatch, outcome: AttemptOutcome, transition: Option<Transition>,
-        destinations: Destinations,
+        seen: Dispatch, outcome: AttemptOutcome, transition: Option<Transition>, destinations: Destinations,
     ) -> Self {
-        Self { outcome: Some(outcome), ..Self::of(dispatch, transition, destinations) }
+        Self { outcome: Some(outcome), ..Self::of(seen, transition, destinations) }
     }
 
     /// A transition without an outcome.
-    pub fn transition_only(dispatch: &Dispatch, transition: Transition, destinations: Destinations) -> Self {
-        Self::of(dispatch, Some(transition), destinations)
+    pub fn transition_only(seen: Dispatch, transition: Transition, destinations: Destinations) -> Self {
+        Self::of(seen, Some(transition), destinations)
     }
 
-    fn of(dispatch: &Dispatch, transition: Option<Transition>, destinations: Destinations) -> Self {
-        let keys = dispatch.quota_uses.iter().map(|s| s.key.clone()).collect();
-        Self {
-            uid: dispatch.order.uid,
-            seen: dispatch.clone(),
-            outcome: None,
-            transition,
-            destinations,
-            keys,
-        }
+    fn of(seen: Dispatch, transition: Option<Transition>, destinations: Destinations) -> Self {
+        let keys = seen.quota_uses.iter().map(|used| used.key.clone()).collect();
+        Self { uid: seen.order.uid, seen, outcome: None, transition, destinations, keys }
     }
 
     /// Whether the write changes quota uses and must lock the quotas.

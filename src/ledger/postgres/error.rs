@@ -35,6 +35,8 @@ pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
                     .to_owned(),
             );
         }
+        // This process was frozen in a transaction, and the server has rolled it back.
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => return LedgerError::Conflict,
         SqlState::QUERY_CANCELED => return LedgerError::TooSlow("57014"),
         SqlState::LOCK_NOT_AVAILABLE => return LedgerError::TooSlow("55P03"),
         SqlState::DISK_FULL => {

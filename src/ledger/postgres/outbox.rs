@@ -121,9 +121,10 @@ impl Postgres {
             let dispatches = texts.len();
             let mut left = vec![];
             for text in texts {
-                let mut events = read(text)?;
-                events.batch = batch(id, dispatches);
-                left.push(events);
+                match read(text) {
+                    Ok(events) => left.push(events.in_batch(batch(id, dispatches))),
+                    Err(e) => tracing::error!(reason = %e, "a pending event cannot be read"),
+                }
             }
             let known: Vec<(EventBatch, Uuid)> = left
                 .iter()

@@ -153,8 +153,8 @@ impl Postgres {
         }
         let insert = connection.step(&INSERT_TIMERS, timers.params()).await?;
         connection.commit_with(&[insert], "scan").await?;
-        // Due dispatches that are locked are being changed. The next scan looks at them again.
-        let more = leased.len() == chosen.len();
+        // Due dispatches that are locked are being changed. If there are no others, the next scan looks at them again.
+        let more = !leased.is_empty() || chosen.is_empty();
         Ok(Round { taken: readable(&rows), more })
     }
 }

@@ -162,7 +162,7 @@ async fn single(driver: &LedgerDriver, kind: Kind) -> Calls {
             driver.delivered(uid, 1).await;
             let seen = driver.read(uid).await;
             let decision = decide(&seen, driver.t(0), &driver.policy);
-            Act::Conclude(Box::new(DecisionWrite::transition_only(&seen, decision.transition, DESTINATIONS)))
+            Act::Conclude(Box::new(DecisionWrite::transition_only(seen, decision.transition, DESTINATIONS)))
         }
         Kind::Record => {
             let reference = Some("R1".to_owned());
