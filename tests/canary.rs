@@ -211,8 +211,12 @@ async fn only_the_carrier_sees_codes_and_numbers() {
     assert!(tables.len() >= 7, "{tables:?}");
     for table in tables {
         let rows = look.query(&format!("select t::text from {table} t"), &[]).await.unwrap();
-        // The table `trial` is only for test writes, so it stays empty.
-        assert_eq!(rows.is_empty(), table == "trial", "{table} holds rows while it is searched");
+        // The table `trial` is only for test writes, so it stays empty. The events of `outbox` were searched as they were published.
+        let may_be_empty = table == "outbox";
+        assert!(
+            may_be_empty || rows.is_empty() == (table == "trial"),
+            "{table} holds rows while it is searched"
+        );
         for row in rows {
             search(&table, row.get::<_, String>(0).as_bytes(), &mut found);
         }

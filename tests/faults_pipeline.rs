@@ -89,13 +89,13 @@ async fn two_workers_send_each_of_a_thousand_jobs_once_with_its_receipt() {
         assert_eq!(texts.get(to.as_str()), Some(&1), "{id}");
     }
     let look = connect(&deployment.ledger_url).await;
-    let sql = "select count(*), count(*) filter (where receipt = 'delivered' and reference is not null and code is null)
+    let sql = "select count(*), count(*) filter (where receipt = 'delivered' and message_id is not null and code is null)
                  from dispatch";
     let row = look.query_one(sql, &[]).await.unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (JOBS as i64, JOBS as i64));
     // The message ids in the ledger are those in the carrier's record.
     let kept: Vec<String> =
-        look.query("select reference from dispatch", &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
+        look.query("select message_id from dispatch", &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
     for entry in &accepted {
         assert!(kept.iter().any(|k| entry["sid"] == json!(k)), "{entry}");
     }

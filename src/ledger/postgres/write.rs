@@ -103,6 +103,9 @@ impl Postgres {
     pub(super) async fn record_group(
         &self, group: &[Arc<AttemptReceipt>],
     ) -> Result<Vec<RecordResult>, LedgerError> {
+        if group.iter().any(|receipt| i16::try_from(receipt.n).is_err()) {
+            return Err(LedgerError::Data { sqlstate: "22003".to_owned(), constraint: None });
+        }
         let uids = group.iter().map(|receipt| receipt.uid).collect();
         let results: Vec<RecordResult> = self
             .change_locked("record", BTreeSet::new(), uids, |locked| {
