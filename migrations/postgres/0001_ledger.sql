@@ -1,5 +1,6 @@
 -- The ledger: one row per dispatch, with its newest attempt in it; one row per quota; wake-ups and the outbox in groups.
--- Codes and numbers are sealed before they come here, look-up keys are keyed hashes. All times are the server's.
+-- Codes and numbers are sealed before they come here, look-up keys are keyed hashes. Times are the server's, or a worker's
+-- estimate of them; expires_at and issued_at are the sender's.
 -- Tables and indexes only: every decision is in Rust (src/ledger/decide).
 
 -- The oldest version of the schema whose processes can run on this one. A migration that breaks older processes raises it.
@@ -40,7 +41,7 @@ create table dispatch (
     stop              text,
     requested_step    smallint,                      -- the step that its sender requested
     wake_at           timestamptz,                   -- when a worker must look at it again; see the table timer
-    code              text,                          -- the code, sealed; deleted with the final state or the expiry
+    code              text,                          -- the code, if any, and the params, sealed; deleted with the final state or the expiry
     quota_uses        text not null,                 -- JSON: [{key, at}]
     holds_quota_uses  boolean not null,
     earlier_attempts  text,                          -- JSON: the attempts before the newest one, all of them closed

@@ -49,13 +49,13 @@ impl Link {
     /// Connects to the first of the nodes that answers, opens the channel, and declares or checks the topology. `urls` has one URL
     /// for each node, separated by commas. Each call begins with another node, so the connections are spread.
     pub(super) async fn open(urls: &str, declare: bool, purpose: Operation) -> Result<Self, BrokerError> {
-        let uris: Result<Vec<AMQPUri>, _> = urls.split(',').map(|url| url.trim().parse()).collect();
-        let mut uris = uris.map_err(|_| BrokerError::Url)?;
-        let first = NEXT_NODE.fetch_add(1, Ordering::Relaxed) % uris.len();
-        uris.rotate_left(first);
+        let nodes: Result<Vec<AMQPUri>, _> = urls.split(',').map(|url| url.trim().parse()).collect();
+        let mut nodes = nodes.map_err(|_| BrokerError::Url)?;
+        let first = NEXT_NODE.fetch_add(1, Ordering::Relaxed) % nodes.len();
+        nodes.rotate_left(first);
         let mut problem = BrokerError::Url;
-        for uri in uris {
-            match Self::open_node(uri, declare, purpose).await {
+        for node in nodes {
+            match Self::open_node(node, declare, purpose).await {
                 Ok(link) => return Ok(link),
                 Err(e) => problem = e,
             }

@@ -2,9 +2,9 @@
 //!
 //! Comes in: admissions, attempts, facts and decisions. Goes out: rows, and events for the outbox. Nothing here sends a message.
 //!
-//! Callers submit one item each. All items that gathered while the last transaction ran go into the next one (`group`). A store
-//! runs a group as one transaction and reads the clock after it holds its locks. Each change names the version of the row that
-//! it expects (optimistic locking). On a conflict the caller gets the current row, or drops its change.
+//! Callers submit one item each. Items of one kind that gather while a group runs form the next one (`group`). Where a store locks
+//! rows, it reads the clock after that. A decision names the version that it expects (optimistic locking); a fact does not. On a
+//! conflict the caller gets the current row, or drops its change.
 
 mod decide;
 mod group;
@@ -84,7 +84,7 @@ impl LedgerError {
     }
 }
 
-/// The operations of a database. Each call is one transaction. Answers have the order of the group.
+/// The operations of a database. Each item is changed in one transaction. Answers have the order of the group.
 #[async_trait]
 trait Store: message_ids::MessageIds {
     async fn migrate(&self) -> Result<(), LedgerError>;

@@ -1,7 +1,7 @@
 //! Publishes the events of the transactional outbox at least once.
 //!
 //! A worker commits events with its decision, hands them to [`EventPublisher`], and continues. Publishing uses none of the
-//! worker's permits. Unconfirmed events stay pending in the row, and a scan publishes them again.
+//! worker's permits. Unconfirmed events stay in the outbox, and a scan publishes them again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ const RECEIVED_CAPACITY: usize = 4096;
 const MAX_CONCURRENT_DISPATCHES: usize = 256;
 /// Interval of the scan for pending events.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
-/// Maximum number of dispatches that one scan takes.
+/// A scan takes rows of the outbox until they have this many dispatches. The last row may exceed it.
 const MAX_DISPATCHES_PER_SCAN: usize = 200;
 
 /// Accepts events for publishing. Clones share one queue.

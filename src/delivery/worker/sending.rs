@@ -176,7 +176,7 @@ impl Worker {
                 Ok(result) => return Some(result),
                 // The ledger refuses the details of the answer. Only the outcome can be written.
                 Err(LedgerError::Data { .. }) if has_details(&write) => {
-                    drop_details(Arc::make_mut(&mut write))
+                    drop_details(Arc::make_mut(&mut write));
                 }
                 Err(e @ LedgerError::Data { .. }) => {
                     self.ledger_health.report_failure(&e);

@@ -194,10 +194,7 @@ impl Job {
                 issued_at: time("issued_at", &at)?,
             }),
             _ => {
-                return Err(BadMessage::new(
-                    "supersedes",
-                    "must come with issued_at, and issued_at with supersedes",
-                ));
+                return Err(BadMessage::new("supersedes", "must come with issued_at"));
             }
         };
         let tags = take("tags").map(|v| read_tags(&v)).transpose()?.unwrap_or_default();

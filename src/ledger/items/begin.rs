@@ -23,7 +23,7 @@ pub struct NewAttempt {
     pub carrier: String,
     /// Random id of the attempt, 16 bytes. It makes the write idempotent.
     pub claim: Uuid,
-    /// Milliseconds from the ledger's commit until the attempt becomes `Unknown`: 3 s + the carrier's time-out + 2 s.
+    /// Milliseconds from `begun_at` until the attempt becomes `Unknown`: 3 s + the carrier's time-out + 2 s.
     pub deadline_ms: u64,
     /// The number of the attempt with unknown outcome that this one repeats.
     pub repeats: Option<u16>,

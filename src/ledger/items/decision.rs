@@ -70,7 +70,7 @@ pub enum WriteResult {
         /// The batch of the transition's events.
         batch: Option<EventBatch>,
     },
-    /// The version had changed, so only the outcome was written. Holds the current dispatch.
+    /// Only the outcome was written: the version had changed, or the write had no transition. Holds the current dispatch.
     OutcomeOnly(Box<Dispatch>),
     /// The attempt was closed before, so the transition was not written.
     AlreadyClosed {

@@ -155,7 +155,7 @@ pub(super) static ROW: LazyLock<String> = LazyLock::new(|| {
     format!("{}, clock_timestamp()", names(read.chain(ChangingColumns::columns()), "d."))
 });
 
-/// Columns that are only compared in SQL.
+/// Columns that are not part of a [`Dispatch`].
 const NOT_READ: &[&str] = &["content", "number_key", "supersedes", "issued_at"];
 
 /// Inserts a group: the parameters are the arrays of [`OrderColumns`] and [`ChangingColumns`].
@@ -169,7 +169,7 @@ pub(super) static INSERT: LazyLock<String> = LazyLock::new(|| {
 pub(super) static UPDATE: LazyLock<String> = LazyLock::new(|| {
     let changing = ChangingColumns::columns();
     let set = |(name, _): &(&str, &str)| match *name {
-        // A late answer adds details to a closed attempt, and does not raise the version. A decision made without them keeps them.
+        // A late answer adds details to the newest attempt, and does not raise the version. A decision made without them keeps them.
         "message_id" | "segments" | "price" => {
             format!("{name} = case when u.n = d.n then coalesce(u.{name}, d.{name}) else u.{name} end")
         }

@@ -236,7 +236,8 @@ impl Store for Postgres {
 
     async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError> {
         // Events that nobody has tried to publish for so long: the broker was taken out of the configuration.
-        let forgotten = "delete from outbox where id in (select id from outbox where due_at < $1 order by due_at limit $2)";
+        let forgotten = "delete from outbox where id in (select id from outbox
+                          where due_at < least($1, clock_timestamp() - interval '1 day') order by due_at limit $2)";
         self.execute(forgotten, &[&admitted_before, &(limit as i64)]).await?;
         let sql = "delete from dispatch where uid in (
                     select d.uid from dispatch d where d.uid < least($1, (select u from outbox o, unnest(o.uids) u order by u limit 1))

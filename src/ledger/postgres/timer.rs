@@ -19,7 +19,7 @@ use crate::domain::decide::LEASE;
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::LedgerError;
 
-/// Maximum number of dispatches in a timer, and in one round of a scan.
+/// A round of a scan takes timers until they have this many dispatches together. The last timer may exceed it.
 const MAX_DISPATCHES: i64 = 512;
 /// Maximum number of timers in one round of a scan.
 const MAX_TIMERS: i64 = 128;
@@ -29,7 +29,7 @@ const MAX_ROUNDS: usize = 32;
 /// The lease in seconds, as a parameter.
 const LEASE_S: f64 = LEASE.as_secs() as f64;
 
-/// New timers: arrays of `due_at`, `id`, `fresh` and `uid`. Dispatches with the same id share a timer.
+/// New timers: arrays of `due_at`, `id`, `fresh` and `uid`. Entries with the same timer id become one timer.
 #[derive(Default)]
 pub(super) struct Timers {
     groups: BTreeMap<(bool, i64), (Uuid, Timestamp)>,
@@ -67,7 +67,7 @@ impl Timers {
     }
 
     /// Adds the wake-up of a changed dispatch, if it moved to an earlier time. `seen` is the earlier wake-up that the change was
-    /// decided on. A lease may have moved it since, and a lease never ends later than `now` and its length.
+    /// decided on. A lease may have moved it since, and a lease never ends later than `now` and [`LEASE`].
     pub(super) fn add_change(&mut self, seen: Option<Timestamp>, d: &Dispatch, now: Timestamp) {
         let Some(wake_at) = d.wake_at else { return };
         let latest = seen.map(|seen| seen.max(after(now, LEASE)));
@@ -100,7 +100,7 @@ impl Postgres {
         Ok(readable(&rows).pop())
     }
 
-    /// Takes due dispatches for a lease: at most `limit` that are fresh or that are not.
+    /// Takes due dispatches for a lease: at most `limit`, without an attempt if `fresh`, or else with one.
     pub(super) async fn take_due_of(&self, fresh: bool, limit: usize) -> Result<Vec<Dispatch>, LedgerError> {
         let mut taken = vec![];
         for _ in 0..MAX_ROUNDS {

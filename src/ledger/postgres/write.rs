@@ -47,8 +47,8 @@ impl Postgres {
         .await
     }
 
-    /// Writes decisions. One statement writes those whose row still has the expected version and whose quotas stay. The others are
-    /// decided on locked rows.
+    /// Writes decisions. One statement writes those whose row still has the expected version, that have a transition, and that change
+    /// neither quotas nor webhooks. The others are decided on locked rows.
     pub(super) async fn write_group(
         &self, group: &[Arc<DecisionWrite>],
     ) -> Result<Vec<WriteResult>, LedgerError> {
