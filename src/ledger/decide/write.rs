@@ -98,20 +98,15 @@ fn add_late_answer(d: &mut Dispatch, outcome: &AttemptOutcome, now: Timestamp) -
     if !proved_acceptance && !a.is_accepted() {
         return WriteResult::AlreadyClosed { proved_acceptance: false };
     }
-    let before = a.details.clone();
     a.outcome = Some(Outcome::Accepted);
     let details = outcome.judgement.details.clone();
     a.details.message_id = a.details.message_id.take().or(details.message_id);
     a.details.segments = a.details.segments.or(details.segments);
     a.details.price = a.details.price.take().or(details.price);
-    let has_new_details = a.details != before;
+    // Details alone raise no version, because they change no decision.
     if proved_acceptance {
-        d.wake_at = Some(now);
-    }
-    // Details alone change no decision, so they raise no version. But a decision rewrites the earlier attempts as it has seen them.
-    let is_newest = d.attempts.last().is_some_and(|newest| newest.n == outcome.n);
-    if proved_acceptance || (has_new_details && !is_newest) {
         d.version += 1;
+        d.wake_at = Some(now);
     }
     WriteResult::AlreadyClosed { proved_acceptance }
 }

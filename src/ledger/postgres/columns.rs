@@ -169,7 +169,8 @@ pub(super) static INSERT: LazyLock<String> = LazyLock::new(|| {
 pub(super) static UPDATE: LazyLock<String> = LazyLock::new(|| {
     let changing = ChangingColumns::columns();
     let set = |(name, _): &(&str, &str)| match *name {
-        // A late answer adds details to the newest attempt, and does not raise the version. A decision made without them keeps them.
+        // A late answer adds details to the newest attempt, and does not raise the version. A decision made without them keeps them. Those of
+        // an earlier attempt are lost if a decision on the same version is written meanwhile: a message id, segments and a price.
         "message_id" | "segments" | "price" => {
             format!("{name} = case when u.n = d.n then coalesce(u.{name}, d.{name}) else u.{name} end")
         }
