@@ -155,7 +155,7 @@ async fn cut_everywhere(kinds: &[Kind], stride: usize, seed: &mut Seed) {
 /// that is written twice is recorded twice (`Finishes`: the version is one too high).
 #[tokio::test]
 async fn a_commit_is_cut_at_many_bytes() {
-    cut_everywhere(&[SINGLE, GROUPS].concat(), 101, &mut Seed::of("a_commit_is_cut_at_many_bytes")).await;
+    cut_everywhere(&[SINGLE, GROUPS].concat(), 31, &mut Seed::of("a_commit_is_cut_at_many_bytes")).await;
 }
 
 mod long {

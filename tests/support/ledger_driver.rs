@@ -120,7 +120,7 @@ impl LedgerDriver {
     }
 
     pub async fn read(&self, uid: Uuid) -> Dispatch {
-        self.world.assert_timers().await;
+        self.world.assert_timer(uid).await;
         self.world.ledger.read(uid).await.unwrap().expect("the dispatch exists")
     }
 

@@ -114,12 +114,13 @@ impl World {
         Self { ledger, ..self }
     }
 
-    /// Asserts that every dispatch with a wake-up is in a timer that is due no later (PostgreSQL only).
-    pub async fn assert_timers(&self) {
+    /// Asserts that a dispatch with a wake-up is in a timer that is due no later (PostgreSQL only).
+    pub async fn assert_timer(&self, uid: Uuid) {
         let TestClock::Postgres(client) = &self.clock else { return };
-        let sql = "select d.uid from dispatch d where d.wake_at is not null and not exists (
+        let sql = "select d.uid from dispatch d where d.uid = $1 and d.wake_at is not null and not exists (
                      select from timer t where d.uid = any(t.uids) and t.due_at <= d.wake_at)";
-        let without: Vec<Uuid> = client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        let without: Vec<Uuid> =
+            client.query(sql, &[&uid]).await.unwrap().iter().map(|row| row.get(0)).collect();
         assert!(without.is_empty(), "no timer wakes {without:?}");
     }
 
