@@ -311,6 +311,27 @@ async fn the_next_step_is_requested_once_and_begins_without_an_open_attempt(p) {
     assert_eq!(p.advance(&job(&[SMS], "b", p.t(300)), None).await, AdvanceResult::Unknown);
 }
 
+/// Fails if a decision writes the earlier attempts as it has seen them.
+async fn late_details_of_an_earlier_attempt_survive_a_decision_that_has_not_seen_them(p) {
+    let uid = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
+    let first = p.read(uid).await;
+    // Its outcome is unknown at its deadline, and it is repeated.
+    p.world.at(15.1).await;
+    p.turn(uid).await;
+    p.world.at(18.2).await;
+    let repeat = p.turn(uid).await;
+    p.begin(uid, repeat).await;
+    p.receipt(uid, 1, ReceiptStatus::Interim, None).await;
+    let seen = p.read(uid).await;
+    let mut late = accepted("SM1");
+    late.details.segments = Some(2);
+    let (answer, _) = p.finish_once(&first, late).await;
+    assert_eq!(answer, WriteResult::AlreadyClosed { proved_acceptance: false });
+    p.finish(&seen, accepted("SM2")).await;
+    let d = p.read(uid).await;
+    assert_eq!(d.attempts.iter().map(|a| a.details.segments).collect::<Vec<_>>(), [Some(2), None], "{d:#?}");
+}
+
 async fn a_numbers_uses_are_deleted_after_the_longest_rule_window(p) {
     p.admit(&with_begin(job(&[SMS], "old", p.t(300)))).await;
     p.world.at(31.0 * 86400.0).await;

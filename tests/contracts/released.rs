@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-/// What was added since that release. All of it is optional.
+/// Additions since that release. All of them are optional.
 const ADDED: &[&str] = &[
     "openapi.json/components/schemas/AttemptStory/properties/corrected_at",
     "openapi.json/components/schemas/AttemptStory/properties/corrected_code",

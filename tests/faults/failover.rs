@@ -50,9 +50,10 @@ mod long {
         load.publish_each_and(JOBS).await;
         let failing = tokio::task::spawn_blocking(|| services(&["pair-fail"]));
         // Jobs arrive while there is no primary.
+        let mut pace = tokio::time::interval(Duration::from_millis(100));
         while !failing.is_finished() {
+            pace.tick().await;
             load.publish(1).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         println!("{}", failing.await.unwrap());
         for name in WORKERS {

@@ -13,7 +13,7 @@ use super::connection::{Connection, answers};
 use super::error::UNKNOWN_FORM;
 use super::outbox::{INSERT_EVENTS, NewEvents};
 use super::rows::{
-    CHANGE, CLOCK, Change, INSERT_WEBHOOKS, LOCK_QUOTAS, QuotaRows, Webhooks, read_clock, read_quotas,
+    CHANGE_LOCKED, CLOCK, Change, INSERT_WEBHOOKS, LOCK_QUOTAS, QuotaRows, Webhooks, read_clock, read_quotas,
 };
 use super::timer::{INSERT_TIMERS, Timers};
 use crate::domain::attempt::State;
@@ -44,7 +44,7 @@ struct Loaded {
     now: Timestamp,
 }
 
-/// What was decided for a group.
+/// The decisions on a group.
 #[derive(Default)]
 struct Decided<'a> {
     inserted: Vec<(&'a Admission, Dispatch)>,
@@ -133,13 +133,13 @@ impl Postgres {
         &self, connection: &Connection<'_>, quotas: &Quotas, decided: &Decided<'_>,
     ) -> Result<(), LedgerError> {
         let (mut orders, mut rows, mut timers) =
-            (OrderColumns::default(), ChangingColumns::default(), Timers::default());
+            (OrderColumns::default(), ChangingColumns::of_locked(), Timers::default());
         for (job, d) in &decided.inserted {
             orders.push(job, d);
             rows.push(d);
             timers.add_exact(None, d);
         }
-        let mut change = Change::new(Uuid::nil());
+        let mut change = Change::of_locked(Uuid::nil());
         for (before, d) in &decided.superseded {
             change.add(before, d, None);
             change.timers.add_exact(before.wake_at, d);
@@ -149,7 +149,7 @@ impl Postgres {
         let quotas = QuotaRows::of(quotas);
         let mut steps = quotas.steps(connection).await?;
         for (is_needed, sql, params) in [
-            (!change.is_empty(), CHANGE.as_str(), change.params()),
+            (!change.is_empty(), CHANGE_LOCKED.as_str(), change.params()),
             (!decided.inserted.is_empty(), &INSERT, columns),
             (!timers.is_empty(), &INSERT_TIMERS, timers.params()),
             (decided.events.len() > 0, INSERT_EVENTS, decided.events.params()),

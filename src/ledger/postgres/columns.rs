@@ -66,7 +66,7 @@ columns! {
 }
 
 columns! {
-    /// The columns that change, except for those of the newest attempt.
+    /// The columns that a decision changes.
     StateColumns of (d: &'a Dispatch) {
         version: "int8" i64 = d.version,
         state: "text" &'a str = d.state.as_str(),
@@ -76,18 +76,24 @@ columns! {
         snoozes: "int2" i16 = small(d.snoozes),
         snoozed_until: "timestamptz" Option<Timestamp> = d.snoozed_until,
         sent_event_steps: "int2" i16 = i16::from(d.sent_event_steps),
-        stop: "text" Option<&'a str> = d.stop.map(Stop::as_str),
-        requested_step: "int2" Option<i16> = d.requested_step.map(i16::from),
         wake_at: "timestamptz" Option<Timestamp> = d.wake_at,
         code: "text" Option<&'a str> = d.code.as_deref(),
-        quota_uses: "text" String = json(&d.quota_uses),
         holds_quota_uses: "bool" bool = d.holds_quota_uses,
+    }
+}
+
+columns! {
+    /// The columns that only a begin or a fact changes, in a transaction that has locked the row.
+    FactColumns of (d: &'a Dispatch) {
+        stop: "text" Option<&'a str> = d.stop.map(Stop::as_str),
+        requested_step: "int2" Option<i16> = d.requested_step.map(i16::from),
+        quota_uses: "text" String = json(&d.quota_uses),
         earlier_attempts: "text" Option<String> = earlier(&d.attempts),
     }
 }
 
 columns! {
-    /// The newest attempt. All of its columns are null if there is none.
+    /// The newest attempt as it was begun. All of its columns are null if there is none.
     AttemptColumns of (a: Option<&'a Attempt>) {
         n: "int2" Option<i16> = a.map(|a| small(a.n)),
         attempt_step: "int2" Option<i16> = a.map(|a| i16::from(a.step)),
@@ -97,6 +103,12 @@ columns! {
         repeats: "int2" Option<i16> = a.and_then(|a| a.repeats).map(small),
         begun_at: "timestamptz" Option<Timestamp> = a.map(|a| a.begun_at),
         deadline: "timestamptz" Option<Timestamp> = a.map(|a| a.deadline),
+    }
+}
+
+columns! {
+    /// The outcome of the newest attempt.
+    OutcomeColumns of (a: Option<&'a Attempt>) {
         closed_at: "timestamptz" Option<Timestamp> = a.and_then(|a| a.closed_at),
         outcome: "text" Option<&'a str> = a.and_then(|a| a.outcome).map(Outcome::word),
         detail: "text" Option<&'a str> = a.and_then(|a| a.outcome).and_then(Outcome::detail),
@@ -105,6 +117,12 @@ columns! {
         carrier_code: "text" Option<&'a str> = a.and_then(|a| a.details.carrier_code.as_deref()),
         segments: "int2" Option<i16> = a.and_then(|a| a.details.segments).map(small),
         price: "text" Option<&'a str> = a.and_then(|a| a.details.price.as_deref()),
+    }
+}
+
+columns! {
+    /// The receipt of the newest attempt.
+    ReceiptColumns of (a: Option<&'a Attempt>) {
         receipt: "text" Option<&'a str> = a.and_then(|a| a.receipt).map(ReceiptStatus::as_str),
         receipt_reason: "text" Option<&'a str> = a.and_then(|a| a.receipt_reason).map(Reason::as_str),
         receipt_code: "text" Option<&'a str> = a.and_then(|a| a.receipt_code.as_deref()),
@@ -115,36 +133,78 @@ columns! {
     }
 }
 
-/// The changing columns of a group of dispatches.
+/// The changing columns of a group of dispatches: all of them, or those that a decision changes.
 #[derive(Default)]
 pub(super) struct ChangingColumns<'a> {
     state: StateColumns<'a>,
-    attempt: AttemptColumns<'a>,
+    outcome: OutcomeColumns<'a>,
+    /// `None` if the rows are not locked.
+    others: Option<(FactColumns<'a>, AttemptColumns<'a>, ReceiptColumns<'a>)>,
 }
 
 impl<'a> ChangingColumns<'a> {
+    /// All changing columns. The rows are locked, or new.
+    pub(super) fn of_locked() -> Self {
+        Self { others: Some(Default::default()), ..Self::default() }
+    }
+
+    /// The columns that a decision changes. The rows are not locked.
+    pub(super) fn of_decision() -> Self {
+        Self::default()
+    }
+
     pub(super) fn push(&mut self, d: &'a Dispatch) {
+        let newest = d.attempts.last();
         self.state.push(d);
-        self.attempt.push(d.attempts.last());
+        self.outcome.push(newest);
+        if let Some((facts, attempt, receipt)) = &mut self.others {
+            facts.push(d);
+            attempt.push(newest);
+            receipt.push(newest);
+        }
     }
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
         let mut all = self.state.params();
-        all.extend(self.attempt.params());
+        all.extend(self.outcome.params());
+        if let Some((facts, attempt, receipt)) = &self.others {
+            all.extend(facts.params());
+            all.extend(attempt.params());
+            all.extend(receipt.params());
+        }
         all
-    }
-
-    fn columns() -> impl Iterator<Item = &'static (&'static str, &'static str)> + Clone {
-        StateColumns::COLUMNS.iter().chain(AttemptColumns::COLUMNS)
     }
 }
 
-fn names(columns: impl Iterator<Item = &'static (&'static str, &'static str)>, prefix: &str) -> String {
+type Column = (&'static str, &'static str);
+
+/// The columns that a decision changes, in the order of [`ChangingColumns::params`].
+fn decided() -> impl Iterator<Item = &'static Column> + Clone {
+    StateColumns::COLUMNS.iter().chain(OutcomeColumns::COLUMNS)
+}
+
+/// All changing columns, in the order of [`ChangingColumns::params`].
+fn changing() -> impl Iterator<Item = &'static Column> + Clone {
+    let others = FactColumns::COLUMNS.iter().chain(AttemptColumns::COLUMNS).chain(ReceiptColumns::COLUMNS);
+    decided().chain(others)
+}
+
+/// All changing columns in the order of [`read`], which keeps those of the attempt together.
+fn read_order() -> impl Iterator<Item = &'static Column> {
+    StateColumns::COLUMNS
+        .iter()
+        .chain(FactColumns::COLUMNS)
+        .chain(AttemptColumns::COLUMNS)
+        .chain(OutcomeColumns::COLUMNS)
+        .chain(ReceiptColumns::COLUMNS)
+}
+
+fn names(columns: impl Iterator<Item = &'static Column>, prefix: &str) -> String {
     columns.map(|(name, _)| format!("{prefix}{name}")).collect::<Vec<_>>().join(", ")
 }
 
 /// `$first::type[], …`
-fn arrays(columns: impl Iterator<Item = &'static (&'static str, &'static str)>, first: usize) -> String {
+fn arrays(columns: impl Iterator<Item = &'static Column>, first: usize) -> String {
     let arrays = columns.enumerate().map(|(i, (_, sql))| format!("${}::{sql}[]", first + i));
     arrays.collect::<Vec<_>>().join(", ")
 }
@@ -152,7 +212,7 @@ fn arrays(columns: impl Iterator<Item = &'static (&'static str, &'static str)>, 
 /// All columns of a row as [`read`] expects them, and the server's clock.
 pub(super) static ROW: LazyLock<String> = LazyLock::new(|| {
     let read = OrderColumns::COLUMNS.iter().filter(|(name, _)| !NOT_READ.contains(name));
-    format!("{}, clock_timestamp()", names(read.chain(ChangingColumns::columns()), "d."))
+    format!("{}, clock_timestamp()", names(read.chain(read_order()), "d."))
 });
 
 /// Columns that are not part of a [`Dispatch`].
@@ -160,35 +220,29 @@ const NOT_READ: &[&str] = &["content", "number_key", "supersedes", "issued_at"];
 
 /// Inserts a group: the parameters are the arrays of [`OrderColumns`] and [`ChangingColumns`].
 pub(super) static INSERT: LazyLock<String> = LazyLock::new(|| {
-    let all = OrderColumns::COLUMNS.iter().chain(ChangingColumns::columns());
+    let all = OrderColumns::COLUMNS.iter().chain(changing());
     format!("insert into dispatch ({}) select * from unnest({})", names(all.clone(), ""), arrays(all, 1))
 });
 
-/// Updates the rows of a group that still have the expected version. Returns their uids and events. The parameters are arrays: uid,
-/// expected version, [`ChangingColumns`], and at `$EVENT` the events.
-pub(super) static UPDATE: LazyLock<String> = LazyLock::new(|| {
-    let changing = ChangingColumns::columns();
-    let set = |(name, _): &(&str, &str)| match *name {
-        // A late answer adds details to the newest attempt, and does not raise the version. A decision made without them keeps them. Those of
-        // an earlier attempt are lost if a decision on the same version is written meanwhile: a message id, segments and a price.
-        "message_id" | "segments" | "price" => {
-            format!("{name} = case when u.n = d.n then coalesce(u.{name}, d.{name}) else u.{name} end")
-        }
-        _ => format!("{name} = u.{name}"),
+/// Updates the rows of a group that still have the expected version. Returns their uids and events, and the number of the last
+/// parameter. The parameters are arrays: uid, expected version, [`ChangingColumns`], events.
+pub(super) fn update(are_all: bool) -> (String, usize) {
+    let columns: Vec<&Column> = if are_all { changing().collect() } else { decided().collect() };
+    let set = |(name, _): &&Column| match *name {
+        // A late answer adds details without raising the version. A decision that has not seen them keeps them.
+        "message_id" | "segments" | "price" if !are_all => format!("{name} = coalesce(u.{name}, d.{name})"),
+        name => format!("{name} = u.{name}"),
     };
-    let sets: Vec<String> = changing.clone().map(set).collect();
-    format!(
-        "update dispatch d set {} from unnest($1::uuid[], $2::int8[], {}, $EVENT::text[]) as u(uid, expected, {}, event)
+    let sets: Vec<String> = columns.iter().map(set).collect();
+    let events = 3 + columns.len();
+    let sql = format!(
+        "update dispatch d set {} from unnest($1::uuid[], $2::int8[], {}, ${events}::text[]) as u(uid, expected, {}, event)
           where d.uid = u.uid and d.version = u.expected returning d.uid, u.event",
         sets.join(", "),
-        arrays(changing.clone(), 3),
-        names(changing, "")
-    )
-});
-
-/// Number of parameters of [`UPDATE`] without the events.
-pub(super) fn update_params() -> usize {
-    2 + ChangingColumns::columns().count()
+        arrays(columns.iter().copied(), 3),
+        names(columns.iter().copied(), "")
+    );
+    (sql, events)
 }
 
 /// Reads the columns of a row in order.
@@ -260,12 +314,12 @@ pub(super) fn read(row: &Row, first: usize) -> Result<Dispatch, LedgerError> {
         snoozes: c.number()?,
         snoozed_until: c.take()?,
         sent_event_steps: c.number()?,
-        stop: c.maybe_word()?,
-        requested_step: c.maybe_number()?,
         wake_at: c.take()?,
         code: c.take()?,
-        quota_uses: c.json()?,
         holds_quota_uses: c.take()?,
+        stop: c.maybe_word()?,
+        requested_step: c.maybe_number()?,
+        quota_uses: c.json()?,
         attempts: match c.take::<Option<&str>>()? {
             Some(earlier) => serde_json::from_str(earlier).map_err(|_| unknown_form())?,
             None => vec![],
@@ -298,7 +352,8 @@ pub(super) fn readable(rows: &[Row], first: usize) -> Vec<(&Row, Dispatch)> {
 
 fn read_attempt(c: &mut Columns<'_>) -> Result<Option<Attempt>, LedgerError> {
     let Some(n) = c.maybe_number()? else {
-        c.next += AttemptColumns::COLUMNS.len() - 1;
+        let attempt = [AttemptColumns::COLUMNS, OutcomeColumns::COLUMNS, ReceiptColumns::COLUMNS];
+        c.next += attempt.map(<[Column]>::len).iter().sum::<usize>() - 1;
         return Ok(None);
     };
     Ok(Some(Attempt {

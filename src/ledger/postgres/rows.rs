@@ -13,7 +13,7 @@ use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::columns::{self, ChangingColumns, Param, ROW, UPDATE};
+use super::columns::{self, ChangingColumns, Param, ROW};
 use super::connection::{Connection, Step, answers};
 use super::error::UNKNOWN_FORM;
 use super::outbox::{self, REPUBLISH_AFTER_S};
@@ -44,23 +44,26 @@ static LOCK_UIDS: LazyLock<String> = LazyLock::new(|| {
 static LOCK_ID: LazyLock<String> =
     LazyLock::new(|| format!("select {} from dispatch d where d.tenant = $1 and d.id = $2 for update", *ROW));
 
-/// Updates rows that still have their expected version, with their events and timers, and returns their uids. Parameters: those of
-/// [`UPDATE`], then the events, the outbox row, and the timers.
-pub(super) static CHANGE: LazyLock<String> = LazyLock::new(|| {
-    let events = columns::update_params() + 1;
-    let timers = insert_timers(events + 3);
+/// Updates locked rows, and adds their events and timers. The parameters are those of [`Change`].
+pub(super) static CHANGE_LOCKED: LazyLock<String> = LazyLock::new(|| change(true));
+/// The same for rows that are not locked: those that still have their expected version, and only what a decision changes. Returns their
+/// uids.
+static CHANGE_SEEN: LazyLock<String> = LazyLock::new(|| change(false));
+
+fn change(are_all: bool) -> String {
+    let (update, events) = columns::update(are_all);
     format!(
-        "with changed as ({}),
+        "with changed as ({update}),
               told as (insert into outbox (id, due_at, uids, events)
                        select ${}::uuid, clock_timestamp() + make_interval(secs => ${}), array_agg(uid), array_agg(event)
                          from changed where event is not null having count(*) > 0),
-              timers as ({timers})
+              timers as ({})
          select uid from changed",
-        UPDATE.replace("$EVENT", &format!("${events}")),
         events + 1,
         events + 2,
+        insert_timers(events + 3),
     )
-});
+}
 
 /// Which rows a transaction locks.
 pub(super) enum Which<'a> {
@@ -169,7 +172,7 @@ impl Postgres {
     pub(super) async fn store(
         &self, connection: &Connection<'_>, locked: &Locked, act: &str,
     ) -> Result<(), LedgerError> {
-        let mut change = Change::new(locked.batch);
+        let mut change = Change::of_locked(locked.batch);
         for Loaded { before, d, events } in locked.rows.values() {
             if before != d {
                 change.add(before, d, events.clone());
@@ -179,7 +182,7 @@ impl Postgres {
         let quotas = QuotaRows::of(&locked.quotas);
         let mut steps = quotas.steps(connection).await?;
         if !change.is_empty() {
-            steps.push(connection.step(&CHANGE, change.params()).await?);
+            steps.push(connection.step(&CHANGE_LOCKED, change.params()).await?);
         }
         if !locked.webhooks.is_empty() {
             steps.push(connection.step(INSERT_WEBHOOKS, locked.webhooks.params()).await?);
@@ -188,9 +191,9 @@ impl Postgres {
         Ok(())
     }
 
-    /// Updates rows in one statement without locking them first: those that still have their expected version. Returns their uids.
+    /// Writes decisions in one statement, without locking the rows first. Returns the uids of the rows that were written.
     pub(super) async fn change_unlocked(&self, change: &Change<'_>) -> Result<Vec<Uuid>, LedgerError> {
-        let rows = self.query(&CHANGE, &change.params()).await?;
+        let rows = self.query(&CHANGE_SEEN, &change.params()).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 }
@@ -204,7 +207,7 @@ fn unknown_form() -> LedgerError {
     LedgerError::Unusable(UNKNOWN_FORM.to_owned())
 }
 
-/// Changed rows, as the arrays of [`CHANGE`].
+/// Changed rows, as arrays.
 pub(super) struct Change<'a> {
     uid: Vec<Uuid>,
     expected: Vec<i64>,
@@ -215,9 +218,18 @@ pub(super) struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    pub(super) fn new(batch: Uuid) -> Self {
-        let (uid, expected, event) = (vec![], vec![], vec![]);
-        Self { uid, expected, columns: ChangingColumns::default(), event, batch, timers: Timers::default() }
+    /// Changes of locked rows.
+    pub(super) fn of_locked(batch: Uuid) -> Self {
+        Self::with(ChangingColumns::of_locked(), batch)
+    }
+
+    /// Decisions on rows that are not locked.
+    pub(super) fn of_seen(batch: Uuid) -> Self {
+        Self::with(ChangingColumns::of_decision(), batch)
+    }
+
+    fn with(columns: ChangingColumns<'a>, batch: Uuid) -> Self {
+        Self { uid: vec![], expected: vec![], columns, event: vec![], batch, timers: Timers::default() }
     }
 
     /// Adds a row. The caller adds its timer.

@@ -55,7 +55,7 @@ impl Postgres {
         let batch = Uuid::from_bytes(crate::seal::random());
         let decided: BTreeMap<Uuid, (&DecisionWrite, Dispatch)> =
             group.iter().filter_map(|write| Some((write.uid, (&**write, decided_on_seen(write)?)))).collect();
-        let mut change = Change::new(batch);
+        let mut change = Change::of_seen(batch);
         for (write, d) in decided.values() {
             let events = write.transition.as_ref().map(|t| t.events.as_slice()).unwrap_or_default();
             let event =
@@ -190,5 +190,10 @@ fn decided_on_seen(write: &DecisionWrite) -> Option<Dispatch> {
     }
     let mut d = write.seen.clone();
     let result = decide::write_decision(&mut d, write, &mut Quotas::default(), transition.at);
+    debug_assert!(
+        (&d.quota_uses, d.stop, d.requested_step)
+            == (&write.seen.quota_uses, write.seen.stop, write.seen.requested_step),
+        "a decision changes no facts"
+    );
     matches!(result, WriteResult::Written { .. }).then_some(d)
 }

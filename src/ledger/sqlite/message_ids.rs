@@ -67,16 +67,7 @@ impl MessageIds for Sqlite {
             let sql = "select r.uid, r.n, u.carrier, u.receipt
                          from unmatched_receipt u join carrier_message r using (carrier, message_id)
                         order by u.received_at limit ?1";
-            let rows: Vec<(String, u16, String, String)> = db
-                .prepare_cached(sql)?
-                .query_map([most as i64], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?
-                .collect::<Result<_, _>>()?;
-            rows.into_iter()
-                .map(|(uid, n, carrier, receipt)| {
-                    let uid = uid.parse().map_err(|_| Fault::BadRow)?;
-                    Ok(AttemptReceipt { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
-                })
-                .collect()
+            super::receipts(db, sql, most)
         })
         .await
     }

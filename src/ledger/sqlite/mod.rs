@@ -142,6 +142,20 @@ fn make_private(path: &Path) {
     let _ = File::options().create_new(true).write(true).mode(0o600).open(path);
 }
 
+/// Reads kept receipts: uid, number of the attempt, carrier, receipt.
+fn receipts(db: &Connection, sql: &str, limit: usize) -> Result<Vec<AttemptReceipt>, Fault> {
+    let rows: Vec<(String, u16, String, String)> = db
+        .prepare_cached(sql)?
+        .query_map([limit as i64], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?
+        .collect::<Result<_, _>>()?;
+    rows.into_iter()
+        .map(|(uid, n, carrier, receipt)| {
+            let uid = uid.parse().map_err(|_| Fault::BadRow)?;
+            Ok(AttemptReceipt { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
+        })
+        .collect()
+}
+
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     make_private(path);
     let db = Connection::open_with_flags(
@@ -307,16 +321,7 @@ impl Store for Sqlite {
             db.execute("delete from stray_receipt where received_at < ?1", [old])?;
             let sql = "select s.uid, s.n, s.carrier, s.receipt from stray_receipt s
                          join attempt a on a.uid = s.uid and a.n = s.n and a.carrier = s.carrier limit ?1";
-            let rows: Vec<(String, u16, String, String)> = db
-                .prepare_cached(sql)?
-                .query_map([limit as i64], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?
-                .collect::<Result<_, _>>()?;
-            rows.into_iter()
-                .map(|(uid, n, carrier, receipt)| {
-                    let uid = uid.parse().map_err(|_| Fault::BadRow)?;
-                    Ok(AttemptReceipt { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
-                })
-                .collect()
+            receipts(db, sql, limit)
         })
         .await
     }

@@ -131,7 +131,21 @@ pub(super) async fn prepare(driver: &LedgerDriver, kind: Kind) -> Calls {
         Kind::Superseding => superseding(driver).await,
         Kind::Refusals => refusals(driver),
         Kind::Finishes => finishes(driver).await,
+        Kind::Publish => publishing(driver).await,
         _ => single(driver, kind).await,
+    }
+}
+
+/// An event with an outbox row of its own. Other connections write at the same time, and a row of several events is deleted only when
+/// all of them are confirmed.
+async fn publishing(driver: &LedgerDriver) -> Calls {
+    loop {
+        let (job, seen) = begun(driver, &[SMS, VOICE]).await;
+        driver.finish(&seen, accepted("SM1")).await;
+        let pending = driver.world.ledger.pending_events_of(job.order.uid).await.unwrap();
+        if pending[0].batch.is_none_or(|batch| batch.dispatches == 1) {
+            return Calls::one(job, Act::Publish(PublishedEvents::of(&pending[0])));
+        }
     }
 }
 
@@ -178,11 +192,6 @@ async fn single(driver: &LedgerDriver, kind: Kind) -> Calls {
         Kind::Advance => {
             driver.finish(&seen, accepted("SM1")).await;
             Act::Advance(AdvanceRequest { tenant, id, step: None })
-        }
-        Kind::Publish => {
-            driver.finish(&seen, accepted("SM1")).await;
-            let pending = driver.world.ledger.pending_events_of(uid).await.unwrap();
-            Act::Publish(PublishedEvents::of(&pending[0]))
         }
         _ => unreachable!("it is a group"),
     };
