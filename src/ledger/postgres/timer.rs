@@ -144,17 +144,16 @@ impl Postgres {
         chosen.sort_unstable();
         let take = connection.step(&TAKE, vec![&chosen, &LEASE_S]).await?;
         let [rows] = answers(connection.go_on_with(&[take]).await?)?;
-        let leased: Vec<(Uuid, Option<Timestamp>)> =
+        let lease_ends: BTreeMap<Uuid, Timestamp> =
             rows.iter().map(|row| (row.get(0), row.get("wake_at"))).collect();
         let mut timers = Timers::default();
         for (wake_at, uid, is_fresh, _) in waiting {
-            let lease_end = leased.iter().find(|(leased, _)| *leased == uid).and_then(|(_, at)| *at);
-            timers.add(is_fresh, lease_end.unwrap_or(wake_at), uid);
+            timers.add(is_fresh, lease_ends.get(&uid).copied().unwrap_or(wake_at), uid);
         }
         let insert = connection.step(&INSERT_TIMERS, timers.params()).await?;
         connection.commit_with(&[insert], "scan").await?;
         // Due dispatches that are locked are being changed. If there are no others, the next scan looks at them again.
-        let more = !leased.is_empty() || chosen.is_empty();
+        let more = !lease_ends.is_empty() || chosen.is_empty();
         Ok(Round { taken: readable(&rows), more })
     }
 }
