@@ -402,7 +402,9 @@ async fn every_update_of_a_dispatch_stays_in_its_page() {
     let most = i64::try_from(4 * DISPATCHES).unwrap();
     wait::until("the server's counts", async || updates().await.0 >= most).await;
     let (all, in_page) = updates().await;
-    assert!(in_page * 100 >= all * 95, "{in_page} of {all} updates stayed in their page");
+    // Transactions of other tests keep old versions of rows, which fill the pages: 91 to 99 % were measured, and 42 % without the
+    // fill factor.
+    assert!(in_page * 100 >= all * 80, "{in_page} of {all} updates stayed in their page");
 }
 
 /// Fails if a deadlock is treated like other errors and not retried.
