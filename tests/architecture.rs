@@ -21,7 +21,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     // The path of a code through otpost.
     ("intake", &["broker", "config", "domain", "ledger", "messages", "seal"]),
     ("outbox", &["broker", "config", "domain", "ledger", "ops"]),
-    ("delivery", &["broker", "carriers", "config", "domain", "intake", "ledger", "ops", "outbox", "seal"]),
+    ("delivery", &["broker", "carriers", "config", "domain", "intake", "ledger", "ops", "seal"]),
     ("receipts", &["broker", "carriers", "config", "delivery", "domain", "intake", "ledger", "ops", "seal"]),
     (
         "http",

@@ -57,7 +57,7 @@ async fn trace_2_a_text_over_http_whose_wake_up_is_lost(p) {
     assert!(p.world.ledger.take(uid).await.unwrap().is_none(), "a taken row is not due");
     let begin = p.decide(&due[0]).await;
     let seen = p.begin(uid, begin).await;
-    assert_eq!(p.show(&seen), "sending v2 step 1 wake 15.8 code uses [0] outbox [] | 1 open");
+    assert_eq!(p.show(&seen, &[]), "sending v2 step 1 wake 15.8 code uses [0] outbox [] | 1 open");
     p.world.at(1.0).await;
     p.finish(&seen, accepted("SM1")).await;
     p.expect(uid, "sent v3 step 1 wake 300 code uses [0] outbox [sent 3] | 1 accepted SM1").await;
@@ -144,7 +144,7 @@ async fn trace_5_two_carriers_answer_503_then_one_accepts(p) {
     p.expect(uid, "sending v2 step 1 wake 5.1 code uses [0] outbox [] | 1 unavailable").await;
     assert_eq!(begin.as_ref().unwrap().carriers, ["c2"]);
     let seen = p.begin(uid, begin).await;
-    assert_eq!(p.show(&seen), "sending v3 step 1 wake 15.1 code uses [0] outbox [] | 1 unavailable | 2 open");
+    assert_eq!(p.show(&seen, &[]), "sending v3 step 1 wake 15.1 code uses [0] outbox [] | 1 unavailable | 2 open");
     p.world.at(0.2).await;
     assert_eq!(p.finish(&seen, Outcome::Unavailable.into()).await, None);
     let (end, shown) = backoff_end(0.2, uid, 2, 1);
@@ -188,7 +188,7 @@ async fn trace_6_throttled_for_longer_than_the_code_lives(p) {
     p.world.at(108.4).await;
     let begin = p.turn(uid).await;
     let seen = p.begin(uid, begin).await;
-    assert_eq!(p.show(&seen), "sending v3 step 1 wake 123.4 code uses [0] outbox [] | 1 throttled | 2 open");
+    assert_eq!(p.show(&seen, &[]), "sending v3 step 1 wake 123.4 code uses [0] outbox [] | 1 throttled | 2 open");
     p.world.at(108.6).await;
     p.finish(&seen, throttled(600)).await;
     p.expect(uid, "expired v4 step 1 wake none no code uses [] outbox [expired 4] | 1 throttled | 2 throttled").await;
@@ -237,7 +237,7 @@ async fn trace_7_unknown_and_repeated_once(p) {
     let begin = p.turn(uid).await;
     assert_eq!(begin.as_ref().unwrap().repeats, Some(1));
     let seen = p.begin(uid, begin).await;
-    assert_eq!(p.show(&seen), "sending v3 step 1 wake 28.4 code uses [0] outbox [] | 1 unknown | 2 open");
+    assert_eq!(p.show(&seen, &[]), "sending v3 step 1 wake 28.4 code uses [0] outbox [] | 1 unknown | 2 open");
     p.world.at(13.6).await;
     p.finish(&seen, accepted("SM2")).await;
     p.expect(uid, "sent v4 step 1 wake 300 code uses [0] outbox [sent 4] | 1 unknown | 2 accepted SM2").await;
@@ -368,7 +368,7 @@ async fn trace_10_a_worker_is_killed_after_begin(p) {
     p.world.at(18.9).await;
     let begin = p.turn(uid).await;
     let b = p.begin(uid, begin).await;
-    assert_eq!(p.show(&b), "sending v3 step 1 wake 33.9 code uses [0] outbox [] | 1 unknown | 2 open");
+    assert_eq!(p.show(&b, &[]), "sending v3 step 1 wake 33.9 code uses [0] outbox [] | 1 unknown | 2 open");
     p.world.at(19.1).await;
     p.finish(&b, accepted("SM2")).await;
     p.expect(uid, "sent v4 step 1 wake 300 code uses [0] outbox [sent 4] | 1 unknown | 2 accepted SM2").await;
@@ -706,7 +706,7 @@ async fn trace_20_the_quota_of_calls_refuses_a_begin(p) {
         let begin = begin.unwrap();
         let BeginResult::ChannelRefused { retry_after_s, .. } = p.begin_as_seen(&seen, begin.clone(), Some(voice_limit(number))).await
             else { panic!("the fourth call within the hour") };
-        assert_eq!(p.row(uid).await, p.show(&seen), "a refused begin changes nothing");
+        assert_eq!(p.row(uid).await, p.show(&seen, &seen.pending_events), "a refused begin changes nothing");
         p.skip(&seen, &begin, retry_after_s).await
     };
     // 6: after a bad receipt.

@@ -86,15 +86,21 @@ create table timer (
     primary key (fresh, due_at, id)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
--- Events that the broker has not confirmed, in groups. A row is deleted when all of its events are confirmed.
+-- Events that their receiver does not have yet, in groups: those of one transaction for one receiver. A row is deleted when all of its
+-- events are delivered.
 create table outbox (
     id                uuid primary key,
-    due_at            timestamptz not null,          -- when they are published again
+    receiver          text not null,                 -- broker, or webhook:TENANT
+    due_at            timestamptz,                   -- when they are tried again; null: given up
+    created_at        timestamptz not null,
+    tries             smallint not null default 0,   -- tries that did not deliver all of them
+    problem           text,                          -- why the latest try failed
     uids              uuid[] not null,
     events            text[] not null                -- JSON: for each uid its events, with all that is published
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
-create index outbox_due on outbox (due_at);
+create index outbox_due on outbox (receiver, due_at);
+create index outbox_created on outbox (receiver, created_at) where receiver <> 'broker';
 
 -- The last admission times of a key, oldest first: as many as its greatest rule counts.
 create table quota (
@@ -134,22 +140,6 @@ create table stray_receipt (
     received_at       timestamptz not null,
     primary key (uid, n, receipt)
 );
-
--- Events on their way to tenants' webhooks. A row is deleted when the receiver confirmed the event.
-create table webhook (
-    uid               uuid not null references dispatch on delete cascade,
-    version           bigint not null,
-    tenant            text not null,
-    event             jsonb not null,
-    tries             smallint not null default 0,
-    due_at            timestamptz,                   -- null: given up
-    created_at        timestamptz not null,
-    problem           text,
-    primary key (uid, version)
-);
-
-create index webhook_due on webhook (tenant, due_at) where due_at is not null;
-create index webhook_created on webhook (tenant, created_at);
 
 -- Who is alive: an account's rate is divided by the workers.
 create table worker (

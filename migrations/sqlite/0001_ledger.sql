@@ -41,14 +41,11 @@ create table dispatch (
     code             text,                          -- the code, sealed; gone with the final state or the expiry
     quota_uses       text not null,                 -- [{key, at}]
     holds_quota_uses integer not null,
-    pending_events   text not null,                 -- events that are not published yet
-    republish_at     integer,                       -- when they are published again
 
     unique (tenant, id)
 );
 
 create index dispatch_due on dispatch (wake_at) where wake_at is not null;
-create index dispatch_republish on dispatch (republish_at) where republish_at is not null;
 create index dispatch_supersedes on dispatch (supersedes) where supersedes is not null;
 
 create table attempt (
@@ -114,21 +111,21 @@ create table stray_receipt (
     primary key (uid, n, receipt)
 ) without rowid;
 
--- Events on their way to tenants' webhooks. A row is deleted when the receiver confirmed the event.
-create table webhook (
-    uid              text not null references dispatch on delete cascade,
-    version          integer not null,
-    tenant           text not null,
-    event            text not null,
-    tries            integer not null default 0,
-    due_at           integer,                       -- null: given up
+-- Events that their receiver does not have yet. A row is deleted when all of its events are delivered.
+create table outbox (
+    id               text primary key,
+    receiver         text not null,                 -- broker, or webhook:TENANT
+    due_at           integer,                       -- when they are tried again; null: given up
     created_at       integer not null,
-    problem          text,
-    primary key (uid, version)
+    tries            integer not null default 0,    -- tries that did not deliver all of them
+    problem          text,                          -- why the latest try failed
+    uid              text not null,
+    events           text not null                  -- JSON: the events of the dispatch, with all that is published
 ) without rowid;
 
-create index webhook_due on webhook (tenant, due_at) where due_at is not null;
-create index webhook_created on webhook (tenant, created_at);
+create index outbox_due on outbox (receiver, due_at);
+create index outbox_created on outbox (receiver, created_at) where receiver <> 'broker';
+create index outbox_uid on outbox (uid);
 
 -- Who is alive: an account's rate is divided by the workers.
 create table worker (

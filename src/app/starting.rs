@@ -23,8 +23,8 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::ops::metrics::Metrics;
 use crate::ops::{Ops, Readiness};
 use crate::outbox::feed::Feed;
-use crate::outbox::publisher::{self, EventPublisher};
-use crate::outbox::webhook;
+use crate::outbox::broker;
+use crate::outbox::publisher::Publisher;
 use crate::receipts::{self, Receiver};
 
 /// Prefetch of the queue of delivery receipts that arrived during an outage.
@@ -89,21 +89,19 @@ impl Starting {
     /// Starts the worker: jobs from the broker, wake-ups, the scan for due dispatches, and publishing of events.
     pub(super) fn worker(&mut self, name: &str, woken: mpsc::Receiver<WakeRequest>) -> Arc<Worker> {
         let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
-        let publisher = EventPublisher::new(self.feed.clone(), self.rules.webhooks.clone());
-        let publisher = match &self.broker {
-            Some(broker) => publisher.with_broker(
-                ledger.clone(),
-                broker.clone(),
-                Arc::clone(&metrics),
-                self.stop_publishing.clone(),
-            ),
-            None => publisher,
-        };
+        let publisher = Publisher::new(
+            ledger.clone(),
+            self.broker.clone(),
+            self.feed.clone(),
+            self.rules.webhooks.clone(),
+            Arc::clone(&metrics),
+            self.stop_publishing.clone(),
+        );
+        self.tasks.spawn(publisher.run());
         let worker = Worker::new(worker::WorkerDeps {
             ledger: ledger.clone(),
             rules: self.rules.rules.clone(),
             public_url: self.config.receipts.public_url.clone(),
-            publisher,
             broker: self.broker.clone(),
             waker: self.waker.clone(),
             metrics: Arc::clone(&metrics),
@@ -136,8 +134,6 @@ impl Starting {
         let ledger_ready = Arc::clone(&self.ledger_ready);
         let ready =
             ready::worker_ready(Arc::clone(&worker), ledger_ready, self.broker.clone(), Arc::clone(&metrics));
-        let webhooks = self.rules.webhooks.clone();
-        self.tasks.spawn(webhook::run(webhooks, ledger, metrics, self.shutdown.clone()));
         self.set_readiness("worker", ready);
         worker
     }
@@ -145,7 +141,7 @@ impl Starting {
     /// Starts the HTTP API.
     pub(super) fn api(&mut self, listener: TcpListener) -> Arc<Api> {
         if let Some(broker) = &self.broker {
-            self.tasks.spawn(publisher::forward_from_broker(broker, self.feed.clone()));
+            self.tasks.spawn(broker::forward_to_feed(broker, self.feed.clone()));
         }
         let state = ApiState {
             ledger: self.ledger.clone(),

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
-use super::items::{Admission, AttemptReceipt, BeginRequest, DecisionWrite, PublishedEvents};
+use super::items::{Admission, AttemptReceipt, BeginRequest, DecisionWrite};
 
 /// Capacity of the queue. Further callers wait until it has room.
 const QUEUE_CAPACITY: usize = 4096;
@@ -53,7 +53,7 @@ macro_rules! keyed_by_uid {
         }
     )+};
 }
-keyed_by_uid!(BeginRequest, DecisionWrite, AttemptReceipt, PublishedEvents);
+keyed_by_uid!(BeginRequest, DecisionWrite, AttemptReceipt);
 
 struct Pending<I, O> {
     item: Arc<I>,

@@ -11,6 +11,7 @@ mod group;
 pub mod health;
 mod items;
 mod message_ids;
+mod outgoing;
 mod postgres;
 mod schema;
 mod sqlite;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::domain::clock::Clock;
@@ -28,10 +30,10 @@ use crate::domain::dispatch::Dispatch;
 use group::Group;
 pub use items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, DeliveryResult, Destinations, EventBatch, KeyRow, Limit, NewAttempt,
-    PendingEvents, PublishedEvents, RecordResult, Refusal, StopRequest, StopResult, WebhookDelivery,
-    WebhookRow, WriteResult,
+    BeginResult, DecisionWrite, Destinations, EventBatch, KeyRow, Limit, NewAttempt, PendingEvents, Receiver,
+    RecordResult, Refusal, StopRequest, StopResult, Undelivered, WebhookRow, WriteResult,
 };
+use outgoing::Outgoing;
 use time::ClockEstimate;
 
 /// Why a call to the ledger failed.
@@ -99,13 +101,10 @@ trait Store: message_ids::MessageIds {
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError>;
     async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError>;
     async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;
-    async fn pending_events(&self, limit: usize) -> Result<Vec<PendingEvents>, LedgerError>;
-    async fn pending_events_of(&self, uid: Uuid) -> Result<Vec<PendingEvents>, LedgerError>;
-    async fn mark_published(&self, group: &[Arc<PublishedEvents>]) -> Result<Vec<()>, LedgerError>;
-    async fn webhooks_due(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookDelivery>, LedgerError>;
-    async fn record_webhook_result(
-        &self, uid: Uuid, version: i64, result: &DeliveryResult,
-    ) -> Result<(), LedgerError>;
+    async fn take_events(&self, receiver: &Receiver, limit: usize) -> Result<Vec<EventBatch>, LedgerError>;
+    async fn record_undelivered(&self, left: &Undelivered) -> Result<(), LedgerError>;
+    async fn delete_delivered(&self) -> Result<(), LedgerError>;
+    async fn undelivered(&self, receiver: &Receiver, uid: Uuid) -> Result<Vec<EventBatch>, LedgerError>;
     async fn webhook_rows(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookRow>, LedgerError>;
     async fn replay_webhooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError>;
     async fn heartbeat(&self, worker: &str) -> Result<usize, LedgerError>;
@@ -173,16 +172,19 @@ pub struct Ledger {
     begins: Group<BeginRequest, BeginResult>,
     decisions: Group<DecisionWrite, WriteResult>,
     records: Group<AttemptReceipt, RecordResult>,
-    publications: Group<PublishedEvents, ()>,
+    outgoing: Arc<Outgoing>,
 }
 
 /// Opens a ledger. It does not check the schema: call [`Ledger::migrate`] or [`Ledger::check`] for that.
 pub fn open(location: &Location, options: &Options) -> Result<Ledger, LedgerError> {
+    let outgoing = Arc::<Outgoing>::default();
     let store: Arc<dyn Store> = match location {
-        Location::Postgres(url) => Arc::new(postgres::Postgres::new(url, options)?),
-        Location::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, options)?),
+        Location::Postgres(url) => {
+            Arc::new(postgres::Postgres::new(url, options, Arc::clone(&outgoing))?)
+        }
+        Location::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, options, Arc::clone(&outgoing))?),
     };
-    Ok(Ledger::with_store(store))
+    Ok(Ledger::with_store(store, outgoing))
 }
 
 /// The schema that [`Ledger::migrate`] creates, as SQL.
@@ -195,7 +197,7 @@ pub fn schema(location: &Location) -> String {
 }
 
 impl Ledger {
-    fn with_store(store: Arc<dyn Store>) -> Self {
+    fn with_store(store: Arc<dyn Store>, outgoing: Arc<Outgoing>) -> Self {
         macro_rules! group {
             ($act:ident) => {{
                 let store = Arc::clone(&store);
@@ -210,7 +212,7 @@ impl Ledger {
             begins: group!(begin),
             decisions: group!(write_decision),
             records: group!(record),
-            publications: group!(mark_published),
+            outgoing,
             time: Arc::default(),
             store,
         }
@@ -295,41 +297,47 @@ impl Ledger {
         self.store.read(uid).await
     }
 
-    /// Takes the events that are still pending 5 s after they were written, the longest pending first.
-    pub async fn pending_events(&self, limit: usize) -> Result<Vec<PendingEvents>, LedgerError> {
-        group::run_again(|| self.store.pending_events(limit)).await
+    /// Hands the events of every commit to the publisher of this process. What does not fit into its queue is found by
+    /// [`Ledger::take_events`] after its lease.
+    pub fn publish_to(&self, publisher: mpsc::Sender<EventBatch>) {
+        self.outgoing.publish_to(publisher);
     }
 
-    /// Reads the events of one dispatch that are not published yet.
-    pub async fn pending_events_of(&self, uid: Uuid) -> Result<Vec<PendingEvents>, LedgerError> {
-        self.store.pending_events_of(uid).await
+    /// Takes due batches of a receiver for a lease, the longest due first: as many as have `limit` dispatches, and at least one.
+    pub async fn take_events(
+        &self, receiver: &Receiver, limit: usize,
+    ) -> Result<Vec<EventBatch>, LedgerError> {
+        group::run_again(|| self.store.take_events(receiver, limit)).await
     }
 
-    /// Removes published events from the outbox.
-    pub async fn mark_published(&self, published: PublishedEvents) -> Result<(), LedgerError> {
-        self.publications.submit(published).await
+    /// Notes that all events of a batch are delivered. The next write deletes its row, or [`Ledger::delete_delivered`].
+    pub fn mark_delivered(&self, batch: &EventBatch) {
+        self.outgoing.add_delivered([batch.id]);
     }
 
-    /// Takes a tenant's due webhook deliveries for a lease of 30 s, the longest due first.
-    pub async fn webhooks_due(
-        &self, tenant: &str, limit: usize,
-    ) -> Result<Vec<WebhookDelivery>, LedgerError> {
-        group::run_again(|| self.store.webhooks_due(tenant, limit)).await
+    /// Deletes the rows of delivered batches that no write has deleted yet.
+    pub async fn delete_delivered(&self) -> Result<(), LedgerError> {
+        self.store.delete_delivered().await
     }
 
-    /// Records the result of an attempt to deliver an event to a webhook.
-    pub async fn record_webhook_result(
-        &self, uid: Uuid, version: i64, result: DeliveryResult,
-    ) -> Result<(), LedgerError> {
-        group::run_again(|| self.store.record_webhook_result(uid, version, &result)).await
+    /// Records what a try did not deliver.
+    pub async fn record_undelivered(&self, left: &Undelivered) -> Result<(), LedgerError> {
+        group::run_again(|| self.store.record_undelivered(left)).await
     }
 
-    /// A tenant's waiting and failed webhook deliveries, newest first.
+    /// Reads the batches that hold events of this dispatch, the oldest first, without a lease.
+    pub async fn undelivered(
+        &self, receiver: &Receiver, uid: Uuid,
+    ) -> Result<Vec<EventBatch>, LedgerError> {
+        self.store.undelivered(receiver, uid).await
+    }
+
+    /// A tenant's waiting and failed webhook events, newest first.
     pub async fn webhook_rows(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookRow>, LedgerError> {
         self.store.webhook_rows(tenant, limit).await
     }
 
-    /// Makes failed webhook deliveries due again: one, or all of a tenant. Returns their number.
+    /// Makes failed webhook events due again: one, or all of a tenant. Returns their number.
     pub async fn replay_webhooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
         group::run_again(|| self.store.replay_webhooks(tenant, only)).await
     }

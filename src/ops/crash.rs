@@ -25,7 +25,7 @@ pub enum Point {
     DueToBegin,
     // Events.
     EventConfirmed,
-    EventRemoved,
+    BatchTried,
     WebhookTaken,
     WebhookPosted,
     // Delivery receipts.
@@ -54,7 +54,7 @@ impl Point {
         Self::DueDecided,
         Self::DueToBegin,
         Self::EventConfirmed,
-        Self::EventRemoved,
+        Self::BatchTried,
         Self::WebhookTaken,
         Self::WebhookPosted,
         Self::ReceiptVerified,

@@ -160,11 +160,9 @@ impl Metrics {
         self.webhooks.get_or_create(&WebhookLabels { tenant: tenant.to_owned(), result }).inc();
     }
 
-    /// Counts the states of these events.
-    pub fn count_states(&self, events: &[crate::domain::dispatch::Event]) {
-        for event in events {
-            self.states.get_or_create(&StateLabels { state: event.state.as_str() }).inc();
-        }
+    /// Counts a dispatch that has come into this state.
+    pub fn count_state(&self, state: crate::domain::attempt::State) {
+        self.states.get_or_create(&StateLabels { state: state.as_str() }).inc();
     }
 }
 

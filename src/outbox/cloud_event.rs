@@ -127,7 +127,6 @@ impl CloudEvent {
             tags: BTreeMap::from([("flow".to_owned(), "login".to_owned())]),
             traceparent: None,
             events: vec![],
-            batch: None,
         };
         Self::of(&pending, &event)
     }

@@ -1,11 +1,14 @@
 //! The live feed: the events of all tenants, from now on, for subscribers in this process. Events are not stored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
+use crate::ledger::{PendingEvents, Receiver};
 use crate::outbox::cloud_event::CloudEvent;
+use crate::outbox::sink::{Failure, Retry, Sink};
 
 /// Capacity of the feed. A slower subscriber loses the oldest events and gets the number of lost events.
 const FEED_CAPACITY: usize = 4096;
@@ -62,6 +65,27 @@ impl Feed {
     /// Records whether this process receives events.
     pub fn set_connected(&self, connected: bool) {
         self.connected.send_replace(connected);
+    }
+}
+
+/// Without a broker, the feed is a sink of this process's events.
+impl Sink for Feed {
+    const MAX_CONCURRENT: usize = 256;
+    const SCAN_INTERVAL: Option<Duration> = None;
+
+    fn receiver(&self) -> Receiver {
+        Receiver::LiveStream
+    }
+
+    async fn deliver(&self, pending: &PendingEvents) -> Result<(), Failure> {
+        for event in &pending.events {
+            self.publish(CloudEvent::of(pending, event));
+        }
+        Ok(())
+    }
+
+    fn retry(&self, _: u16) -> Retry {
+        Retry::Never
     }
 }
 

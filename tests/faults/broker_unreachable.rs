@@ -12,6 +12,7 @@ use crate::isolation::subscribe;
 use crate::load::Sent;
 use crate::support::deployment::job;
 use crate::support::deployment::stopped_server::StoppedServer;
+use crate::support::seen::Seen;
 use crate::support::wait;
 
 mod long {
@@ -38,6 +39,7 @@ mod long {
         let uid: Uuid = answer["uid"].as_str().unwrap().parse().unwrap();
         let row = async || {
             let d = cluster.deployment.ledger.read(uid).await.unwrap().unwrap();
+            let d = Seen::of(&cluster.deployment.ledger, d).await.unwrap();
             let pending: Vec<i64> = d.pending_events.iter().map(|event| event.version).collect();
             (d.version, d.state.as_str().to_owned(), pending, d.wake_at.is_none())
         };

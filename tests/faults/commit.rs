@@ -16,6 +16,7 @@ use otpost::ledger::{Ledger, LedgerError};
 use crate::seed::Seed;
 use crate::support::ledger_driver::{LedgerDriver, policy};
 use crate::support::relay::{Direction, Relay};
+use crate::support::seen::Seen;
 use crate::support::world::{Backend, World, connect, ledger_at};
 use kinds::{Calls, GROUPS, Kind, SINGLE, prepare};
 
@@ -34,7 +35,13 @@ async fn left(driver: &LedgerDriver, look: &tokio_postgres::Client, calls: &Call
         let uses = "select coalesce(max(length(uses) / 8), 0) from quota where key = $1";
         let uses: i32 = look.query_one(uses, &[&job.limits[0].key]).await.unwrap().get(0);
         let row = driver.world.ledger.read(job.order.uid).await.unwrap();
-        let row = row.map_or("no row".to_owned(), |d| driver.show(&d));
+        let row = match row {
+            Some(d) => {
+                let seen = Seen::of(&driver.world.ledger, d).await.unwrap();
+                driver.show(&seen, &seen.pending_events)
+            }
+            None => "no row".to_owned(),
+        };
         rows.push(format!("{row}; {uses} quota uses"));
     }
     rows.join("\n")

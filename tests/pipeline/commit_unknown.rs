@@ -32,7 +32,7 @@ async fn parts(deployment: &Deployment) -> (App, App, Relay) {
 async fn is_away(deployment: &Deployment, relay: &Relay, id: Uuid, until: impl Fn(&Dispatch) -> bool) {
     relay.triggered().await;
     relay.refuse(true);
-    deployment.until(id, "old enough", until).await;
+    deployment.until(id, "old enough", |d| until(d)).await;
     relay.refuse(false);
 }
 

@@ -167,7 +167,7 @@ async fn the_phone_gets_the_texts_of_each_policy() {
             let known = d.attempts.iter().any(Attempt::is_accepted);
             if case.policy == UnknownPolicy::Never { called } else { known }
         };
-        let d = deployment.until(id, &what, done).await;
+        let d = deployment.until(id, &what, |d| done(d)).await;
         assert_eq!(texts(&deployment, &to).await, case.texts, "{what}: {d:#?}");
         let reference = reference(&d);
         let sid = (case.company == Company::Infobip).then_some(reference.as_str());

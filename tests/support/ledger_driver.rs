@@ -11,14 +11,15 @@ use otpost::domain::clock::after;
 use otpost::domain::decide::{
     Begin, Candidate, Decision, Policy, UnknownPolicy, decide, decide_without_room, skip_step,
 };
-use otpost::domain::dispatch::{Dispatch, Order, Plan, Stop};
+use otpost::domain::dispatch::{Dispatch, Event, Order, Plan, Stop};
 use otpost::ledger::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, Destinations, Limit, NewAttempt, PublishedEvents, RecordResult, StopRequest,
-    StopResult, WriteResult,
+    BeginResult, DecisionWrite, Destinations, Limit, NewAttempt, Receiver, RecordResult, StopRequest,
+    StopResult, Undelivered, WriteResult,
 };
 use uuid::Uuid;
 
+use super::seen::Seen;
 use super::world::World;
 
 pub const SMS: Channel = Channel::Sms;
@@ -119,9 +120,10 @@ impl LedgerDriver {
         }
     }
 
-    pub async fn read(&self, uid: Uuid) -> Dispatch {
+    pub async fn read(&self, uid: Uuid) -> Seen {
         self.world.assert_timer(uid).await;
-        self.world.ledger.read(uid).await.unwrap().expect("the dispatch exists")
+        let d = self.world.ledger.read(uid).await.unwrap().expect("the dispatch exists");
+        Seen::of(&self.world.ledger, d).await.unwrap()
     }
 
     /// Takes a dispatch. Panics if it is not due.
@@ -133,7 +135,7 @@ impl LedgerDriver {
     /// changed.
     pub async fn finish(&self, seen: &Dispatch, judgement: Judgement) -> Option<Begin> {
         match self.finish_once(seen, judgement).await {
-            (WriteResult::Written { .. }, decision) => decision.begin,
+            (WriteResult::Written, decision) => decision.begin,
             (WriteResult::OutcomeOnly(row), _) => self.decide(&row).await,
             (WriteResult::AlreadyClosed { .. }, _) => None,
             (WriteResult::VersionConflict(row), _) => panic!("a finish gets no conflict: {row:?}"),
@@ -180,7 +182,7 @@ impl LedgerDriver {
     async fn conclude(&self, seen: &Dispatch, decision: Decision) -> Option<Begin> {
         let deciding = DecisionWrite::transition_only(seen.clone(), decision.transition, DESTINATIONS);
         match self.world.ledger.write_decision(deciding).await.unwrap() {
-            WriteResult::Written { .. } => decision.begin,
+            WriteResult::Written => decision.begin,
             _ => None,
         }
     }
@@ -262,10 +264,12 @@ impl LedgerDriver {
 
     /// Returns the row as one line, with times in seconds after time zero.
     pub async fn row(&self, uid: Uuid) -> String {
-        self.show(&self.read(uid).await)
+        let seen = self.read(uid).await;
+        self.show(&seen, &seen.pending_events)
     }
 
-    pub fn show(&self, d: &Dispatch) -> String {
+    /// Returns a dispatch and its pending events as one line.
+    pub fn show(&self, d: &Dispatch, pending_events: &[Event]) -> String {
         let t = |t: Timestamp| {
             let s = format!("{:.2}", self.world.seconds(t));
             s.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -280,7 +284,7 @@ impl LedgerDriver {
             d.quota_uses.iter().filter(|_| d.holds_quota_uses).map(|s| t(s.at)).collect();
         write!(line, " uses [{}]", slots.join(" ")).unwrap();
         let owed: Vec<String> =
-            d.pending_events.iter().map(|e| format!("{} {}", e.state, e.version)).collect();
+            pending_events.iter().map(|e| format!("{} {}", e.state, e.version)).collect();
         write!(line, " outbox [{}]", owed.join(", ")).unwrap();
         for a in &d.attempts {
             write!(line, " | {} {}", a.n, a.outcome.map_or("open", Outcome::word)).unwrap();
@@ -303,9 +307,20 @@ impl LedgerDriver {
     /// Removes the pending events, as the publisher does after the confirms.
     pub async fn mark_published(&self, uid: Uuid) -> Vec<String> {
         let mut removed = vec![];
-        for pending in self.world.ledger.pending_events_of(uid).await.unwrap() {
-            self.world.ledger.mark_published(PublishedEvents::of(&pending)).await.unwrap();
-            removed.extend(pending.events.iter().map(|e| format!("{} {}", e.state, e.version)));
+        let ledger = &self.world.ledger;
+        for batch in ledger.undelivered(&Receiver::Broker, uid).await.unwrap() {
+            let (ours, others): (Vec<_>, Vec<_>) =
+                batch.events.iter().cloned().partition(|pending| pending.uid == uid);
+            let events = ours.iter().flat_map(|pending| &pending.events);
+            removed.extend(events.map(|e| format!("{} {}", e.state, e.version)));
+            if others.is_empty() {
+                ledger.mark_delivered(&batch);
+                ledger.delete_delivered().await.unwrap();
+            } else {
+                let (problem, retry_after) = (String::new(), Some(batch.receiver.lease()));
+                let left = Undelivered { id: batch.id, events: others, problem, retry_after };
+                ledger.record_undelivered(&left).await.unwrap();
+            }
         }
         removed
     }

@@ -12,6 +12,7 @@ pub mod deployment;
 pub mod ledger_driver;
 pub mod node;
 pub mod relay;
+pub mod seen;
 pub mod wait;
 pub mod world;
 

@@ -14,10 +14,9 @@ use crate::domain::attempt::State;
 use crate::domain::backoff;
 use crate::domain::clock::between;
 use crate::domain::decide::MIN_LIFE;
-use crate::domain::dispatch::Event;
 use crate::intake::admission::Ingress;
 use crate::intake::{BadMessage, Job};
-use crate::ledger::{Admission, AdmissionResult, EventBatch, NewAttempt, PendingEvents};
+use crate::ledger::{Admission, AdmissionResult, NewAttempt};
 use crate::ops::crash::{self, Point};
 
 /// A job is admitted without a first attempt.
@@ -131,15 +130,7 @@ impl Worker {
         };
         let metrics = &self.deps.metrics;
         match admitted {
-            AdmissionResult::Inserted {
-                state,
-                reason,
-                quota_uses,
-                now,
-                retry_after_s,
-                superseded,
-                batch,
-            } => {
+            AdmissionResult::Inserted { state, quota_uses, now, superseded, .. } => {
                 metrics.count_admission("amqp", state.as_str());
                 crash::at(Point::JobAdmitted);
                 for uid in superseded {
@@ -156,20 +147,7 @@ impl Worker {
                             self.deps.waker.wake_after(admission.order.uid, turn);
                         }
                     }
-                    refused => {
-                        let event = Event {
-                            version: 1,
-                            state: refused,
-                            at: now,
-                            step: admission.refused_step(reason),
-                            attempt: None,
-                            channel: None,
-                            carrier: None,
-                            reason,
-                            retry_after_s,
-                        };
-                        self.publish_refusal(&admission, event, batch);
-                    }
+                    refused => metrics.count_state(refused),
                 }
                 Ok(FollowUp::Nothing)
             }
@@ -195,11 +173,5 @@ impl Worker {
             }
             AdmissionResult::Refused { .. } => Ok(FollowUp::Nothing),
         }
-    }
-
-    fn publish_refusal(&self, admission: &Admission, event: Event, batch: Option<EventBatch>) {
-        let events = vec![event];
-        self.deps.metrics.count_states(&events);
-        self.deps.publisher.publish(PendingEvents::of(&admission.order, events).in_batch(batch));
     }
 }

@@ -26,12 +26,11 @@ use crate::delivery::wake::DispatchWaker;
 use crate::domain::attempt::{Attempt, AttemptId, Reason, State};
 use crate::domain::clock::{after, between};
 use crate::domain::decide::{Begin, Decision, Policy, decide};
-use crate::domain::dispatch::{Dispatch, Event};
+use crate::domain::dispatch::Dispatch;
 use crate::ledger::health::LedgerHealth;
-use crate::ledger::{AttemptReceipt, DecisionWrite, EventBatch, Ledger, PendingEvents, WriteResult};
+use crate::ledger::{AttemptReceipt, DecisionWrite, Ledger, WriteResult};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Metrics;
-use crate::outbox::publisher::EventPublisher;
 
 /// For this long after the last new job, retries use at most a quarter of the permits.
 const FRESH_WORK_WINDOW: Duration = Duration::from_secs(5);
@@ -48,8 +47,6 @@ pub struct WorkerDeps {
     pub rules: Live<Rules>,
     /// Base URL of the callbacks of carriers.
     pub public_url: String,
-    /// Publishes events from the outbox.
-    pub publisher: EventPublisher,
     /// The broker for quarantine and dead letters; `None` without a broker.
     pub broker: Option<Broker>,
     /// Wakes a worker for dispatches that became due by a write of this worker.
@@ -249,9 +246,9 @@ impl Worker {
             let write =
                 DecisionWrite::transition_only(snapshot.d.clone(), decision.transition.clone(), destinations);
             match self.deps.ledger.write_decision(write).await {
-                Ok(WriteResult::Written { batch }) => {
+                Ok(WriteResult::Written) => {
                     crash::at(Point::DueDecided);
-                    snapshot = self.apply_written(snapshot, &decision, batch);
+                    snapshot = self.apply_written(snapshot, &decision);
                 }
                 Ok(WriteResult::VersionConflict(row)) => return Self::if_due(row, &snapshot.rules),
                 Ok(_) => return Action::Nothing,
@@ -275,25 +272,19 @@ impl Worker {
         }
     }
 
-    /// Applies a written decision to the snapshot and publishes its events.
-    fn apply_written(
-        &self, mut snapshot: Snapshot, decision: &Decision, batch: Option<EventBatch>,
-    ) -> Snapshot {
+    /// Applies a written decision to the snapshot.
+    fn apply_written(&self, mut snapshot: Snapshot, decision: &Decision) -> Snapshot {
         decision.transition.apply(&mut snapshot.d);
-        self.publish(&snapshot.d, decision.transition.events.clone(), batch);
-        snapshot
-    }
-
-    fn publish(&self, d: &Dispatch, events: Vec<Event>, batch: Option<EventBatch>) {
-        self.deps.metrics.count_states(&events);
-        for event in &events {
+        let d = &snapshot.d;
+        for event in &decision.transition.events {
+            self.deps.metrics.count_state(event.state);
             tracing::info!(
                 dispatch.id = %d.order.id, dispatch.tenant = d.order.tenant, state = %event.state, step = event.step,
                 attempt = event.attempt, carrier = event.carrier, reason = event.reason.map(Reason::as_str),
                 to = d.order.mask, "dispatch state changed"
             );
         }
-        self.deps.publisher.publish(PendingEvents::of(&d.order, events).in_batch(batch));
+        snapshot
     }
 
     /// After a version conflict, the dispatch is processed again only if it is due. Otherwise another worker holds it.

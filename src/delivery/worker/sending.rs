@@ -149,10 +149,10 @@ impl Worker {
         let write =
             DecisionWrite::with_outcome(snapshot.d, closing, Some(decision.transition.clone()), destinations);
         match self.write_outcome(write).await {
-            Some(WriteResult::Written { batch }) => {
+            Some(WriteResult::Written) => {
                 crash::at(Point::AttemptFinished);
                 self.schedule_wake(&closed, &decision);
-                let snapshot = self.apply_written(closed, &decision, batch);
+                let snapshot = self.apply_written(closed, &decision);
                 decision.begin.map_or(Action::Nothing, |begin| Action::Begin(snapshot, begin))
             }
             // The row changed meanwhile, so the decision is made again on the current row.

@@ -67,7 +67,6 @@ fn dispatch(plan: &[Channel]) -> Dispatch {
         quota_uses: vec![QuotaUse { key: "n".to_owned(), at: t(0.0) }],
         holds_quota_uses: true,
         admitted_at: t(0.0),
-        pending_events: vec![],
         attempts: vec![],
         now: t(0.0),
     }

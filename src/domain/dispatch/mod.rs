@@ -148,8 +148,6 @@ pub struct Dispatch {
     pub holds_quota_uses: bool,
     /// When the dispatch was admitted.
     pub admitted_at: Timestamp,
-    /// The events in the outbox that are not published yet.
-    pub pending_events: Vec<Event>,
     /// All attempts so far, oldest first.
     pub attempts: Vec<Attempt>,
     /// The ledger's time at which the row was read.

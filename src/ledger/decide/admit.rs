@@ -9,7 +9,7 @@ use crate::domain::attempt::{Reason, State};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Event, Stop};
 use crate::domain::quota;
-use crate::ledger::items::{Admission, AdmissionResult, Destinations, Limit};
+use crate::ledger::items::{Admission, AdmissionResult, Limit};
 
 /// A row with the job's tenant and id.
 #[derive(Debug)]
@@ -97,9 +97,7 @@ pub(in crate::ledger) fn admit(
             let result = AdmissionResult::Refused { state: d.state, reason, retry_after_s };
             return AdmissionDecision { result, row: None, events };
         }
-        if job.destinations != Destinations::default() {
-            events.push(refusal_event(&d, retry_after_s));
-        }
+        events.push(refusal_event(&d, retry_after_s));
     } else {
         for older in &mut same_sign_in.older {
             mark(older, Stop::Superseded, now);
@@ -108,7 +106,7 @@ pub(in crate::ledger) fn admit(
     }
     let (state, reason, quota_uses) = (d.state, d.reason, d.quota_uses.clone());
     let result =
-        AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, superseded, batch: None };
+        AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, superseded };
     AdmissionDecision { result, row: Some(d), events }
 }
 
@@ -182,7 +180,6 @@ impl Admission {
             quota_uses: vec![],
             holds_quota_uses: false,
             admitted_at: now,
-            pending_events: vec![],
             attempts: vec![],
             now,
         }

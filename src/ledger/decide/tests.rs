@@ -266,7 +266,7 @@ fn an_outcome_is_written_on_any_version_but_its_transition_only_on_the_expected_
         WriteResult::OutcomeOnly(_)
     ));
 
-    assert_eq!(write_decision(&mut d, &with, &mut quotas, t(1.0)), WriteResult::Written { batch: None });
+    assert_eq!(write_decision(&mut d, &with, &mut quotas, t(1.0)), WriteResult::Written);
     assert_eq!(d.state, State::Sent);
     let version = d.version;
     let again = write_decision(&mut d, &with, &mut quotas, t(1.0));

@@ -69,7 +69,7 @@ pub(in crate::ledger) fn write_decision(
                 QuotaChange::GiveBack => quotas.give_back(&d.quota_uses),
                 QuotaChange::TakeAgain => quotas.take_again(&d.quota_uses),
             }
-            WriteResult::Written { batch: None }
+            WriteResult::Written
         }
         _ if write.outcome.is_some() => {
             d.version += 1;

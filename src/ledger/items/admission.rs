@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::begin::NewAttempt;
 use super::limit::Limit;
-use super::outbox::{Destinations, EventBatch};
+use super::outbox::Destinations;
 use crate::domain::attempt::{Reason, State};
 use crate::domain::dispatch::{Dispatch, Order, QuotaUse};
 
@@ -56,12 +56,6 @@ impl Admission {
         (2..plan.end_step()).find(|s| plan.step(*s) != plan.step(1)).unwrap_or(plan.end_step())
     }
 
-    /// The step that a refusal is reported for.
-    pub fn refused_step(&self, reason: Option<Reason>) -> u8 {
-        let step = if reason == Some(Reason::VoiceQuota) { self.skip_to() } else { 1 };
-        step.min(self.order.plan.len() as u8)
-    }
-
     /// Turns the job into an expired one, because it waited too long for admission. No attempt begins.
     pub fn expire(&mut self) {
         self.refusal = Some(Refusal { state: State::Expired, reason: Reason::Life });
@@ -94,7 +88,6 @@ impl Admission {
             holds_quota_uses: !quota_uses.is_empty(),
             quota_uses,
             admitted_at: now,
-            pending_events: vec![],
             attempts: vec![attempt],
             now,
         })
@@ -118,8 +111,6 @@ pub enum AdmissionResult {
         retry_after_s: Option<u64>,
         /// Older dispatches of the same sign-in, which this job stopped.
         superseded: Vec<Uuid>,
-        /// The batch of the refusal's event.
-        batch: Option<EventBatch>,
     },
     /// The job was refused and no row was inserted.
     Refused {

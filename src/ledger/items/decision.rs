@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::outbox::{Destinations, EventBatch};
+use super::outbox::Destinations;
 use crate::domain::attempt::Judgement;
 use crate::domain::decide::{QuotaChange, Transition};
 use crate::domain::dispatch::Dispatch;
@@ -66,10 +66,7 @@ impl DecisionWrite {
 #[derive(Debug, Clone, PartialEq)]
 pub enum WriteResult {
     /// Everything was written.
-    Written {
-        /// The batch of the transition's events.
-        batch: Option<EventBatch>,
-    },
+    Written,
     /// Only the outcome was written: the version had changed, or the write had no transition. Holds the current dispatch.
     OutcomeOnly(Box<Dispatch>),
     /// The attempt was closed before, so the transition was not written.

@@ -15,5 +15,5 @@ pub use decision::{AttemptOutcome, DecisionWrite, WriteResult};
 pub use fact::{AdvanceRequest, AdvanceResult, AttemptReceipt, RecordResult, StopRequest, StopResult};
 pub use key::KeyRow;
 pub use limit::Limit;
-pub use outbox::{Destinations, EventBatch, PendingEvents, PublishedEvents};
-pub use webhook::{DeliveryResult, WebhookDelivery, WebhookRow};
+pub use outbox::{Destinations, EventBatch, PendingEvents, Receiver, Undelivered};
+pub use webhook::WebhookRow;

@@ -1,13 +1,15 @@
-//! The transactional outbox: pending and published events.
+//! The transactional outbox: events that are stored with the change that they report, until their receiver has them.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::dispatch::{Event, Order};
 
-/// Where the events of a dispatch are published.
+/// Where the events of a dispatch go. Without a broker they go to the live stream of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Destinations {
     /// Whether they are published to the exchange `otpost.events`.
@@ -16,16 +18,72 @@ pub struct Destinations {
     pub webhook: bool,
 }
 
-/// A row of the outbox: the events that were committed together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who gets events.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Receiver {
+    /// The exchange `otpost.events`.
+    Broker,
+    /// The webhook of this tenant.
+    Webhook(String),
+    /// The live stream of this process. Its events are not stored.
+    LiveStream,
+}
+
+impl Receiver {
+    /// How long the process that has the events may try to deliver them. After that another process takes them.
+    pub fn lease(&self) -> Duration {
+        match self {
+            Self::Broker | Self::LiveStream => Duration::from_secs(5),
+            // Longer than the time-out of a request.
+            Self::Webhook(_) => Duration::from_secs(30),
+        }
+    }
+
+    /// Maximum number of dispatches in a batch.
+    pub(in crate::ledger) fn max_dispatches(&self) -> usize {
+        match self {
+            Self::Broker | Self::LiveStream => usize::MAX,
+            // All requests of a batch run at the same time.
+            Self::Webhook(_) => 16,
+        }
+    }
+}
+
+impl fmt::Display for Receiver {
+    /// The name in the outbox.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broker => f.write_str("broker"),
+            Self::Webhook(tenant) => write!(f, "webhook:{tenant}"),
+            Self::LiveStream => f.write_str("live stream"),
+        }
+    }
+}
+
+/// Events of one transaction for one receiver: a row of the outbox, or events for the live stream.
+#[derive(Debug, Clone, PartialEq)]
 pub struct EventBatch {
     /// The id of the row.
     pub id: Uuid,
-    /// Number of dispatches whose events it holds. The row is deleted when the events of all of them are published.
-    pub dispatches: usize,
+    /// Who gets the events.
+    pub receiver: Receiver,
+    /// The events, by dispatch.
+    pub events: Vec<PendingEvents>,
+    /// Number of earlier tries that did not deliver all of them.
+    pub tries: u16,
+    /// The end of the lease.
+    pub lease_end: Instant,
 }
 
-/// The events of one dispatch that are not published yet.
+impl EventBatch {
+    /// A batch that this process has from now on.
+    pub(in crate::ledger) fn leased(id: Uuid, receiver: Receiver, events: Vec<PendingEvents>) -> Self {
+        let lease_end = Instant::now() + receiver.lease();
+        Self { id, receiver, events, tries: 0, lease_end }
+    }
+}
+
+/// The events of one dispatch that are not delivered yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingEvents {
     /// The dispatch's uid.
@@ -41,9 +99,6 @@ pub struct PendingEvents {
     pub traceparent: Option<String>,
     /// The events, ordered by version.
     pub events: Vec<Event>,
-    /// The outbox row that holds them. `None` if the store keeps no rows of several dispatches.
-    #[serde(skip)]
-    pub batch: Option<EventBatch>,
 }
 
 impl PendingEvents {
@@ -56,32 +111,24 @@ impl PendingEvents {
             tags: order.tags.clone(),
             traceparent: order.traceparent.clone(),
             events,
-            batch: None,
         }
     }
 
-    /// The same events, in this row of the outbox.
-    #[must_use]
-    pub fn in_batch(self, batch: Option<EventBatch>) -> Self {
-        Self { batch, ..self }
+    /// Whether it holds this event.
+    pub(in crate::ledger) fn has(&self, uid: Uuid, version: i64) -> bool {
+        self.uid == uid && self.events.iter().any(|event| event.version == version)
     }
 }
 
-/// Events of one dispatch that were published and confirmed.
+/// What a try did not deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublishedEvents {
-    /// The dispatch's uid.
-    pub uid: Uuid,
-    /// The versions of the published events.
-    pub versions: Vec<i64>,
-    /// The outbox row that held them.
-    pub batch: Option<EventBatch>,
-}
-
-impl PublishedEvents {
-    /// All of these events.
-    pub fn of(pending: &PendingEvents) -> Self {
-        let versions = pending.events.iter().map(|event| event.version).collect();
-        Self { uid: pending.uid, versions, batch: pending.batch }
-    }
+pub struct Undelivered {
+    /// The row that the events came from.
+    pub id: Uuid,
+    /// The events that are left, by dispatch.
+    pub events: Vec<PendingEvents>,
+    /// Why the last of them was not delivered, in our own words.
+    pub problem: String,
+    /// The pause before the next try. `None` after the last one.
+    pub retry_after: Option<Duration>,
 }

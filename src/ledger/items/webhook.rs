@@ -1,6 +1,4 @@
-//! Pending webhook deliveries.
-
-use std::time::Duration;
+//! Webhook events that wait or have failed.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,30 +6,6 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::PendingEvents;
-
-/// An event that is due for delivery to a webhook.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct WebhookDelivery {
-    /// The event, with the fields that its body needs; exactly one event.
-    #[serde(flatten)]
-    pub pending: PendingEvents,
-    /// Number of earlier attempts to deliver it.
-    pub tries: u16,
-}
-
-/// The result of an attempt to deliver an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DeliveryResult {
-    /// The receiver answered with a 2xx status.
-    Delivered,
-    /// The delivery failed.
-    Failed {
-        /// The reason, in our own words.
-        problem: String,
-        /// The pause before the next attempt. `None` after the last attempt.
-        retry_after: Option<Duration>,
-    },
-}
 
 /// An event that is waiting for delivery, or whose last attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -55,4 +29,25 @@ pub struct WebhookRow {
     /// Why the latest attempt failed.
     #[serde(default)]
     pub problem: Option<String>,
+}
+
+impl WebhookRow {
+    /// The events of a dispatch in a row of the outbox.
+    pub(in crate::ledger) fn of(
+        pending: PendingEvents, tries: u16, due_at: Option<Timestamp>, created_at: Timestamp,
+        problem: Option<&str>,
+    ) -> Vec<Self> {
+        let (uid, id) = (pending.uid, pending.id);
+        let row = |event: crate::domain::dispatch::Event| Self {
+            uid,
+            version: event.version,
+            id,
+            state: event.state.to_string(),
+            tries,
+            due_at,
+            born_at: created_at,
+            problem: problem.map(str::to_owned),
+        };
+        pending.events.into_iter().map(row).collect()
+    }
 }

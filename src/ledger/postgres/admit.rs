@@ -13,7 +13,7 @@ use super::connection::{Connection, answers};
 use super::error::UNKNOWN_FORM;
 use super::outbox::{INSERT_EVENTS, NewEvents};
 use super::rows::{
-    CHANGE_LOCKED, CLOCK, Change, INSERT_WEBHOOKS, LOCK_QUOTAS, QuotaRows, Webhooks, read_clock, read_quotas,
+    CHANGE_LOCKED, CLOCK, Change, LOCK_QUOTAS, QuotaRows, read_clock, read_quotas,
 };
 use super::timer::{INSERT_TIMERS, Timers};
 use crate::domain::attempt::State;
@@ -45,13 +45,11 @@ struct Loaded {
 }
 
 /// The decisions on a group.
-#[derive(Default)]
 struct Decided<'a> {
     inserted: Vec<(&'a Admission, Dispatch)>,
     /// Older dispatches of a sign-in, before and after their stop.
     superseded: Vec<(Dispatch, Dispatch)>,
     events: NewEvents,
-    webhooks: Webhooks,
 }
 
 impl<'a> Decided<'a> {
@@ -65,12 +63,7 @@ impl<'a> Decided<'a> {
             decide::admit(job, &mut same, &mut loaded.quotas, loaded.now);
         self.superseded.extend(before.into_iter().zip(same.older).filter(|(before, d)| before != d));
         if let Some(row) = row {
-            if !events.is_empty() && job.destinations.broker {
-                self.events.add(&row.order, &events);
-            }
-            if job.destinations.webhook {
-                self.webhooks.add(&row.order, &events);
-            }
+            self.events.push(&row.order, &events, job.destinations);
             self.inserted.push((job, row));
         }
         result
@@ -83,17 +76,10 @@ impl Postgres {
     ) -> Result<Vec<AdmissionResult>, LedgerError> {
         let connection = self.connect().await?;
         let mut loaded = self.load(&connection, group).await?;
-        let mut decided = Decided { events: NewEvents::new(), ..Decided::default() };
-        let mut results: Vec<AdmissionResult> =
-            group.iter().map(|job| decided.decide(job, &mut loaded)).collect();
+        let mut decided = Decided { inserted: vec![], superseded: vec![], events: NewEvents::new() };
+        let results = group.iter().map(|job| decided.decide(job, &mut loaded)).collect();
         self.store_admitted(&connection, &loaded.quotas, &decided).await?;
-        for result in &mut results {
-            if let AdmissionResult::Inserted { state, batch, .. } = result
-                && state.is_final()
-            {
-                *batch = decided.events.batch();
-            }
-        }
+        self.outgoing.publish(decided.events.batches(|_| true));
         Ok(results)
     }
 
@@ -139,21 +125,23 @@ impl Postgres {
             rows.push(d);
             timers.add_exact(None, d);
         }
-        let mut change = Change::of_locked(Uuid::nil());
+        let mut change = Change::of_locked();
         for (before, d) in &decided.superseded {
             change.add(before, d, None);
             change.timers.add_exact(before.wake_at, d);
         }
         let mut columns = orders.params();
         columns.extend(rows.params());
+        let event_uids = decided.events.uids();
+        let mut events: Vec<columns::Param<'_>> = vec![&event_uids];
+        events.extend(decided.events.params());
         let quotas = QuotaRows::of(quotas);
         let mut steps = quotas.steps(connection).await?;
         for (is_needed, sql, params) in [
             (!change.is_empty(), CHANGE_LOCKED.as_str(), change.params()),
             (!decided.inserted.is_empty(), &INSERT, columns),
             (!timers.is_empty(), &INSERT_TIMERS, timers.params()),
-            (decided.events.len() > 0, INSERT_EVENTS, decided.events.params()),
-            (!decided.webhooks.is_empty(), INSERT_WEBHOOKS, decided.webhooks.params()),
+            (!decided.events.is_empty(), &INSERT_EVENTS, events),
         ] {
             if is_needed {
                 steps.push(connection.step(sql, params).await?);

@@ -176,7 +176,11 @@ impl<'a> ChangingColumns<'a> {
     }
 }
 
-type Column = (&'static str, &'static str);
+pub(super) type Column = (&'static str, &'static str);
+
+/// The events of a changed row: the events as JSON, and the ids of their outbox rows for the broker and for a webhook.
+pub(super) const EVENT_COLUMNS: &[Column] =
+    &[("event", "text"), ("broker_row", "uuid"), ("webhook_row", "uuid"), ("webhook", "text")];
 
 /// The columns that a decision changes, in the order of [`ChangingColumns::params`].
 fn decided() -> impl Iterator<Item = &'static Column> + Clone {
@@ -199,12 +203,12 @@ fn read_order() -> impl Iterator<Item = &'static Column> {
         .chain(ReceiptColumns::COLUMNS)
 }
 
-fn names(columns: impl Iterator<Item = &'static Column>, prefix: &str) -> String {
+pub(super) fn names(columns: impl Iterator<Item = &'static Column>, prefix: &str) -> String {
     columns.map(|(name, _)| format!("{prefix}{name}")).collect::<Vec<_>>().join(", ")
 }
 
 /// `$first::type[], …`
-fn arrays(columns: impl Iterator<Item = &'static Column>, first: usize) -> String {
+pub(super) fn arrays(columns: impl Iterator<Item = &'static Column>, first: usize) -> String {
     let arrays = columns.enumerate().map(|(i, (_, sql))| format!("${}::{sql}[]", first + i));
     arrays.collect::<Vec<_>>().join(", ")
 }
@@ -224,8 +228,8 @@ pub(super) static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!("insert into dispatch ({}) select * from unnest({})", names(all.clone(), ""), arrays(all, 1))
 });
 
-/// Updates the rows of a group that still have the expected version. Returns their uids and events, and the number of the last
-/// parameter. The parameters are arrays: uid, expected version, [`ChangingColumns`], events.
+/// Updates the rows of a group that still have the expected version. Returns their uids and events, and the number of the next
+/// parameter. The parameters are arrays: uid, expected version, [`ChangingColumns`], [`EVENT_COLUMNS`].
 pub(super) fn update(are_all: bool) -> (String, usize) {
     let columns: Vec<&Column> = if are_all { changing().collect() } else { decided().collect() };
     let set = |(name, _): &&Column| match *name {
@@ -234,15 +238,16 @@ pub(super) fn update(are_all: bool) -> (String, usize) {
         name => format!("{name} = u.{name}"),
     };
     let sets: Vec<String> = columns.iter().map(set).collect();
-    let events = 3 + columns.len();
+    let all: Vec<&Column> = columns.iter().copied().chain(EVENT_COLUMNS).collect();
     let sql = format!(
-        "update dispatch d set {} from unnest($1::uuid[], $2::int8[], {}, ${events}::text[]) as u(uid, expected, {}, event)
-          where d.uid = u.uid and d.version = u.expected returning d.uid, u.event",
+        "update dispatch d set {} from unnest($1::uuid[], $2::int8[], {}) as u(uid, expected, {})
+          where d.uid = u.uid and d.version = u.expected returning d.uid, {}",
         sets.join(", "),
-        arrays(columns.iter().copied(), 3),
-        names(columns.iter().copied(), "")
+        arrays(all.iter().copied(), 3),
+        names(all.iter().copied(), ""),
+        names(EVENT_COLUMNS.iter(), "u.")
     );
-    (sql, events)
+    (sql, 3 + all.len())
 }
 
 /// Reads the columns of a row in order.
@@ -324,7 +329,6 @@ pub(super) fn read(row: &Row, first: usize) -> Result<Dispatch, LedgerError> {
             Some(earlier) => serde_json::from_str(earlier).map_err(|_| unknown_form())?,
             None => vec![],
         },
-        pending_events: vec![],
         now: admitted_at,
     };
     d.attempts.extend(read_attempt(&mut c)?);

@@ -1,5 +1,6 @@
 //! Connections to PostgreSQL: the pool, single statements, and transactions.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio_postgres::{Row, Statement};
 
 use super::columns::Param;
 use super::error::{UNKNOWN_FORM, ledger_error};
-use super::outbox::Confirmed;
+use crate::ledger::outgoing::Outgoing;
 use crate::ledger::{LedgerError, Options};
 
 /// Settings of each connection. Left alone, the planner chooses other plans for fresh tables than for analysed ones, and they cost four
@@ -31,11 +32,13 @@ pub(in crate::ledger) struct Postgres {
     timeout: Duration,
     /// A write was refused. Only a successful write clears it, because reads succeed on a full disk.
     write_refused: AtomicBool,
-    pub(super) confirmed: Confirmed,
+    pub(super) outgoing: Arc<Outgoing>,
 }
 
 impl Postgres {
-    pub(in crate::ledger) fn new(url: &str, options: &Options) -> Result<Self, LedgerError> {
+    pub(in crate::ledger) fn new(
+        url: &str, options: &Options, outgoing: Arc<Outgoing>,
+    ) -> Result<Self, LedgerError> {
         let mut config: tokio_postgres::Config = url.parse().map_err(|_| {
             LedgerError::Unusable(
                 "ledger.url is not a PostgreSQL URL: postgres://user:password@host:port/database".into(),
@@ -67,7 +70,7 @@ impl Postgres {
             .map_err(|_| LedgerError::Unusable("the connection pool cannot be built".to_owned()))?;
         let timeout = options.statement_timeout + Duration::from_secs(1);
         let write_refused = AtomicBool::new(false);
-        Ok(Self { pool, address, timeout, write_refused, confirmed: Confirmed::default() })
+        Ok(Self { pool, address, timeout, write_refused, outgoing })
     }
 
     /// A connection of the pool, for statements and transactions.

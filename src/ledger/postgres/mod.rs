@@ -25,8 +25,8 @@ use uuid::Uuid;
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult,
-    DecisionWrite, DeliveryResult, KeyRow, PendingEvents, PublishedEvents, RecordResult, StopRequest,
-    StopResult, WebhookDelivery, WebhookRow, WriteResult,
+    DecisionWrite, EventBatch, KeyRow, Receiver, RecordResult, StopRequest, StopResult, Undelivered,
+    WebhookRow, WriteResult,
 };
 use crate::ledger::{LedgerError, Store, schema};
 use columns::{Param, ROW};
@@ -48,14 +48,9 @@ static FIND: LazyLock<String> =
 static READ: LazyLock<String> = LazyLock::new(|| format!("select {} from dispatch d where d.uid = $1", *ROW));
 
 impl Postgres {
-    /// Reads one dispatch, with its unconfirmed events.
+    /// Reads one dispatch.
     async fn read_one(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Dispatch>, LedgerError> {
-        let rows = self.query(sql, params).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let mut d = columns::read(row, 0)?;
-        let pending = self.unconfirmed_events(d.order.uid).await?;
-        d.pending_events = pending.into_iter().flat_map(|pending| pending.events).collect();
-        Ok(Some(d))
+        self.query(sql, params).await?.first().map(|row| columns::read(row, 0)).transpose()
     }
 }
 
@@ -136,65 +131,28 @@ impl Store for Postgres {
         self.read_one(&READ, &[&uid]).await
     }
 
-    async fn pending_events(&self, limit: usize) -> Result<Vec<PendingEvents>, LedgerError> {
-        self.take_pending_events(limit).await
+    async fn take_events(&self, receiver: &Receiver, limit: usize) -> Result<Vec<EventBatch>, LedgerError> {
+        self.take_batches(receiver, limit).await
     }
 
-    async fn pending_events_of(&self, uid: Uuid) -> Result<Vec<PendingEvents>, LedgerError> {
-        self.unconfirmed_events(uid).await
+    async fn record_undelivered(&self, left: &Undelivered) -> Result<(), LedgerError> {
+        self.record_undelivered_events(left).await
     }
 
-    async fn mark_published(&self, group: &[Arc<PublishedEvents>]) -> Result<Vec<()>, LedgerError> {
-        self.record_published(group).await?;
-        Ok(vec![(); group.len()])
+    async fn delete_delivered(&self) -> Result<(), LedgerError> {
+        self.delete_delivered_rows().await
     }
 
-    async fn webhooks_due(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookDelivery>, LedgerError> {
-        let sql = "update webhook w set due_at = clock_timestamp() + interval '30 seconds'
-                     from (select t.uid, t.version from webhook t
-                            where t.tenant = $1 and t.due_at <= clock_timestamp()
-                            order by t.due_at limit $2 for update skip locked) due
-                     join dispatch d on d.uid = due.uid
-                    where w.uid = due.uid and w.version = due.version
-                   returning jsonb_build_object('uid', d.uid, 'tenant', d.tenant, 'id', d.id, 'tags', d.tags::jsonb,
-                       'traceparent', d.traceparent, 'events', jsonb_build_array(w.event), 'tries', w.tries)";
-        self.json(sql, &[&tenant, &(limit as i64)]).await
-    }
-
-    async fn record_webhook_result(
-        &self, uid: Uuid, version: i64, result: &DeliveryResult,
-    ) -> Result<(), LedgerError> {
-        let sql = match result {
-            DeliveryResult::Delivered => "with gone as (delete from webhook where uid = $1 and version = $2) select to_jsonb(1)",
-            DeliveryResult::Failed { .. } => {
-                "with kept as (update webhook set tries = tries + 1, problem = $3, due_at = clock_timestamp() + make_interval(secs => $4)
-                                where uid = $1 and version = $2) select to_jsonb(1)"
-            }
-        };
-        let _: Vec<Value> = match result {
-            DeliveryResult::Delivered => self.json(sql, &[&uid, &version]).await?,
-            DeliveryResult::Failed { problem, retry_after } => {
-                let secs = retry_after.map(|a| a.as_secs_f64());
-                self.json(sql, &[&uid, &version, problem, &secs]).await?
-            }
-        };
-        Ok(())
+    async fn undelivered(&self, receiver: &Receiver, uid: Uuid) -> Result<Vec<EventBatch>, LedgerError> {
+        self.undelivered_batches(receiver, uid).await
     }
 
     async fn webhook_rows(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookRow>, LedgerError> {
-        let sql = "select to_jsonb(w) || jsonb_build_object('id', d.id, 'state', w.event->>'state', 'born_at', w.created_at)
-                     from webhook w join dispatch d on d.uid = w.uid
-                    where w.tenant = $1 order by w.created_at desc, w.version desc limit $2";
-        self.json(sql, &[&tenant, &(limit as i64)]).await
+        self.webhook_events(tenant, limit).await
     }
 
     async fn replay_webhooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
-        let sql = "with again as (update webhook set due_at = clock_timestamp(), tries = 0
-                                   where tenant = $1 and due_at is null
-                                     and ($2::uuid is null or (uid = $2 and version = $3)) returning 1)
-                   select to_jsonb(count(*)) from again";
-        let (uid, version) = (only.map(|(uid, _)| uid), only.map(|(_, version)| version));
-        Ok(self.json(sql, &[&tenant, &uid, &version]).await?.pop().unwrap_or(0))
+        self.replay_webhook_events(tenant, only).await
     }
 
     async fn heartbeat(&self, worker: &str) -> Result<usize, LedgerError> {
@@ -235,15 +193,15 @@ impl Store for Postgres {
     }
 
     async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError> {
-        // Events that nobody has tried to publish for so long: the broker was taken out of the configuration.
+        // Events that have failed, and those that nobody has tried to deliver for so long: their receiver was taken out of the
+        // configuration.
         let forgotten = "delete from outbox where id in (select id from outbox
-                          where due_at < least($1, clock_timestamp() - interval '1 day') order by due_at limit $2)";
+                          where created_at < $1 and (due_at is null or due_at < clock_timestamp() - interval '1 day') limit $2)";
         self.execute(forgotten, &[&admitted_before, &(limit as i64)]).await?;
         let sql = "delete from dispatch where uid in (
-                    select d.uid from dispatch d where d.uid < least($1, (select u from outbox o, unnest(o.uids) u order by u limit 1))
-                       and d.wake_at is null
-                       and d.state not in ('queued', 'sending', 'sent')
-                       and not exists (select from webhook w where w.uid = d.uid and w.due_at is not null)
+                    select d.uid from dispatch d
+                     where d.uid < least($1, (select u from outbox o, unnest(o.uids) u where o.due_at is not null order by u limit 1))
+                       and d.wake_at is null and d.state not in ('queued', 'sending', 'sent')
                      order by d.uid limit $2)";
         self.execute(sql, &[&uuid_at(admitted_before), &(limit as i64)]).await
     }

@@ -1,170 +1,307 @@
-//! The outbox: events that the broker has not confirmed, one row for each group that was committed together.
+//! The outbox: events that their receiver does not have yet, one row for each receiver and group that was committed together.
 //!
-//! A row is deleted when all of its events are confirmed. This process remembers which of them are. If it forgets, the events are
-//! published again.
+//! A row is deleted when all of its events are delivered: by the next write of outcomes, or by itself if there is none.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use uuid::Uuid;
 
 use super::Postgres;
-use super::columns::Param;
+use super::columns::{self, EVENT_COLUMNS, Param};
 use super::error::UNKNOWN_FORM;
 use crate::domain::dispatch::{Event, Order};
 use crate::ledger::LedgerError;
-use crate::ledger::items::{EventBatch, PendingEvents, PublishedEvents};
+use crate::ledger::items::{Destinations, EventBatch, PendingEvents, Receiver, Undelivered, WebhookRow};
 
-/// Events are published again after this time.
-const REPUBLISH_AFTER: Duration = Duration::from_secs(5);
-/// How long confirmed events of an unfinished row are remembered. By then another process has taken the row.
-const REMEMBER_FOR: Duration = Duration::from_secs(60);
-
-/// The confirmed events of rows that are not confirmed as a whole: by row, the uids of their dispatches.
-#[derive(Default)]
-pub(super) struct Confirmed(Mutex<HashMap<Uuid, (Instant, HashSet<Uuid>)>>);
-
-impl Confirmed {
-    /// Records confirmed events. Returns the rows that are confirmed as a whole.
-    fn record(&self, group: impl Iterator<Item = (EventBatch, Uuid)>) -> Vec<Uuid> {
-        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut complete = vec![];
-        for (batch, uid) in group {
-            let (_, uids) = rows.entry(batch.id).or_insert_with(|| (Instant::now(), HashSet::new()));
-            uids.insert(uid);
-            if uids.len() >= batch.dispatches {
-                rows.remove(&batch.id);
-                complete.push(batch.id);
-            }
-        }
-        complete
-    }
-
-    /// Takes what is known of a row that is about to be published again, and forgets old rows.
-    fn take(&self, row: Uuid) -> HashSet<Uuid> {
-        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.retain(|_, (since, _)| since.elapsed() < REMEMBER_FOR);
-        rows.remove(&row).map(|(_, uids)| uids).unwrap_or_default()
-    }
-}
-
-/// New events of a group: arrays of `uid` and `event`.
-#[derive(Default)]
+/// The events of changed rows, as arrays beside those of the rows: the events as JSON, and the ids of the outbox rows for the broker and
+/// for a webhook.
 pub(super) struct NewEvents {
-    pub(super) batch: Uuid,
-    uids: Vec<Uuid>,
-    events: Vec<String>,
+    event: Vec<Option<String>>,
+    broker_row: Vec<Option<Uuid>>,
+    webhook_row: Vec<Option<Uuid>>,
+    webhook: Vec<Option<String>>,
+    pending: Vec<Option<PendingEvents>>,
+    /// The row for the broker.
+    broker: Uuid,
+    /// The row of each webhook that still has room, and its number of dispatches.
+    webhooks: BTreeMap<String, (Uuid, usize)>,
 }
 
 impl NewEvents {
     pub(super) fn new() -> Self {
-        Self { batch: Uuid::from_bytes(crate::seal::random()), ..Self::default() }
+        Self {
+            event: vec![],
+            broker_row: vec![],
+            webhook_row: vec![],
+            webhook: vec![],
+            pending: vec![],
+            broker: new_row(),
+            webhooks: BTreeMap::new(),
+        }
     }
 
-    pub(super) fn add(&mut self, order: &Order, events: &[Event]) {
-        self.uids.push(order.uid);
-        self.events.push(text(order, events));
+    /// Adds the events of a row.
+    pub(super) fn push(&mut self, order: &Order, events: &[Event], to: Destinations) {
+        if events.is_empty() {
+            return self.push_none();
+        }
+        let pending = PendingEvents::of(order, events.to_vec());
+        let is_stored = to.broker || to.webhook;
+        self.event.push(is_stored.then(|| serde_json::to_string(&pending).expect("plain values serialise")));
+        self.broker_row.push(to.broker.then_some(self.broker));
+        let webhook = to.webhook.then(|| Receiver::Webhook(order.tenant.clone()));
+        let webhook_row = webhook.as_ref().map(|webhook| self.row_of(webhook, &order.tenant));
+        self.webhook_row.push(webhook_row);
+        self.webhook.push(webhook.map(|webhook| webhook.to_string()));
+        self.pending.push(Some(pending));
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.uids.len()
+    /// Adds a row without events.
+    pub(super) fn push_none(&mut self) {
+        self.event.push(None);
+        self.broker_row.push(None);
+        self.webhook_row.push(None);
+        self.webhook.push(None);
+        self.pending.push(None);
     }
 
-    pub(super) fn batch(&self) -> Option<EventBatch> {
-        batch(self.batch, self.len())
+    fn row_of(&mut self, webhook: &Receiver, tenant: &str) -> Uuid {
+        let (row, dispatches) = self.webhooks.entry(tenant.to_owned()).or_insert_with(|| (new_row(), 0));
+        if *dispatches == webhook.max_dispatches() {
+            (*row, *dispatches) = (new_row(), 0);
+        }
+        *dispatches += 1;
+        *row
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.iter().all(Option::is_none)
+    }
+
+    /// The uids of the rows, which [`INSERT_EVENTS`] needs as its first array.
+    pub(super) fn uids(&self) -> Vec<Option<Uuid>> {
+        self.pending.iter().map(|pending| Some(pending.as_ref()?.uid)).collect()
     }
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        vec![&self.batch, &REPUBLISH_AFTER_S, &self.uids, &self.events]
+        vec![&self.event, &self.broker_row, &self.webhook_row, &self.webhook]
+    }
+
+    /// The batches of the rows that were written.
+    pub(super) fn batches(self, is_written: impl Fn(&Uuid) -> bool) -> Vec<EventBatch> {
+        let mut batches: BTreeMap<(Uuid, Receiver), Vec<PendingEvents>> = BTreeMap::new();
+        for ((pending, broker), webhook) in self.pending.into_iter().zip(self.broker_row).zip(self.webhook_row) {
+            let Some(pending) = pending.filter(|pending| is_written(&pending.uid)) else { continue };
+            if let Some(row) = webhook {
+                let receiver = Receiver::Webhook(pending.tenant.clone());
+                batches.entry((row, receiver)).or_default().push(pending.clone());
+            }
+            let key = broker.map_or((Uuid::nil(), Receiver::LiveStream), |row| (row, Receiver::Broker));
+            batches.entry(key).or_default().push(pending);
+        }
+        let batch = |((row, receiver), events)| EventBatch::leased(row, receiver, events);
+        batches.into_iter().map(batch).collect()
     }
 }
 
-pub(super) const REPUBLISH_AFTER_S: f64 = REPUBLISH_AFTER.as_secs() as f64;
-
-/// Inserts the row of [`NewEvents`].
-pub(super) const INSERT_EVENTS: &str = "insert into outbox (id, due_at, uids, events)
-    values ($1, clock_timestamp() + make_interval(secs => $2), $3::uuid[], $4::text[])";
-
-/// The batch of an outbox row with this many dispatches. `None` without any.
-pub(super) fn batch(id: Uuid, dispatches: usize) -> Option<EventBatch> {
-    (dispatches > 0).then_some(EventBatch { id, dispatches })
+fn new_row() -> Uuid {
+    Uuid::from_bytes(crate::seal::random())
 }
 
-/// The events of a dispatch as the outbox stores them.
-pub(super) fn text(order: &Order, events: &[Event]) -> String {
-    serde_json::to_string(&PendingEvents::of(order, events.to_vec())).expect("plain values serialise")
+/// Inserts the events of a table or query, which has the columns `uid` and [`EVENT_COLUMNS`].
+pub(super) fn insert_events(from: &str) -> String {
+    format!(
+        "insert into outbox (id, receiver, due_at, created_at, uids, events)
+         select o.id, o.receiver, clock_timestamp() + make_interval(secs => o.lease_s), clock_timestamp(),
+                array_agg(c.uid), array_agg(c.event)
+           from {from} c
+          cross join lateral (values (c.broker_row, '{}', {}), (c.webhook_row, c.webhook, {}))
+             as o(id, receiver, lease_s)
+          where o.id is not null group by o.id, o.receiver, o.lease_s",
+        Receiver::Broker,
+        Receiver::Broker.lease().as_secs(),
+        Receiver::Webhook(String::new()).lease().as_secs(),
+    )
 }
 
-fn read(text: &str) -> Result<PendingEvents, LedgerError> {
-    serde_json::from_str(text).map_err(|_| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))
-}
+/// Inserts the events of [`NewEvents`]. The first array holds the uids.
+pub(super) static INSERT_EVENTS: LazyLock<String> = LazyLock::new(|| {
+    let columns = columns::names(EVENT_COLUMNS.iter(), "");
+    let arrays = columns::arrays(EVENT_COLUMNS.iter(), 2);
+    insert_events(&format!("(select * from unnest($1::uuid[], {arrays}) as e(uid, {columns}))"))
+});
+
+/// Takes due rows for a lease, the longest due first: as many as have `$2` dispatches, and at least one.
+const TAKE: &str = "with due as materialized (
+        select id, due_at, uids from outbox where receiver = $1 and due_at <= clock_timestamp()
+         order by due_at limit $2 for update skip locked),
+     taken as (
+        select id, sum(cardinality(uids)) over (order by due_at, id) - cardinality(uids) as before from due)
+     update outbox o set due_at = clock_timestamp() + make_interval(secs => $3)
+       from taken where o.id = taken.id and taken.before < $2
+     returning o.id, o.tries, o.uids, o.events";
+
+const RECORD_UNDELIVERED: &str = "update outbox set uids = $2, events = $3, tries = tries + 1, problem = $4,
+        due_at = clock_timestamp() + make_interval(secs => $5)
+  where id = $1";
+
+/// Waiting and failed rows, newest first.
+const ROWS: &str = "select events, tries, due_at, created_at, problem from outbox
+  where receiver = $1 order by created_at desc, id limit $2";
+
+/// Copies a row, with other events.
+const SPLIT: &str = "insert into outbox (id, receiver, due_at, created_at, uids, events)
+  select $2, receiver, clock_timestamp(), created_at, $3, $4 from outbox where id = $1";
+
+/// Replaces the events of a row.
+const KEEP: &str = "update outbox set uids = $2, events = $3 where id = $1";
+
+const REPLAY_ALL: &str = "update outbox set due_at = clock_timestamp(), tries = 0
+  where receiver = $1 and due_at is null returning cardinality(uids)";
 
 impl Postgres {
-    /// Takes rows that are due, the longest due first: as many as have `limit` dispatches, and at least one. Each gets a new id, so that
-    /// late confirms of an earlier round do not count.
-    pub(super) async fn take_pending_events(&self, limit: usize) -> Result<Vec<PendingEvents>, LedgerError> {
-        let sql = "with due as materialized (
-                select id, due_at, uids from outbox where due_at <= clock_timestamp()
-                 order by due_at limit $1 for update skip locked),
-             taken as (
-                select id, sum(cardinality(uids)) over (order by due_at, id) - cardinality(uids) as before from due)
-             update outbox o set id = gen_random_uuid(), due_at = clock_timestamp() + make_interval(secs => $2)
-               from taken where o.id = taken.id and taken.before < $1
-             returning taken.id, o.id, o.events";
-        let rows = self.query(sql, &[&i64::try_from(limit).unwrap_or(i64::MAX), &REPUBLISH_AFTER_S]).await?;
-        let (mut pending, mut complete) = (vec![], vec![]);
+    /// Takes due rows of a receiver for a lease.
+    pub(super) async fn take_batches(
+        &self, receiver: &Receiver, limit: usize,
+    ) -> Result<Vec<EventBatch>, LedgerError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let lease_s = receiver.lease().as_secs_f64();
+        let rows = self.query(TAKE, &[&receiver.to_string(), &limit, &lease_s]).await?;
+        let mut batches = vec![];
         for row in &rows {
-            let (before, id): (Uuid, Uuid) = (row.get(0), row.get(1));
-            let confirmed = self.confirmed.take(before);
-            let texts: Vec<&str> = row.get(2);
-            let dispatches = texts.len();
-            let mut left = vec![];
-            for text in texts {
-                match read(text) {
-                    Ok(events) => left.push(events.in_batch(batch(id, dispatches))),
-                    Err(e) => tracing::error!(reason = %e, "a pending event cannot be read"),
-                }
+            let (id, texts): (Uuid, Vec<&str>) = (row.get(0), row.get(3));
+            let events = readable(&texts);
+            if events.len() < texts.len() && !events.is_empty() {
+                self.set_unreadable_aside(id, row.get(2), texts, &events).await?;
             }
-            let known: Vec<(EventBatch, Uuid)> = left
-                .iter()
-                .filter(|events| confirmed.contains(&events.uid))
-                .filter_map(|events| Some((events.batch?, events.uid)))
-                .collect();
-            left.retain(|events| !confirmed.contains(&events.uid));
-            complete.extend(self.confirmed.record(known.into_iter()));
-            pending.extend(left);
+            if !events.is_empty() {
+                let tries = row.get::<_, i16>(1).unsigned_abs();
+                batches.push(EventBatch { tries, ..EventBatch::leased(id, receiver.clone(), events) });
+            }
         }
-        self.delete_batches(&complete).await?;
-        Ok(pending)
+        Ok(batches)
     }
 
-    /// Records confirmed events, and deletes the rows that are confirmed as a whole.
-    pub(super) async fn record_published(&self, group: &[Arc<PublishedEvents>]) -> Result<(), LedgerError> {
-        let confirmed = group.iter().filter_map(|published| Some((published.batch?, published.uid)));
-        let complete = self.confirmed.record(confirmed);
-        self.delete_batches(&complete).await
+    /// Moves the events that this version cannot read to a row of their own, so that they stay when the others are delivered.
+    async fn set_unreadable_aside(
+        &self, id: Uuid, uids: Vec<Uuid>, texts: Vec<&str>, read: &[PendingEvents],
+    ) -> Result<(), LedgerError> {
+        let unread = uids.into_iter().zip(texts).filter(|(_, text)| readable(&[text]).is_empty());
+        let (unread_uids, unread_texts): (Vec<Uuid>, Vec<&str>) = unread.unzip();
+        let ((uids, texts), row) = (arrays(read), new_row());
+        let connection = self.connect().await?;
+        let steps = [
+            connection.step(SPLIT, vec![&id, &row, &unread_uids, &unread_texts]).await?,
+            connection.step(KEEP, vec![&id, &uids, &texts]).await?,
+        ];
+        connection.begin_with(&[]).await?;
+        connection.commit_with(&steps, "split").await.map(drop)
     }
 
-    async fn delete_batches(&self, ids: &[Uuid]) -> Result<(), LedgerError> {
-        if ids.is_empty() {
+    /// Records what a try did not deliver.
+    pub(super) async fn record_undelivered_events(&self, left: &Undelivered) -> Result<(), LedgerError> {
+        let (uids, events) = arrays(&left.events);
+        let pause = left.retry_after.map(|pause| pause.as_secs_f64());
+        self.execute(RECORD_UNDELIVERED, &[&left.id, &uids, &events, &left.problem, &pause]).await.map(drop)
+    }
+
+    /// Deletes the rows that were delivered since the last write.
+    pub(super) async fn delete_delivered_rows(&self) -> Result<(), LedgerError> {
+        let rows = self.outgoing.take_delivered();
+        if rows.is_empty() {
             return Ok(());
         }
-        self.query("delete from outbox where id = any($1)", &[&ids]).await.map(drop)
+        let deleted = self.execute("delete from outbox where id = any($1)", &[&rows]).await;
+        if deleted.is_err() {
+            self.outgoing.add_delivered(rows);
+        }
+        deleted.map(drop)
     }
 
-    /// The events of a dispatch that are not confirmed yet, by version.
-    pub(super) async fn unconfirmed_events(&self, uid: Uuid) -> Result<Vec<PendingEvents>, LedgerError> {
-        let sql = "select o.id, cardinality(o.uids), u.event from outbox o, unnest(o.uids, o.events) as u(uid, event)
-                    where o.uids @> array[$1::uuid] and u.uid = $1";
-        let rows = self.query(sql, &[&uid]).await?;
-        let read_one = |row: &tokio_postgres::Row| {
-            let dispatches: i32 = row.get(1);
-            Ok(read(row.get(2))?.in_batch(batch(row.get(0), usize::try_from(dispatches).unwrap_or(0))))
+    /// The rows of a receiver that hold events of a dispatch.
+    pub(super) async fn undelivered_batches(
+        &self, receiver: &Receiver, uid: Uuid,
+    ) -> Result<Vec<EventBatch>, LedgerError> {
+        let sql = "select id, tries, events from outbox where receiver = $1 and uids @> array[$2::uuid]
+                    order by created_at";
+        let rows = self.query(sql, &[&receiver.to_string(), &uid]).await?;
+        let batch = |row: &tokio_postgres::Row| {
+            let events = readable(&row.get::<_, Vec<&str>>(2));
+            let tries = row.get::<_, i16>(1).unsigned_abs();
+            EventBatch { tries, ..EventBatch::leased(row.get(0), receiver.clone(), events) }
         };
-        let mut pending: Vec<PendingEvents> =
-            rows.iter().map(read_one).collect::<Result<_, LedgerError>>()?;
-        pending.sort_unstable_by_key(|pending| pending.events.first().map(|event| event.version));
-        Ok(pending)
+        Ok(rows.iter().map(batch).collect())
     }
+
+    /// The waiting and failed events of a webhook, newest first.
+    pub(super) async fn webhook_events(
+        &self, tenant: &str, limit: usize,
+    ) -> Result<Vec<WebhookRow>, LedgerError> {
+        let webhook = Receiver::Webhook(tenant.to_owned()).to_string();
+        let rows = self.query(ROWS, &[&webhook, &i64::try_from(limit).unwrap_or(i64::MAX)]).await?;
+        let events = rows.iter().flat_map(|row| {
+            let (tries, problem): (i16, Option<String>) = (row.get(1), row.get(4));
+            let (due_at, created_at) = (row.get(2), row.get(3));
+            let one = move |pending| {
+                WebhookRow::of(pending, tries.unsigned_abs(), due_at, created_at, problem.as_deref())
+            };
+            readable(&row.get::<_, Vec<&str>>(0)).into_iter().flat_map(one).collect::<Vec<_>>()
+        });
+        Ok(events.take(limit).collect())
+    }
+
+    /// Makes failed events of a webhook due again. Returns their number.
+    pub(super) async fn replay_webhook_events(
+        &self, tenant: &str, only: Option<(Uuid, i64)>,
+    ) -> Result<u64, LedgerError> {
+        let webhook = Receiver::Webhook(tenant.to_owned()).to_string();
+        let Some((uid, version)) = only else {
+            let rows = self.query(REPLAY_ALL, &[&webhook]).await?;
+            return Ok(rows.iter().map(|row| u64::from(row.get::<_, i32>(0).unsigned_abs())).sum());
+        };
+        // The event moves to a row of its own, because its row may hold others that have failed.
+        let connection = self.connect().await?;
+        let lock = "select id, events from outbox
+                     where receiver = $1 and due_at is null and uids @> array[$2::uuid] for update";
+        let lock = connection.step(lock, vec![&webhook, &uid]).await?;
+        let rows = connection.begin_with(&[lock]).await?;
+        let found = rows.iter().flatten().find_map(|row| {
+            let (mut again, rest): (Vec<_>, Vec<_>) =
+                readable(&row.get::<_, Vec<&str>>(1)).into_iter().partition(|pending| pending.has(uid, version));
+            Some((row.get::<_, Uuid>(0), again.pop()?, rest))
+        });
+        let Some((id, again, rest)) = found else {
+            connection.roll_back().await?;
+            return Ok(0);
+        };
+        let (rest_uids, rest_events) = arrays(&rest);
+        let ((uids, events), row) = (arrays(&[again]), new_row());
+        let clean = "delete from outbox where id = $1 and uids = '{}'";
+        let steps = [
+            connection.step(SPLIT, vec![&id, &row, &uids, &events]).await?,
+            connection.step(KEEP, vec![&id, &rest_uids, &rest_events]).await?,
+            connection.step(clean, vec![&id]).await?,
+        ];
+        connection.commit_with(&steps, "replay").await?;
+        Ok(1)
+    }
+}
+
+/// The arrays of an outbox row.
+fn arrays(events: &[PendingEvents]) -> (Vec<Uuid>, Vec<String>) {
+    let text = |pending| serde_json::to_string(pending).expect("plain values serialise");
+    (events.iter().map(|pending| pending.uid).collect(), events.iter().map(text).collect())
+}
+
+/// The events that this version can read. Those of another form are logged: another version has written them.
+fn readable(texts: &[&str]) -> Vec<PendingEvents> {
+    let read = |text: &&str| {
+        let pending = serde_json::from_str(text);
+        if pending.is_err() {
+            tracing::error!(reason = UNKNOWN_FORM, "a pending event cannot be read");
+        }
+        pending.ok()
+    };
+    texts.iter().filter_map(read).collect()
 }

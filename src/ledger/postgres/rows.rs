@@ -2,28 +2,27 @@
 //!
 //! Locks are taken in one order everywhere: quotas by key, then dispatches by uid. The clock is read after the locks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use tokio_postgres::Row;
-use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use super::Postgres;
 use super::columns::{self, ChangingColumns, Param, ROW};
 use super::connection::{Connection, Step, answers};
 use super::error::UNKNOWN_FORM;
-use super::outbox::{self, REPUBLISH_AFTER_S};
+use super::outbox::{NewEvents, insert_events};
 use super::timer::{Timers, insert_timers};
 use crate::domain::clock::after;
-use crate::domain::dispatch::{Dispatch, Event, Order};
+use crate::domain::dispatch::{Dispatch, Event};
 use crate::domain::quota;
 use crate::ledger::LedgerError;
 use crate::ledger::decide::Quotas;
-use crate::ledger::items::{Destinations, EventBatch};
+use crate::ledger::items::Destinations;
 
 /// Locks quotas and reads them.
 pub(super) const LOCK_QUOTAS: &str =
@@ -33,11 +32,6 @@ const UPDATE_QUOTAS: &str = "update quota q set uses = u.uses, forget_on = u.for
     from unnest($1::text[], $2::bytea[], $3::date[]) as u(key, uses, forget_on) where q.key = u.key";
 const INSERT_QUOTAS: &str =
     "insert into quota (key, uses, forget_on) select * from unnest($1::text[], $2::bytea[], $3::date[])";
-pub(super) const INSERT_WEBHOOKS: &str =
-    "insert into webhook (uid, version, tenant, event, due_at, created_at)
-     select u.uid, u.version, u.tenant, u.event, clock_timestamp(), clock_timestamp()
-       from unnest($1::uuid[], $2::int8[], $3::text[], $4::jsonb[]) as u(uid, version, tenant, event)";
-
 static LOCK_UIDS: LazyLock<String> = LazyLock::new(|| {
     format!("select {} from dispatch d where d.uid = any($1) order by d.uid for update", *ROW)
 });
@@ -51,17 +45,16 @@ pub(super) static CHANGE_LOCKED: LazyLock<String> = LazyLock::new(|| change(true
 static CHANGE_SEEN: LazyLock<String> = LazyLock::new(|| change(false));
 
 fn change(are_all: bool) -> String {
-    let (update, events) = columns::update(are_all);
+    let (update, next) = columns::update(are_all);
     format!(
         "with changed as ({update}),
-              told as (insert into outbox (id, due_at, uids, events)
-                       select ${}::uuid, clock_timestamp() + make_interval(secs => ${}), array_agg(uid), array_agg(event)
-                         from changed where event is not null having count(*) > 0),
-              timers as ({})
+              events as ({}),
+              timers as ({}),
+              delivered as (delete from outbox where id = any(${}::uuid[]))
          select uid from changed",
-        events + 1,
-        events + 2,
-        insert_timers(events + 3),
+        insert_events("changed"),
+        insert_timers(next),
+        next + 4,
     )
 }
 
@@ -75,7 +68,7 @@ pub(super) enum Which<'a> {
 pub(super) struct Loaded {
     before: Dispatch,
     pub(super) d: Dispatch,
-    events: Option<String>,
+    events: Option<(Vec<Event>, Destinations)>,
 }
 
 /// The locked rows of a transaction.
@@ -83,37 +76,6 @@ pub(super) struct Locked {
     pub(super) rows: BTreeMap<Uuid, Loaded>,
     pub(super) quotas: Quotas,
     pub(super) now: Timestamp,
-    pub(super) webhooks: Webhooks,
-    /// The outbox row of the transaction.
-    pub(super) batch: Uuid,
-}
-
-/// New webhook deliveries: arrays of `uid`, `version`, `tenant` and `event`.
-#[derive(Default)]
-pub(super) struct Webhooks {
-    uid: Vec<Uuid>,
-    version: Vec<i64>,
-    tenant: Vec<String>,
-    event: Vec<Json<Event>>,
-}
-
-impl Webhooks {
-    pub(super) fn add(&mut self, order: &Order, events: &[Event]) {
-        for event in events {
-            self.uid.push(order.uid);
-            self.version.push(event.version);
-            self.tenant.push(order.tenant.clone());
-            self.event.push(Json(event.clone()));
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.uid.is_empty()
-    }
-
-    pub(super) fn params(&self) -> Vec<Param<'_>> {
-        vec![&self.uid, &self.version, &self.tenant, &self.event]
-    }
 }
 
 impl Locked {
@@ -121,20 +83,11 @@ impl Locked {
         Some((&mut self.rows.get_mut(&uid)?.d, &mut self.quotas))
     }
 
-    /// Adds the events of a changed row to the outbox and to the tenant's webhook.
-    pub(super) fn publish(&mut self, uid: Uuid, events: &[Event], destinations: Destinations) {
-        let Some(row) = self.rows.get_mut(&uid).filter(|_| !events.is_empty()) else { return };
-        if destinations.webhook {
-            self.webhooks.add(&row.d.order, events);
+    /// Adds the events of a changed row.
+    pub(super) fn publish(&mut self, uid: Uuid, events: &[Event], to: Destinations) {
+        if let Some(row) = self.rows.get_mut(&uid) {
+            row.events = Some((events.to_vec(), to));
         }
-        if destinations.broker {
-            row.events = Some(outbox::text(&row.d.order, events));
-        }
-    }
-
-    /// The batch of the rows with events. `None` without any.
-    pub(super) fn batch(&self) -> Option<EventBatch> {
-        outbox::batch(self.batch, self.rows.values().filter(|row| row.events.is_some()).count())
     }
 }
 
@@ -163,8 +116,6 @@ impl Postgres {
             rows: loaded,
             quotas: read_quotas(&quotas)?,
             now,
-            webhooks: Webhooks::default(),
-            batch: Uuid::from_bytes(crate::seal::random()),
         })
     }
 
@@ -172,10 +123,11 @@ impl Postgres {
     pub(super) async fn store(
         &self, connection: &Connection<'_>, locked: &Locked, act: &str,
     ) -> Result<(), LedgerError> {
-        let mut change = Change::of_locked(locked.batch);
+        let mut change = Change::of_locked();
         for Loaded { before, d, events } in locked.rows.values() {
             if before != d {
-                change.add(before, d, events.clone());
+                let events = events.as_ref().map(|(events, to)| (events.as_slice(), *to));
+                change.add(before, d, events);
                 change.timers.add_exact(before.wake_at, d);
             }
         }
@@ -184,17 +136,26 @@ impl Postgres {
         if !change.is_empty() {
             steps.push(connection.step(&CHANGE_LOCKED, change.params()).await?);
         }
-        if !locked.webhooks.is_empty() {
-            steps.push(connection.step(INSERT_WEBHOOKS, locked.webhooks.params()).await?);
-        }
         connection.commit_with(&steps, act).await?;
+        self.outgoing.publish(change.events.batches(|_| true));
         Ok(())
     }
 
     /// Writes decisions in one statement, without locking the rows first. Returns the uids of the rows that were written.
-    pub(super) async fn change_unlocked(&self, change: &Change<'_>) -> Result<Vec<Uuid>, LedgerError> {
-        let rows = self.query(&CHANGE_SEEN, &change.params()).await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+    pub(super) async fn change_unlocked(
+        &self, mut change: Change<'_>,
+    ) -> Result<BTreeSet<Uuid>, LedgerError> {
+        change.delivered = self.outgoing.take_delivered();
+        let rows = match self.query(&CHANGE_SEEN, &change.params()).await {
+            Ok(rows) => rows,
+            Err(e) => {
+                self.outgoing.add_delivered(change.delivered);
+                return Err(e);
+            }
+        };
+        let written: BTreeSet<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+        self.outgoing.publish(change.events.batches(|uid| written.contains(uid)));
+        Ok(written)
     }
 }
 
@@ -212,49 +173,51 @@ pub(super) struct Change<'a> {
     uid: Vec<Uuid>,
     expected: Vec<i64>,
     columns: ChangingColumns<'a>,
-    event: Vec<Option<String>>,
-    batch: Uuid,
+    events: NewEvents,
     pub(super) timers: Timers,
+    /// Rows of the outbox to delete.
+    delivered: Vec<Uuid>,
 }
 
 impl<'a> Change<'a> {
     /// Changes of locked rows.
-    pub(super) fn of_locked(batch: Uuid) -> Self {
-        Self::with(ChangingColumns::of_locked(), batch)
+    pub(super) fn of_locked() -> Self {
+        Self::with(ChangingColumns::of_locked())
     }
 
     /// Decisions on rows that are not locked.
-    pub(super) fn of_seen(batch: Uuid) -> Self {
-        Self::with(ChangingColumns::of_decision(), batch)
+    pub(super) fn of_seen() -> Self {
+        Self::with(ChangingColumns::of_decision())
     }
 
-    fn with(columns: ChangingColumns<'a>, batch: Uuid) -> Self {
-        Self { uid: vec![], expected: vec![], columns, event: vec![], batch, timers: Timers::default() }
+    fn with(columns: ChangingColumns<'a>) -> Self {
+        let (events, timers) = (NewEvents::new(), Timers::default());
+        Self { uid: vec![], expected: vec![], columns, events, timers, delivered: vec![] }
     }
 
-    /// Adds a row. The caller adds its timer.
-    pub(super) fn add(&mut self, before: &Dispatch, d: &'a Dispatch, event: Option<String>) {
+    /// Adds a row with its events. The caller adds its timer.
+    pub(super) fn add(
+        &mut self, before: &Dispatch, d: &'a Dispatch, events: Option<(&[Event], Destinations)>,
+    ) {
         self.uid.push(d.order.uid);
         self.expected.push(before.version);
         self.columns.push(d);
-        self.event.push(event);
+        match events {
+            Some((events, to)) => self.events.push(&d.order, events, to),
+            None => self.events.push_none(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.uid.is_empty()
     }
 
-    /// The uids of the rows with events.
-    pub(super) fn events(&self) -> impl Iterator<Item = &Uuid> {
-        self.uid.iter().zip(&self.event).filter(|(_, event)| event.is_some()).map(|(uid, _)| uid)
-    }
-
     pub(super) fn params(&self) -> Vec<Param<'_>> {
         let mut all: Vec<Param<'_>> = vec![&self.uid, &self.expected];
         all.extend(self.columns.params());
-        let rest: [Param<'_>; 3] = [&self.event, &self.batch, &REPUBLISH_AFTER_S];
-        all.extend(rest);
+        all.extend(self.events.params());
         all.extend(self.timers.params());
+        all.push(&self.delivered);
         all
     }
 }

@@ -7,7 +7,6 @@ use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::outbox;
 use super::rows::{Change, Locked, Which};
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::LedgerError;
@@ -47,35 +46,27 @@ impl Postgres {
         .await
     }
 
-    /// Writes decisions. One statement writes those whose row still has the expected version, that have a transition, and that change
-    /// neither quotas nor webhooks. The others are decided on locked rows.
+    /// Writes decisions. One statement writes those whose row still has the expected version, that have a transition, and that change no
+    /// quotas. The others are decided on locked rows.
     pub(super) async fn write_group(
         &self, group: &[Arc<DecisionWrite>],
     ) -> Result<Vec<WriteResult>, LedgerError> {
-        let batch = Uuid::from_bytes(crate::seal::random());
         let decided: BTreeMap<Uuid, (&DecisionWrite, Dispatch)> =
             group.iter().filter_map(|write| Some((write.uid, (&**write, decided_on_seen(write)?)))).collect();
-        let mut change = Change::of_seen(batch);
+        let mut change = Change::of_seen();
         for (write, d) in decided.values() {
-            let events = write.transition.as_ref().map(|t| t.events.as_slice()).unwrap_or_default();
-            let event =
-                (write.destinations.broker && !events.is_empty()).then(|| outbox::text(&d.order, events));
-            change.add(&write.seen, d, event);
+            let events = write.transition.as_ref().map(|t| (t.events.as_slice(), write.destinations));
+            change.add(&write.seen, d, events);
             let now = write.transition.as_ref().map_or(d.now, |t| t.at);
             change.timers.add_change(write.seen.wake_at, d, now);
         }
-        let written: BTreeSet<Uuid> = if change.is_empty() {
-            BTreeSet::new()
-        } else {
-            self.change_unlocked(&change).await?.into_iter().collect()
-        };
-        let with_events = change.events().filter(|uid| written.contains(uid)).count();
-        let batch = outbox::batch(batch, with_events);
+        let written =
+            if change.is_empty() { BTreeSet::new() } else { self.change_unlocked(change).await? };
         let left: Vec<Arc<DecisionWrite>> =
             group.iter().filter(|write| !written.contains(&write.uid)).cloned().collect();
         let mut rest = self.write_locked(&left).await?.into_iter();
         let results = group.iter().map(|write| {
-            if written.contains(&write.uid) { Some(WriteResult::Written { batch }) } else { rest.next() }
+            if written.contains(&write.uid) { Some(WriteResult::Written) } else { rest.next() }
         });
         Ok(results.flatten().collect())
     }
@@ -88,14 +79,7 @@ impl Postgres {
         let keys: BTreeSet<&str> = changing.flat_map(|write| &write.keys).map(String::as_str).collect();
         let uids = group.iter().map(|write| write.uid).collect();
         self.change_locked("write", keys, uids, |locked| {
-            let mut results: Vec<WriteResult> = group.iter().map(|write| write_one(locked, write)).collect();
-            let of_all = locked.batch();
-            for result in &mut results {
-                if let WriteResult::Written { batch } = result {
-                    *batch = of_all;
-                }
-            }
-            results
+            group.iter().map(|write| write_one(locked, write)).collect()
         })
         .await
     }
@@ -175,17 +159,17 @@ fn write_one(locked: &mut Locked, write: &DecisionWrite) -> WriteResult {
     let now = locked.now;
     let Some((d, quotas)) = locked.row(write.uid) else { return decide::write_without_row(write) };
     let result = decide::write_decision(d, write, quotas, now);
-    if let (WriteResult::Written { .. }, Some(transition)) = (&result, &write.transition) {
+    if let (WriteResult::Written, Some(transition)) = (&result, &write.transition) {
         locked.publish(write.uid, &transition.events, write.destinations);
     }
     result
 }
 
-/// The row after a decision, computed from the row that the worker has seen. `None` if the decision needs locks: it changes quotas or
-/// has a webhook's events, or it is not written as a whole.
+/// The row after a decision, computed from the row that the worker has seen. `None` if the decision needs locks: it changes quotas, or it
+/// is not written as a whole.
 fn decided_on_seen(write: &DecisionWrite) -> Option<Dispatch> {
     let transition = write.transition.as_ref()?;
-    if write.changes_quota_uses() || (write.destinations.webhook && !transition.events.is_empty()) {
+    if write.changes_quota_uses() {
         return None;
     }
     let mut d = write.seen.clone();
@@ -195,5 +179,5 @@ fn decided_on_seen(write: &DecisionWrite) -> Option<Dispatch> {
             == (&write.seen.quota_uses, write.seen.stop, write.seen.requested_step),
         "a decision changes no facts"
     );
-    matches!(result, WriteResult::Written { .. }).then_some(d)
+    (result == WriteResult::Written).then_some(d)
 }

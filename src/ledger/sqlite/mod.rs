@@ -20,11 +20,12 @@ use uuid::Uuid;
 
 use super::items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult,
-    DecisionWrite, DeliveryResult, KeyRow, PendingEvents, PublishedEvents, RecordResult, StopRequest,
-    StopResult, WebhookDelivery, WebhookRow, WriteResult,
+    DecisionWrite, EventBatch, KeyRow, Receiver, RecordResult, StopRequest, StopResult, Undelivered,
+    WebhookRow, WriteResult,
 };
+use super::outgoing::Outgoing;
 use super::{LedgerError, Options, Store, schema};
-use crate::domain::clock::{Clock, after};
+use crate::domain::clock::Clock;
 use crate::domain::dispatch::Dispatch;
 use crate::domain::quota;
 use fault::Fault;
@@ -34,8 +35,8 @@ pub(super) const MIGRATIONS: &[(&str, &str)] =
     &[("V1__ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
 /// The oldest accepted SQLite version, 3.51.3. Earlier versions can corrupt a WAL file (sqlite.org/wal.html, "WAL-reset bug").
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
-/// Pending events are taken again after this time.
-const REPUBLISH_AFTER: Duration = Duration::from_secs(5);
+/// Events that nobody has tried to deliver for so long are deleted with their dispatch.
+const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 const STRAY_RETENTION: Duration = Duration::from_secs(72 * 3600);
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -45,10 +46,13 @@ pub(super) struct Sqlite {
     clock: Clock,
     /// The last write was refused. Only a successful write clears it, because reads succeed on a full disk.
     write_refused: Arc<AtomicBool>,
+    outgoing: Arc<Outgoing>,
 }
 
 impl Sqlite {
-    pub(super) fn open(path: &Path, options: &Options) -> Result<Self, LedgerError> {
+    pub(super) fn open(
+        path: &Path, options: &Options, outgoing: Arc<Outgoing>,
+    ) -> Result<Self, LedgerError> {
         if rusqlite::version_number() < MIN_SQLITE_VERSION {
             return Err(LedgerError::Unusable(format!(
                 "SQLite {} is too old; 3.51.3 or newer is needed",
@@ -68,7 +72,7 @@ impl Sqlite {
                 drop(lock);
             })
             .map_err(|_| LedgerError::Unusable("no thread for the ledger".to_owned()))?;
-        Ok(Self { jobs, clock: options.clock.clone(), write_refused: Arc::default() })
+        Ok(Self { jobs, clock: options.clock.clone(), write_refused: Arc::default(), outgoing })
     }
 
     /// Runs one write transaction in the file's thread.
@@ -110,13 +114,21 @@ impl Sqlite {
         Ok(answered.await.map_err(|_| gone())??)
     }
 
-    /// Runs a group as one transaction.
+    /// Runs a group as one transaction, and hands its events to the publisher.
     async fn group<I: Send + Sync + 'static, O: Send + 'static>(
         &self, group: &[Arc<I>],
-        act: impl Fn(&Connection, &I, Timestamp) -> Result<O, Fault> + Send + 'static,
+        act: impl Fn(&Connection, &I, Timestamp, &mut Vec<EventBatch>) -> Result<O, Fault> + Send + 'static,
     ) -> Result<Vec<O>, LedgerError> {
         let group: Vec<Arc<I>> = group.to_vec();
-        self.write(move |db, now| group.iter().map(|item| act(db, item, now)).collect()).await
+        let work = move |db: &Connection, now| {
+            let mut batches = vec![];
+            let answers: Result<_, Fault> =
+                group.iter().map(|item| act(db, item, now, &mut batches)).collect();
+            Ok((answers?, batches))
+        };
+        let (answers, batches) = self.write(work).await?;
+        self.outgoing.publish(batches);
+        Ok(answers)
     }
 }
 
@@ -206,7 +218,7 @@ impl Store for Sqlite {
     }
 
     async fn begin(&self, group: &[Arc<BeginRequest>]) -> Result<Vec<BeginResult>, LedgerError> {
-        self.group(group, operations::begin).await
+        self.group(group, |db, request: &BeginRequest, now, _| operations::begin(db, request, now)).await
     }
 
     async fn write_decision(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
@@ -214,7 +226,7 @@ impl Store for Sqlite {
     }
 
     async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError> {
-        self.group(group, operations::record).await
+        self.group(group, |db, receipt: &AttemptReceipt, now, _| operations::record(db, receipt, now)).await
     }
 
     async fn stop(&self, request: &StopRequest) -> Result<StopResult, LedgerError> {
@@ -245,55 +257,32 @@ impl Store for Sqlite {
         self.run(move |db| row::load(db, uid, clock.now())).await
     }
 
-    async fn pending_events(&self, limit: usize) -> Result<Vec<PendingEvents>, LedgerError> {
-        self.write(move |db, now| {
-            let due: Vec<String> = db
-                .prepare_cached(
-                    "select uid from dispatch where republish_at <= ?1 order by republish_at limit ?2",
-                )?
-                .query_map((now.as_microsecond(), limit as i64), |r| r.get(0))?
-                .collect::<Result<_, _>>()?;
-            let mut pending = vec![];
-            for uid in due.iter().filter_map(|u| u.parse().ok()) {
-                let Some(d) = row::load(db, uid, now)? else {
-                    continue;
-                };
-                row::update(db, &d, Some(after(now, REPUBLISH_AFTER)))?;
-                pending.push(PendingEvents::of(&d.order, d.pending_events));
-            }
-            Ok(pending)
-        })
-        .await
+    async fn take_events(&self, receiver: &Receiver, limit: usize) -> Result<Vec<EventBatch>, LedgerError> {
+        let receiver = receiver.clone();
+        self.write(move |db, now| operations::take_events(db, &receiver, limit, now)).await
     }
 
-    async fn pending_events_of(&self, uid: Uuid) -> Result<Vec<PendingEvents>, LedgerError> {
-        let d = self.read(uid).await?.filter(|d| !d.pending_events.is_empty());
-        Ok(d.map(|d| PendingEvents::of(&d.order, d.pending_events)).into_iter().collect())
+    async fn record_undelivered(&self, left: &Undelivered) -> Result<(), LedgerError> {
+        let left = left.clone();
+        self.write(move |db, now| operations::record_undelivered(db, &left, now)).await
     }
 
-    async fn mark_published(&self, group: &[Arc<PublishedEvents>]) -> Result<Vec<()>, LedgerError> {
-        self.group(group, |db, published: &PublishedEvents, now| {
-            let Some(mut d) = row::load(db, published.uid, now)? else {
-                return Ok(());
-            };
-            d.pending_events.retain(|e| !published.versions.contains(&e.version));
-            let republish_at =
-                if d.pending_events.is_empty() { None } else { operations::republish_at(db, published.uid)? };
-            row::update(db, &d, republish_at)
-        })
-        .await
+    async fn delete_delivered(&self) -> Result<(), LedgerError> {
+        let rows = self.outgoing.take_delivered();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let gone = rows.clone();
+        let deleted = self.write(move |db, _| operations::delete(db, &gone)).await;
+        if deleted.is_err() {
+            self.outgoing.add_delivered(rows);
+        }
+        deleted
     }
 
-    async fn webhooks_due(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookDelivery>, LedgerError> {
-        let tenant = tenant.to_owned();
-        self.write(move |db, now| operations::webhooks_due(db, &tenant, limit, now)).await
-    }
-
-    async fn record_webhook_result(
-        &self, uid: Uuid, version: i64, result: &DeliveryResult,
-    ) -> Result<(), LedgerError> {
-        let result = result.clone();
-        self.write(move |db, now| operations::record_webhook_result(db, uid, version, &result, now)).await
+    async fn undelivered(&self, receiver: &Receiver, uid: Uuid) -> Result<Vec<EventBatch>, LedgerError> {
+        let receiver = receiver.clone();
+        self.run(move |db| operations::undelivered(db, &receiver, uid)).await
     }
 
     async fn webhook_rows(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookRow>, LedgerError> {
@@ -338,11 +327,17 @@ impl Store for Sqlite {
     }
 
     async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError> {
-        self.write(move |db, _| {
+        self.write(move |db, now| {
+            // Events that have failed, and those that nobody has tried to deliver for so long: their receiver was taken out of the
+            // configuration.
+            let forgotten = "delete from outbox where id in (select id from outbox
+                              where created_at < ?1 and (due_at is null or due_at < ?2) limit ?3)";
+            let day_ago = now.checked_sub(FORGET_AFTER).unwrap_or(Timestamp::MIN).as_microsecond();
+            db.prepare_cached(forgotten)?.execute((admitted_before.as_microsecond(), day_ago, limit as i64))?;
             let sql = "delete from dispatch where uid in (
-                        select uid from dispatch where admitted_at < ?1 and wake_at is null and pending_events = '[]'
+                        select uid from dispatch where admitted_at < ?1 and wake_at is null
                            and state not in ('queued', 'sending', 'sent')
-                           and not exists (select 1 from webhook w where w.uid = dispatch.uid and w.due_at is not null)
+                           and not exists (select 1 from outbox o where o.uid = dispatch.uid and o.due_at is not null)
                          limit ?2)";
             Ok(db.prepare_cached(sql)?.execute((admitted_before.as_microsecond(), limit as i64))? as u64)
         })

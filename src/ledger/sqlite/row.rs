@@ -52,8 +52,6 @@ const DISPATCH: &[(&str, Kind)] = &[
     ("code", Plain),
     ("quota_uses", Json),
     ("holds_quota_uses", Bool),
-    ("pending_events", Json),
-    ("republish_at", Time),
 ];
 
 const ATTEMPT: &[(&str, Kind)] = &[
@@ -115,7 +113,7 @@ pub(super) fn insert(db: &Connection, d: &Dispatch, extra: &[(&str, Sql)]) -> Re
 }
 
 /// Updates the mutable columns of a dispatch. Attempts are written separately by [`put_attempt`].
-pub(super) fn update(db: &Connection, d: &Dispatch, republish_at: Option<Timestamp>) -> Result<(), Fault> {
+pub(super) fn update(db: &Connection, d: &Dispatch) -> Result<(), Fault> {
     let changing = &DISPATCH[DISPATCH.iter().position(|(n, _)| *n == "version").unwrap_or(0)..];
     let sets: Vec<String> =
         changing.iter().enumerate().map(|(i, (name, _))| format!("{name} = ?{}", i + 2)).collect();
@@ -123,7 +121,7 @@ pub(super) fn update(db: &Connection, d: &Dispatch, republish_at: Option<Timesta
     let row = serde_json::to_value(d)?;
     let values =
         std::iter::once(Sql::Text(d.order.uid.to_string())).chain(changing.iter().map(|(name, kind)| {
-            if *name == "republish_at" { time(republish_at) } else { sql_value(&row[*name], *kind) }
+            sql_value(&row[*name], *kind)
         }));
     db.prepare_cached(&sql)?.execute(params_from_iter(values))?;
     Ok(())

@@ -1,10 +1,10 @@
 //! Webhooks: events of a tenant, delivered over HTTP at least once and signed as in Standard Webhooks.
 //!
-//! Webhook deliveries have their own rows and schedule. A slow or dead receiver therefore delays no code, no other tenant, and
-//! no message on the broker.
+//! Each webhook has its own rows in the outbox and its own schedule. A slow or dead receiver therefore delays no code, no other tenant,
+//! and no message on the broker.
 
-mod rounds;
 mod sign;
+mod sink;
 mod target;
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use crate::config::{BadConfig, Config, WebhookConfig};
 use crate::outbox::cloud_event;
-pub use rounds::run;
+pub(super) use sink::WebhookSink;
 use sign::{Secret, signatures};
 
 /// Time limit for one request to a receiver.
@@ -28,7 +28,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 struct Webhook {
     url: String,
     secrets: Vec<Secret>,
-    new_events: Notify,
+    /// Notified when failed events are due again.
+    due_again: Notify,
 }
 
 /// The webhooks of all tenants.
@@ -70,10 +71,15 @@ impl Webhooks {
         self.by_tenant.get(tenant).map(|w| w.url.as_str())
     }
 
-    /// Starts a delivery round for the tenant now, because new events were written.
+    /// The tenants that have a webhook.
+    pub(super) fn tenants(&self) -> impl Iterator<Item = &str> {
+        self.by_tenant.keys().map(String::as_str)
+    }
+
+    /// Looks for due events of the tenant now, because failed ones are due again.
     pub fn notify(&self, tenant: &str) {
         if let Some(webhook) = self.by_tenant.get(tenant) {
-            webhook.new_events.notify_one();
+            webhook.due_again.notify_one();
         }
     }
 
@@ -140,7 +146,7 @@ impl Webhook {
             given.into_iter().flatten().map(|s| Secret::read(s.expose_secret())).collect();
         match secrets {
             Some(secrets) if !secrets.is_empty() => {
-                Ok(Self { url: config.url.clone(), secrets, new_events: Notify::new() })
+                Ok(Self { url: config.url.clone(), secrets, due_again: Notify::new() })
             }
             _ => Err(
                 "secret must be whsec_ and base64 of 24 to 64 bytes; create one with: otpost keys webhook"

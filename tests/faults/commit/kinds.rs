@@ -7,8 +7,8 @@ use otpost::domain::channel::Channel;
 use otpost::domain::decide::{Begin, decide};
 use otpost::domain::dispatch::{Dispatch, Stop};
 use otpost::ledger::{
-    Admission, AdvanceRequest, AttemptReceipt, BeginRequest, DecisionWrite, Ledger, LedgerError, NewAttempt,
-    PublishedEvents, Refusal, StopRequest,
+    Admission, AdvanceRequest, AttemptReceipt, BeginRequest, DecisionWrite, EventBatch, Ledger, LedgerError,
+    NewAttempt, Receiver, Refusal, StopRequest,
 };
 use uuid::Uuid;
 
@@ -74,7 +74,7 @@ pub(super) enum Act {
     Stop(StopRequest),
     Advance(AdvanceRequest),
     Take(Uuid),
-    Publish(PublishedEvents),
+    Publish(EventBatch),
 }
 
 impl Act {
@@ -87,7 +87,10 @@ impl Act {
             Self::Stop(request) => format!("{:?}", ledger.stop(request.clone()).await?),
             Self::Advance(request) => format!("{:?}", ledger.advance(request.clone()).await?),
             Self::Take(uid) => format!("{:?}", ledger.take(*uid).await?),
-            Self::Publish(published) => format!("{:?}", ledger.mark_published(published.clone()).await?),
+            Self::Publish(batch) => {
+                ledger.mark_delivered(batch);
+                format!("{:?}", ledger.delete_delivered().await?)
+            }
         })
     }
 }
@@ -142,9 +145,9 @@ async fn publishing(driver: &LedgerDriver) -> Calls {
     loop {
         let (job, seen) = begun(driver, &[SMS, VOICE]).await;
         driver.finish(&seen, accepted("SM1")).await;
-        let pending = driver.world.ledger.pending_events_of(job.order.uid).await.unwrap();
-        if pending[0].batch.is_none_or(|batch| batch.dispatches == 1) {
-            return Calls::one(job, Act::Publish(PublishedEvents::of(&pending[0])));
+        let mut rows = driver.world.ledger.undelivered(&Receiver::Broker, job.order.uid).await.unwrap();
+        if let Some(row) = rows.pop().filter(|row| row.events.len() == 1) {
+            return Calls::one(job, Act::Publish(row));
         }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Deployment;
+use crate::support::seen::Seen;
 use crate::support::wait;
 
 /// Time limit of each wait.
@@ -16,14 +17,15 @@ const TIMEOUT: Duration = Duration::from_secs(90);
 
 impl Deployment {
     /// Waits until the condition holds for a dispatch.
-    pub async fn until(&self, id: Uuid, what: &str, holds: impl Fn(&Dispatch) -> bool) -> Dispatch {
+    pub async fn until(&self, id: Uuid, what: &str, holds: impl Fn(&Seen) -> bool) -> Dispatch {
         let mut last = None;
         let found = wait::within(TIMEOUT, async || {
-            last = self.ledger.find("default", id).await.ok().flatten();
-            last.take_if(|d| holds(d))
+            let d = self.ledger.find("default", id).await.ok().flatten()?;
+            last = Seen::of(&self.ledger, d).await.ok();
+            last.take_if(|seen| holds(seen))
         });
         if let Some(found) = found.await {
-            return found;
+            return found.d;
         }
         panic!("timed out: {what}: {last:#?}");
     }

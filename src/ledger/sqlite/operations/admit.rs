@@ -4,16 +4,14 @@ use jiff::Timestamp;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{Fault, load_quotas, save, save_quotas, webhooks};
-use crate::domain::clock::after;
+use super::{Fault, load_quotas, outbox, save, save_quotas};
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::decide::{self, AdmissionDecision, KnownRow, SameSignIn};
-use crate::ledger::items::{Admission, AdmissionResult};
-use crate::ledger::sqlite::REPUBLISH_AFTER;
+use crate::ledger::items::{Admission, AdmissionResult, EventBatch};
 use crate::ledger::sqlite::row::{insert, load, time};
 
 pub(in crate::ledger::sqlite) fn admit(
-    db: &Connection, job: &Admission, now: Timestamp,
+    db: &Connection, job: &Admission, now: Timestamp, batches: &mut Vec<EventBatch>,
 ) -> Result<AdmissionResult, Fault> {
     if let Some(known) = known_row(db, job, now)? {
         return Ok(decide::answer_known(job, &known));
@@ -26,13 +24,9 @@ pub(in crate::ledger::sqlite) fn admit(
     for (before, older) in before.iter().zip(&same_sign_in.older) {
         save(db, before, older)?;
     }
-    let Some(mut row) = row else { return Ok(result) };
-    if job.destinations.broker {
-        row.pending_events.clone_from(&events);
-    }
-    insert_new(db, job, &row, now)?;
-    if job.destinations.webhook {
-        webhooks::insert_pending(db, &row, &events, now)?;
+    if let Some(row) = row {
+        insert_new(db, job, &row)?;
+        batches.extend(outbox::insert(db, &row.order, &events, job.destinations, now)?);
     }
     Ok(result)
 }
@@ -68,8 +62,7 @@ fn load_same_sign_in(db: &Connection, job: &Admission, now: Timestamp) -> Result
     Ok(SameSignIn::of((*at, job.order.id), loaded.iter().map(|(issued_at, d)| (*issued_at, d))))
 }
 
-fn insert_new(db: &Connection, job: &Admission, row: &Dispatch, now: Timestamp) -> Result<(), Fault> {
-    let republish_at = (!row.pending_events.is_empty()).then(|| after(now, REPUBLISH_AFTER));
+fn insert_new(db: &Connection, job: &Admission, row: &Dispatch) -> Result<(), Fault> {
     let text = |t: &str| Sql::Text(t.to_owned());
     let (key, issued_at) = job.supersedes.as_ref().map_or((Sql::Null, None), |(k, at)| (text(k), Some(*at)));
     let extra = [
@@ -77,7 +70,6 @@ fn insert_new(db: &Connection, job: &Admission, row: &Dispatch, now: Timestamp) 
         ("number_key", text(&job.number_key)),
         ("supersedes", key),
         ("issued_at", time(issued_at)),
-        ("republish_at", time(republish_at)),
     ];
     insert(db, row, &extra)
 }

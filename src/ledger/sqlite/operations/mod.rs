@@ -1,8 +1,9 @@
 //! The ledger's operations on the SQLite file: each loads rows, lets [`decide`](crate::ledger::decide) change them, and stores them.
 
 mod admit;
+mod outbox;
 mod take;
-mod webhooks;
+
 mod write;
 
 use jiff::Timestamp;
@@ -10,15 +11,16 @@ use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
 use super::row::{load, put_attempt, update};
-use super::{Fault, REPUBLISH_AFTER};
-use crate::domain::clock::after;
+use super::Fault;
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::decide::Quotas;
 use crate::ledger::items::KeyRow;
 
 pub(super) use admit::admit;
+pub(super) use outbox::{
+    delete, record_undelivered, replay_webhooks, take_events, undelivered, webhook_rows,
+};
 pub(super) use take::{take, take_due};
-pub(super) use webhooks::{record_webhook_result, replay_webhooks, webhook_rows, webhooks_due};
 pub(super) use write::{advance, begin, record, stop, write_decision};
 
 pub(super) fn find(
@@ -74,16 +76,7 @@ fn save_quotas(db: &Connection, quotas: &Quotas) -> Result<(), Fault> {
     Ok(())
 }
 
-/// When the pending events of a dispatch are due for publishing again.
-pub(super) fn republish_at(db: &Connection, uid: Uuid) -> Result<Option<Timestamp>, Fault> {
-    let us: Option<i64> = db
-        .prepare_cached("select republish_at from dispatch where uid = ?1")?
-        .query_row([uid.to_string()], |r| r.get(0))?;
-    Ok(us.and_then(|us| Timestamp::from_microsecond(us).ok()))
-}
-
-/// Stores the change of a dispatch: its row, and the attempts that differ. New pending events are due for publishing again after
-/// [`REPUBLISH_AFTER`].
+/// Stores the change of a dispatch: its row, and the attempts that differ.
 fn save(db: &Connection, before: &Dispatch, d: &Dispatch) -> Result<(), Fault> {
     if before == d {
         return Ok(());
@@ -93,10 +86,5 @@ fn save(db: &Connection, before: &Dispatch, d: &Dispatch) -> Result<(), Fault> {
             put_attempt(db, d.order.uid, attempt)?;
         }
     }
-    let republish_at = if d.pending_events.len() > before.pending_events.len() {
-        Some(after(d.now, REPUBLISH_AFTER))
-    } else {
-        republish_at(db, d.order.uid)?
-    };
-    update(db, d, republish_at)
+    update(db, d)
 }

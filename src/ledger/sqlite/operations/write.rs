@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::{Fault, find, load_quotas, save, save_quotas, webhooks};
+use super::{Fault, find, load_quotas, outbox, save, save_quotas};
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::decide::{self, Quotas};
 use crate::ledger::items::{
-    AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult, DecisionWrite, RecordResult,
-    StopRequest, StopResult, WriteResult,
+    AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult, DecisionWrite, EventBatch,
+    RecordResult, StopRequest, StopResult, WriteResult,
 };
 use crate::ledger::sqlite::row::load;
 
@@ -27,7 +27,7 @@ pub(in crate::ledger::sqlite) fn begin(
 }
 
 pub(in crate::ledger::sqlite) fn write_decision(
-    db: &Connection, write: &DecisionWrite, now: Timestamp,
+    db: &Connection, write: &DecisionWrite, now: Timestamp, batches: &mut Vec<EventBatch>,
 ) -> Result<WriteResult, Fault> {
     let Some(mut d) = load(db, write.uid, now)? else {
         return Ok(decide::write_without_row(write));
@@ -39,13 +39,8 @@ pub(in crate::ledger::sqlite) fn write_decision(
     };
     let before = d.clone();
     let result = decide::write_decision(&mut d, write, &mut quotas, now);
-    if let (WriteResult::Written { .. }, Some(transition)) = (&result, &write.transition) {
-        if write.destinations.broker {
-            d.pending_events.extend(transition.events.iter().cloned());
-        }
-        if write.destinations.webhook {
-            webhooks::insert_pending(db, &d, &transition.events, now)?;
-        }
+    if let (WriteResult::Written, Some(transition)) = (&result, &write.transition) {
+        batches.extend(outbox::insert(db, &d.order, &transition.events, write.destinations, now)?);
     }
     save_quotas(db, &quotas)?;
     save(db, &before, &d)?;

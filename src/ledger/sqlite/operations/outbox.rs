@@ -1,0 +1,152 @@
+//! The outbox: one row for the events of each dispatch and receiver.
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::Fault;
+use crate::domain::clock::after;
+use crate::domain::dispatch::{Event, Order};
+use crate::ledger::items::{Destinations, EventBatch, PendingEvents, Receiver, Undelivered, WebhookRow};
+use crate::ledger::sqlite::row::time;
+
+/// Stores the events of a dispatch for each receiver. Returns them for the publisher of this process.
+pub(super) fn insert(
+    db: &Connection, order: &Order, events: &[Event], to: Destinations, now: Timestamp,
+) -> Result<Vec<EventBatch>, Fault> {
+    if events.is_empty() {
+        return Ok(vec![]);
+    }
+    let pending = PendingEvents::of(order, events.to_vec());
+    let first = if to.broker { Receiver::Broker } else { Receiver::LiveStream };
+    let webhook = to.webhook.then(|| Receiver::Webhook(order.tenant.clone()));
+    let mut batches = vec![];
+    for receiver in std::iter::once(first).chain(webhook) {
+        let id = Uuid::from_bytes(crate::seal::random());
+        if receiver != Receiver::LiveStream {
+            let due_at = after(now, receiver.lease());
+            insert_row(db, id, &receiver.to_string(), (due_at, now), &pending)?;
+        }
+        batches.push(EventBatch::leased(id, receiver, vec![pending.clone()]));
+    }
+    Ok(batches)
+}
+
+fn insert_row(
+    db: &Connection, id: Uuid, receiver: &str, (due_at, created_at): (Timestamp, Timestamp),
+    pending: &PendingEvents,
+) -> Result<(), Fault> {
+    let sql = "insert into outbox (id, receiver, due_at, created_at, uid, events) values (?1, ?2, ?3, ?4, ?5, ?6)";
+    db.prepare_cached(sql)?.execute((
+        id.to_string(),
+        receiver,
+        due_at.as_microsecond(),
+        created_at.as_microsecond(),
+        pending.uid.to_string(),
+        serde_json::to_string(pending)?,
+    ))?;
+    Ok(())
+}
+
+/// Takes due rows of a receiver for a lease, the longest due first.
+pub(in crate::ledger::sqlite) fn take_events(
+    db: &Connection, receiver: &Receiver, limit: usize, now: Timestamp,
+) -> Result<Vec<EventBatch>, Fault> {
+    let sql = "select id, tries, events from outbox where receiver = ?1 and due_at <= ?2 order by due_at limit ?3";
+    let due: Vec<(String, u16, String)> = db
+        .prepare_cached(sql)?
+        .query_map((receiver.to_string(), now.as_microsecond(), limit as i64), |r| {
+            Ok((r.get(0)?, r.get(1)?, r.get(2)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    let lease_end = after(now, receiver.lease()).as_microsecond();
+    let mut batches = vec![];
+    for (id, tries, events) in due {
+        db.prepare_cached("update outbox set due_at = ?2 where id = ?1")?.execute((&id, lease_end))?;
+        // Events of a form that only another version knows stay.
+        let Ok(pending) = serde_json::from_str(&events) else { continue };
+        let id = id.parse().map_err(|_| Fault::BadRow)?;
+        batches.push(EventBatch { tries, ..EventBatch::leased(id, receiver.clone(), vec![pending]) });
+    }
+    Ok(batches)
+}
+
+pub(in crate::ledger::sqlite) fn record_undelivered(
+    db: &Connection, left: &Undelivered, now: Timestamp,
+) -> Result<(), Fault> {
+    let sql = "update outbox set events = ?2, tries = tries + 1, problem = ?3, due_at = ?4 where id = ?1";
+    let due_at = time(left.retry_after.map(|pause| after(now, pause)));
+    for pending in &left.events {
+        let events = serde_json::to_string(pending)?;
+        db.prepare_cached(sql)?.execute((left.id.to_string(), events, &left.problem, &due_at))?;
+    }
+    Ok(())
+}
+
+pub(in crate::ledger::sqlite) fn delete(db: &Connection, rows: &[Uuid]) -> Result<(), Fault> {
+    for row in rows {
+        db.prepare_cached("delete from outbox where id = ?1")?.execute([row.to_string()])?;
+    }
+    Ok(())
+}
+
+pub(in crate::ledger::sqlite) fn undelivered(
+    db: &Connection, receiver: &Receiver, uid: Uuid,
+) -> Result<Vec<EventBatch>, Fault> {
+    let sql = "select id, tries, events from outbox where receiver = ?1 and uid = ?2 order by created_at";
+    let rows: Vec<(String, u16, String)> = db
+        .prepare_cached(sql)?
+        .query_map((receiver.to_string(), uid.to_string()), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    let batch = |(id, tries, events): (String, u16, String)| {
+        let id = id.parse().map_err(|_| Fault::BadRow)?;
+        let events = vec![serde_json::from_str(&events)?];
+        Ok(EventBatch { tries, ..EventBatch::leased(id, receiver.clone(), events) })
+    };
+    rows.into_iter().map(batch).collect()
+}
+
+pub(in crate::ledger::sqlite) fn webhook_rows(
+    db: &Connection, tenant: &str, limit: usize,
+) -> Result<Vec<WebhookRow>, Fault> {
+    let sql = "select events, tries, due_at, created_at, problem from outbox
+                where receiver = ?1 order by created_at desc, id limit ?2";
+    let webhook = Receiver::Webhook(tenant.to_owned()).to_string();
+    let rows: Vec<(String, u16, Option<i64>, i64, Option<String>)> = db
+        .prepare_cached(sql)?
+        .query_map((webhook, limit as i64), |r| {
+            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    let at = |us| Timestamp::from_microsecond(us).map_err(|_| Fault::BadRow);
+    let mut events = vec![];
+    for (text, tries, due_at, created_at, problem) in rows {
+        let due_at = due_at.map(at).transpose()?;
+        let pending = serde_json::from_str(&text)?;
+        events.extend(WebhookRow::of(pending, tries, due_at, at(created_at)?, problem.as_deref()));
+    }
+    events.truncate(limit);
+    Ok(events)
+}
+
+pub(in crate::ledger::sqlite) fn replay_webhooks(
+    db: &Connection, tenant: &str, only: Option<(Uuid, i64)>, now: Timestamp,
+) -> Result<u64, Fault> {
+    let sql = "select id, events from outbox where receiver = ?1 and due_at is null and (?2 is null or uid = ?2)";
+    let webhook = Receiver::Webhook(tenant.to_owned()).to_string();
+    let uid = only.map(|(uid, _)| uid.to_string());
+    let failed: Vec<(String, String)> = db
+        .prepare_cached(sql)?
+        .query_map((webhook, uid), |r| Ok((r.get(0)?, r.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut replayed = 0;
+    for (id, events) in failed {
+        let pending: PendingEvents = serde_json::from_str(&events)?;
+        if only.is_none_or(|(uid, version)| pending.has(uid, version)) {
+            let sql = "update outbox set due_at = ?2, tries = 0 where id = ?1";
+            db.prepare_cached(sql)?.execute((id, now.as_microsecond()))?;
+            replayed += 1;
+        }
+    }
+    Ok(replayed)
+}

@@ -1,0 +1,55 @@
+//! What a receiver of events must be able to do.
+
+use std::time::Duration;
+
+use crate::ledger::{PendingEvents, Receiver};
+
+/// Delivers events to one receiver.
+pub(super) trait Sink: Send + Sync + 'static {
+    /// Maximum number of dispatches whose events are on their way at the same time.
+    const MAX_CONCURRENT: usize;
+    /// Interval of the scans for events that nobody delivers. `None` if they are not stored.
+    const SCAN_INTERVAL: Option<Duration>;
+
+    /// Whose events it delivers.
+    fn receiver(&self) -> Receiver;
+
+    /// Whether the receiver takes events now. While it does not, no scan runs.
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    /// Waits until stored events became due before the next scan.
+    fn woken(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// Delivers the events of one dispatch in order, and stops at the first failure.
+    fn deliver(&self, pending: &PendingEvents) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// When a batch is tried again that failed after this number of earlier tries.
+    fn retry(&self, tries: u16) -> Retry;
+
+    /// Takes note of a result, for metrics and logs.
+    fn record(&self, _: &PendingEvents, _: Result<(), &Failure>, _: Retry) {}
+}
+
+/// Why events were not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Number of events that were delivered before the failure.
+    pub(super) delivered: usize,
+    /// The reason, in our own words.
+    pub(super) problem: String,
+}
+
+/// When a batch is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// When its lease ends. Tries are not counted.
+    AtLeaseEnd,
+    /// After this pause.
+    After(Duration),
+    /// Never.
+    Never,
+}
