@@ -516,10 +516,7 @@ async fn a_connection_cut_during_a_finish_writes_the_outcome_once() {
     let (answer, _) = behind.finish_once(&seen, accepted("SM-the-one")).await;
     relay.triggered().await;
     assert!(
-        matches!(
-            answer,
-            WriteResult::Written | WriteResult::AlreadyClosed { proved_acceptance: false }
-        ),
+        matches!(answer, WriteResult::Written | WriteResult::AlreadyClosed { proved_acceptance: false }),
         "{answer:?}"
     );
     let d = behind.read(uid).await;

@@ -6,9 +6,9 @@ mod support;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use otpost::domain::attempt::{Receipt, ReceiptStatus};
+use otpost::domain::attempt::{Reason, Receipt, ReceiptStatus, State};
 use otpost::domain::clock::{Clock, after, now};
-use otpost::ledger::{Admission, AttemptReceipt, Ledger, RecordResult};
+use otpost::ledger::{Admission, AttemptReceipt, Ledger, Receiver, RecordResult, Refusal};
 use support::ledger_driver::{SMS, job, with_begin};
 use support::world::{Backend, World, connect, fresh_schema, ledger_at};
 use uuid::Uuid;
@@ -106,4 +106,29 @@ async fn a_row_of_another_version_is_left_alone_and_its_neighbours_go_on() {
     assert_eq!(ledger.record(of_another).await.unwrap(), RecordResult::Stray);
     look.execute("update dispatch set state = 'sending' where uid = $1", &[&sent.order.uid]).await.unwrap();
     assert_eq!(ledger.match_strays().await.unwrap(), 1);
+}
+
+/// Fails if an event that cannot be read is deleted with the other events of its outbox row, or keeps them back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_of_another_version_is_left_alone_and_its_neighbours_go_on() {
+    let world = World::with_system_clock(Backend::Postgres).await;
+    let ledger = &world.ledger;
+    let refusal = Some(Refusal { state: State::Expired, reason: Reason::Life });
+    let jobs: Vec<Admission> = (0..3).map(|n| Admission { refusal, ..queued(&n.to_string()) }).collect();
+    join_all(jobs.iter().map(|job| ledger.admit(job.clone()))).await;
+    let look = connect(&world.url).await;
+    let park = "update outbox set due_at = clock_timestamp(),
+                       events = array(select case when e ~ $1 then replace(e, '\"expired\"', '\"parked\"') else e end from unnest(events) e)";
+    look.execute(park, &[&jobs[1].order.uid.to_string()]).await.unwrap();
+    let mut read = vec![];
+    for batch in ledger.take_events(&Receiver::Broker, 100).await.unwrap() {
+        read.extend(batch.events.iter().map(|pending| pending.uid));
+        ledger.mark_delivered(&batch);
+    }
+    ledger.delete_delivered().await.unwrap();
+    read.sort_unstable();
+    assert_eq!(read, [jobs[0].order.uid, jobs[2].order.uid]);
+    let left = look.query_one("select uids, events[1] from outbox", &[]).await.unwrap();
+    assert_eq!(left.get::<_, Vec<Uuid>>(0), [jobs[1].order.uid]);
+    assert!(left.get::<_, &str>(1).contains("parked"));
 }

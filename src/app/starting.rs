@@ -22,8 +22,8 @@ use crate::ledger::health::{LedgerHealth, RETRY_INTERVAL};
 use crate::ledger::{Ledger, LedgerError};
 use crate::ops::metrics::Metrics;
 use crate::ops::{Ops, Readiness};
-use crate::outbox::feed::Feed;
 use crate::outbox::broker;
+use crate::outbox::feed::Feed;
 use crate::outbox::publisher::Publisher;
 use crate::receipts::{self, Receiver};
 

@@ -179,9 +179,7 @@ pub struct Ledger {
 pub fn open(location: &Location, options: &Options) -> Result<Ledger, LedgerError> {
     let outgoing = Arc::<Outgoing>::default();
     let store: Arc<dyn Store> = match location {
-        Location::Postgres(url) => {
-            Arc::new(postgres::Postgres::new(url, options, Arc::clone(&outgoing))?)
-        }
+        Location::Postgres(url) => Arc::new(postgres::Postgres::new(url, options, Arc::clone(&outgoing))?),
         Location::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, options, Arc::clone(&outgoing))?),
     };
     Ok(Ledger::with_store(store, outgoing))
@@ -326,9 +324,7 @@ impl Ledger {
     }
 
     /// Reads the batches that hold events of this dispatch, the oldest first, without a lease.
-    pub async fn undelivered(
-        &self, receiver: &Receiver, uid: Uuid,
-    ) -> Result<Vec<EventBatch>, LedgerError> {
+    pub async fn undelivered(&self, receiver: &Receiver, uid: Uuid) -> Result<Vec<EventBatch>, LedgerError> {
         self.store.undelivered(receiver, uid).await
     }
 

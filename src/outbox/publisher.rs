@@ -83,7 +83,8 @@ impl Publisher {
         match &batch.receiver {
             Receiver::LiveStream => {
                 if let Err(full) = self.live_stream.try_send(batch) {
-                    let missed = full.into_inner().events.iter().map(|pending| pending.events.len() as u64).sum();
+                    let missed =
+                        full.into_inner().events.iter().map(|pending| pending.events.len() as u64).sum();
                     self.feed.report_missed(missed);
                 }
             }

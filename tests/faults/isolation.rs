@@ -204,7 +204,8 @@ mod long {
         set_suspended(&cluster.deployment.vhost, "t.silent", true);
         let with_fault = Flow::measure(&cluster, &mut load).await;
         let look = connect(&cluster.deployment.ledger_url).await;
-        let pending = "select coalesce(sum(cardinality(uids)), 0)::bigint from outbox where receiver = 'broker'";
+        let pending =
+            "select coalesce(sum(cardinality(uids)), 0)::bigint from outbox where receiver = 'broker'";
         with_fault.is_nearly(quiet);
         // The row of a message follows a moment after its acceptance.
         let all_pending = async || {

@@ -283,8 +283,7 @@ impl LedgerDriver {
         let slots: Vec<String> =
             d.quota_uses.iter().filter(|_| d.holds_quota_uses).map(|s| t(s.at)).collect();
         write!(line, " uses [{}]", slots.join(" ")).unwrap();
-        let owed: Vec<String> =
-            pending_events.iter().map(|e| format!("{} {}", e.state, e.version)).collect();
+        let owed: Vec<String> = pending_events.iter().map(|e| format!("{} {}", e.state, e.version)).collect();
         write!(line, " outbox [{}]", owed.join(", ")).unwrap();
         for a in &d.attempts {
             write!(line, " | {} {}", a.n, a.outcome.map_or("open", Outcome::word)).unwrap();

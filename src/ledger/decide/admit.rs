@@ -105,8 +105,7 @@ pub(in crate::ledger) fn admit(
         }
     }
     let (state, reason, quota_uses) = (d.state, d.reason, d.quota_uses.clone());
-    let result =
-        AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, superseded };
+    let result = AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, superseded };
     AdmissionDecision { result, row: Some(d), events }
 }
 

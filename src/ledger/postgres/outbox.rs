@@ -91,7 +91,9 @@ impl NewEvents {
     /// The batches of the rows that were written.
     pub(super) fn batches(self, is_written: impl Fn(&Uuid) -> bool) -> Vec<EventBatch> {
         let mut batches: BTreeMap<(Uuid, Receiver), Vec<PendingEvents>> = BTreeMap::new();
-        for ((pending, broker), webhook) in self.pending.into_iter().zip(self.broker_row).zip(self.webhook_row) {
+        for ((pending, broker), webhook) in
+            self.pending.into_iter().zip(self.broker_row).zip(self.webhook_row)
+        {
             let Some(pending) = pending.filter(|pending| is_written(&pending.uid)) else { continue };
             if let Some(row) = webhook {
                 let receiver = Receiver::Webhook(pending.tenant.clone());
@@ -267,8 +269,9 @@ impl Postgres {
         let lock = connection.step(lock, vec![&webhook, &uid]).await?;
         let rows = connection.begin_with(&[lock]).await?;
         let found = rows.iter().flatten().find_map(|row| {
-            let (mut again, rest): (Vec<_>, Vec<_>) =
-                readable(&row.get::<_, Vec<&str>>(1)).into_iter().partition(|pending| pending.has(uid, version));
+            let (mut again, rest): (Vec<_>, Vec<_>) = readable(&row.get::<_, Vec<&str>>(1))
+                .into_iter()
+                .partition(|pending| pending.has(uid, version));
             Some((row.get::<_, Uuid>(0), again.pop()?, rest))
         });
         let Some((id, again, rest)) = found else {

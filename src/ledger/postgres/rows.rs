@@ -112,11 +112,7 @@ impl Postgres {
             d.now = now;
             loaded.insert(d.order.uid, Loaded { before: d.clone(), d, events: None });
         }
-        Ok(Locked {
-            rows: loaded,
-            quotas: read_quotas(&quotas)?,
-            now,
-        })
+        Ok(Locked { rows: loaded, quotas: read_quotas(&quotas)?, now })
     }
 
     /// Stores the changes of the rows and commits. `act` names the transaction for whoever reads the server's log.

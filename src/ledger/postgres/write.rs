@@ -60,14 +60,13 @@ impl Postgres {
             let now = write.transition.as_ref().map_or(d.now, |t| t.at);
             change.timers.add_change(write.seen.wake_at, d, now);
         }
-        let written =
-            if change.is_empty() { BTreeSet::new() } else { self.change_unlocked(change).await? };
+        let written = if change.is_empty() { BTreeSet::new() } else { self.change_unlocked(change).await? };
         let left: Vec<Arc<DecisionWrite>> =
             group.iter().filter(|write| !written.contains(&write.uid)).cloned().collect();
         let mut rest = self.write_locked(&left).await?.into_iter();
-        let results = group.iter().map(|write| {
-            if written.contains(&write.uid) { Some(WriteResult::Written) } else { rest.next() }
-        });
+        let results = group
+            .iter()
+            .map(|write| if written.contains(&write.uid) { Some(WriteResult::Written) } else { rest.next() });
         Ok(results.flatten().collect())
     }
 

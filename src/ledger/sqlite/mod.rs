@@ -50,9 +50,7 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(super) fn open(
-        path: &Path, options: &Options, outgoing: Arc<Outgoing>,
-    ) -> Result<Self, LedgerError> {
+    pub(super) fn open(path: &Path, options: &Options, outgoing: Arc<Outgoing>) -> Result<Self, LedgerError> {
         if rusqlite::version_number() < MIN_SQLITE_VERSION {
             return Err(LedgerError::Unusable(format!(
                 "SQLite {} is too old; 3.51.3 or newer is needed",

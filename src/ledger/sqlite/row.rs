@@ -119,10 +119,8 @@ pub(super) fn update(db: &Connection, d: &Dispatch) -> Result<(), Fault> {
         changing.iter().enumerate().map(|(i, (name, _))| format!("{name} = ?{}", i + 2)).collect();
     let sql = format!("update dispatch set {} where uid = ?1", sets.join(", "));
     let row = serde_json::to_value(d)?;
-    let values =
-        std::iter::once(Sql::Text(d.order.uid.to_string())).chain(changing.iter().map(|(name, kind)| {
-            sql_value(&row[*name], *kind)
-        }));
+    let values = std::iter::once(Sql::Text(d.order.uid.to_string()))
+        .chain(changing.iter().map(|(name, kind)| sql_value(&row[*name], *kind)));
     db.prepare_cached(&sql)?.execute(params_from_iter(values))?;
     Ok(())
 }

@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 
 use crate::config::{BadConfig, Config, WebhookConfig};
 use crate::outbox::cloud_event;
-pub(super) use sink::WebhookSink;
 use sign::{Secret, signatures};
+pub(super) use sink::WebhookSink;
 
 /// Time limit for one request to a receiver.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
-use super::row::{load, put_attempt, update};
 use super::Fault;
+use super::row::{load, put_attempt, update};
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::decide::Quotas;
 use crate::ledger::items::KeyRow;

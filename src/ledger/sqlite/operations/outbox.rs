@@ -36,7 +36,8 @@ fn insert_row(
     db: &Connection, id: Uuid, receiver: &str, (due_at, created_at): (Timestamp, Timestamp),
     pending: &PendingEvents,
 ) -> Result<(), Fault> {
-    let sql = "insert into outbox (id, receiver, due_at, created_at, uid, events) values (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql =
+        "insert into outbox (id, receiver, due_at, created_at, uid, events) values (?1, ?2, ?3, ?4, ?5, ?6)";
     db.prepare_cached(sql)?.execute((
         id.to_string(),
         receiver,
@@ -52,7 +53,8 @@ fn insert_row(
 pub(in crate::ledger::sqlite) fn take_events(
     db: &Connection, receiver: &Receiver, limit: usize, now: Timestamp,
 ) -> Result<Vec<EventBatch>, Fault> {
-    let sql = "select id, tries, events from outbox where receiver = ?1 and due_at <= ?2 order by due_at limit ?3";
+    let sql =
+        "select id, tries, events from outbox where receiver = ?1 and due_at <= ?2 order by due_at limit ?3";
     let due: Vec<(String, u16, String)> = db
         .prepare_cached(sql)?
         .query_map((receiver.to_string(), now.as_microsecond(), limit as i64), |r| {
@@ -114,9 +116,7 @@ pub(in crate::ledger::sqlite) fn webhook_rows(
     let webhook = Receiver::Webhook(tenant.to_owned()).to_string();
     let rows: Vec<(String, u16, Option<i64>, i64, Option<String>)> = db
         .prepare_cached(sql)?
-        .query_map((webhook, limit as i64), |r| {
-            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))
-        })?
+        .query_map((webhook, limit as i64), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))?
         .collect::<Result<_, _>>()?;
     let at = |us| Timestamp::from_microsecond(us).map_err(|_| Fault::BadRow);
     let mut events = vec![];
@@ -132,7 +132,8 @@ pub(in crate::ledger::sqlite) fn webhook_rows(
 pub(in crate::ledger::sqlite) fn replay_webhooks(
     db: &Connection, tenant: &str, only: Option<(Uuid, i64)>, now: Timestamp,
 ) -> Result<u64, Fault> {
-    let sql = "select id, events from outbox where receiver = ?1 and due_at is null and (?2 is null or uid = ?2)";
+    let sql =
+        "select id, events from outbox where receiver = ?1 and due_at is null and (?2 is null or uid = ?2)";
     let webhook = Receiver::Webhook(tenant.to_owned()).to_string();
     let uid = only.map(|(uid, _)| uid.to_string());
     let failed: Vec<(String, String)> = db
