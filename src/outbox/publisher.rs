@@ -26,7 +26,7 @@ const COMMITTED_CAPACITY: usize = 1024;
 /// Capacity of the queue of each sink.
 const QUEUE_CAPACITY: usize = 64;
 /// Delivered rows that no write has deleted are deleted at this interval.
-const DELETE_INTERVAL: Duration = Duration::from_millis(100);
+const DELETE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The sinks of a process.
 pub struct Publisher {
