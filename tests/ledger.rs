@@ -547,3 +547,22 @@ async fn a_second_process_cannot_open_the_file() {
     let Err(LedgerError::Unusable(why)) = second else { panic!("two processes on one file") };
     assert!(why.contains("in use"), "{why}");
 }
+
+/// Fails if two workers delete old rows at the same time, or if nobody takes over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_worker_at_a_time_does_the_housekeeping() {
+    let world = World::with_test_clock(Backend::Postgres).await;
+    let claim =
+        async |worker: &str| world.ledger.claim_housekeeping(worker, Duration::from_secs(150)).await.unwrap();
+    assert!(claim("a").await);
+    assert!(!claim("b").await);
+    world.at(100.0).await;
+    assert!(claim("a").await, "it goes on");
+    world.at(249.0).await;
+    assert!(!claim("b").await);
+    world.at(250.0).await;
+    assert!(claim("b").await, "nothing was heard of a");
+    assert!(!claim("a").await);
+    world.ledger.remove_worker("b").await.unwrap();
+    assert!(claim("a").await, "b has stopped");
+}

@@ -12,6 +12,8 @@ use crate::ops::metrics::Metrics;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval at which old rows are deleted and stray receipts are matched again.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
+/// After this time without a sign of the worker that does it, another one takes over.
+const HOUSEKEEPING_LEASE: Duration = Duration::from_secs(150);
 
 /// Records heartbeats, divides the rate limits by the number of live workers, and compares the clocks.
 pub(super) async fn heartbeats(ledger: Ledger, name: String, rules: Live<Rules>, metrics: Arc<Metrics>) {
@@ -32,10 +34,14 @@ pub(super) async fn heartbeats(ledger: Ledger, name: String, rules: Live<Rules>,
     }
 }
 
-pub(super) async fn housekeeping(ledger: Ledger, retention_days: u32) {
+/// Deletes old rows and matches stray receipts, while no other worker does it. A slow or failed step is repeated after a minute.
+pub(super) async fn housekeeping(ledger: Ledger, worker: String, retention_days: u32) {
     let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     loop {
         tick.tick().await;
+        if !ledger.claim_housekeeping(&worker, HOUSEKEEPING_LEASE).await.unwrap_or(false) {
+            continue;
+        }
         let kept = Duration::from_secs(u64::from(retention_days) * 86_400);
         let before = ledger.now().checked_sub(kept).unwrap_or(jiff::Timestamp::MIN);
         while ledger.purge(before, 1000).await.is_ok_and(|gone| gone == 1000) {}

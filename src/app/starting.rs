@@ -130,7 +130,8 @@ impl Starting {
             rules,
             Arc::clone(&metrics),
         ));
-        self.spawn_until_shutdown(duties::housekeeping(ledger.clone(), self.config.ledger.retention_days));
+        let retention_days = self.config.ledger.retention_days;
+        self.spawn_until_shutdown(duties::housekeeping(ledger, name.to_owned(), retention_days));
         let ledger_ready = Arc::clone(&self.ledger_ready);
         let ready =
             ready::worker_ready(Arc::clone(&worker), ledger_ready, self.broker.clone(), Arc::clone(&metrics));

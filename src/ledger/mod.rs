@@ -109,6 +109,7 @@ trait Store: message_ids::MessageIds {
     async fn replay_webhooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError>;
     async fn heartbeat(&self, worker: &str) -> Result<usize, LedgerError>;
     async fn remove_worker(&self, worker: &str) -> Result<(), LedgerError>;
+    async fn claim_housekeeping(&self, worker: &str, lease: Duration) -> Result<bool, LedgerError>;
     async fn strays(&self, limit: usize) -> Result<Vec<AttemptReceipt>, LedgerError>;
     async fn delete_stray(&self, stray: &AttemptReceipt) -> Result<(), LedgerError>;
     async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError>;
@@ -343,9 +344,14 @@ impl Ledger {
         self.store.heartbeat(worker).await
     }
 
-    /// Removes a worker, so that the other workers can use its share of the rate limits.
+    /// Removes a worker, so that the other workers can use its share of the rate limits and do its housekeeping.
     pub async fn remove_worker(&self, worker: &str) -> Result<(), LedgerError> {
         self.store.remove_worker(worker).await
+    }
+
+    /// Makes this worker the one that deletes old rows, until the lease ends. Returns false while another worker is.
+    pub async fn claim_housekeeping(&self, worker: &str, lease: Duration) -> Result<bool, LedgerError> {
+        self.store.claim_housekeeping(worker, lease).await
     }
 
     /// Records stray receipts whose attempt now exists, and deletes strays older than 72 h. Returns the number of matched

@@ -95,7 +95,7 @@ impl<S: Sink> Delivery<S> {
         let retry = self.sink.retry(batch.tries);
         let deliver = async |pending: &PendingEvents| {
             let result = self.sink.deliver(pending).await;
-            self.sink.record(pending, result.as_ref().map(|()| ()), retry);
+            self.sink.record(pending, &result, retry);
             result
         };
         let results = join_all(batch.events.iter().map(deliver)).await;

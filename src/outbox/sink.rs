@@ -31,7 +31,7 @@ pub(super) trait Sink: Send + Sync + 'static {
     fn retry(&self, tries: u16) -> Retry;
 
     /// Takes note of a result, for metrics and logs.
-    fn record(&self, _: &PendingEvents, _: Result<(), &Failure>, _: Retry) {}
+    fn record(&self, _: &PendingEvents, _: &Result<(), Failure>, _: Retry) {}
 }
 
 /// Why events were not delivered.

@@ -107,7 +107,7 @@ async fn start_waiting_dispatches(cluster: &Cluster, load: &mut Load<'_>) {
     // If the ledger's clock is ahead, they have expired, and no request is sent.
     for job in &load.sent[first..] {
         let began = |d: &otpost::domain::dispatch::Dispatch| d.state.is_final() || !d.attempts.is_empty();
-        cluster.deployment.until(job.id, "begun, or over", began).await;
+        cluster.deployment.until(job.id, "begun, or over", |d| began(d)).await;
     }
 }
 

@@ -101,7 +101,8 @@ impl Cluster {
         (status != 200).then_some(body)
     }
 
-    fn file(&self, name: &str, roles: &str) -> PathBuf {
+    /// Writes the configuration of a process.
+    pub(crate) fn file(&self, name: &str, roles: &str) -> PathBuf {
         let file = self.deployment.config_file(name);
         let mut text = std::fs::read_to_string(&file).unwrap();
         text = text.replace("http://127.0.0.1:1", &format!("http://{}", self.receipts));

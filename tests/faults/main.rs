@@ -30,6 +30,7 @@ mod receipts;
 mod receiver;
 mod resources;
 mod reuse;
+mod rolling;
 mod seed;
 mod small_disk;
 mod soak;

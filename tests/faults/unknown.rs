@@ -88,7 +88,7 @@ async fn run_case(case: Case, n: usize) {
     if case.infobip.is_some() {
         // The carriers send no receipts, so only the answer to the second request is known.
         let known = |d: &Dispatch| d.attempts.iter().any(otpost::domain::attempt::Attempt::is_accepted);
-        let d = cluster.deployment.until(id, "known", known).await;
+        let d = cluster.deployment.until(id, "known", |d| known(d)).await;
         cluster.deployment.receipt(&format!("{}-1", d.order.uid), "delivered").await;
     }
     let d = cluster.deployment.until_state(id, case.ends).await;

@@ -35,8 +35,10 @@ use error::{UNKNOWN_FORM, ledger_error};
 pub(in crate::ledger) use connection::Postgres;
 
 /// Migrations in order, with the same numbers and names as those for SQLite.
-pub(in crate::ledger) const MIGRATIONS: &[(&str, &str)] =
-    &[("V1__ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
+pub(in crate::ledger) const MIGRATIONS: &[(&str, &str)] = &[
+    ("V1__ledger", include_str!("../../../migrations/postgres/0001_ledger.sql")),
+    ("V2__housekeeping", include_str!("../../../migrations/postgres/0002_housekeeping.sql")),
+];
 /// Key of the advisory lock that serialises migrations.
 const MIGRATION_LOCK: i64 = 0x6f74_706f_7374;
 /// Tries of a migration that waits for a lock, and the pause between them.
@@ -164,11 +166,17 @@ impl Store for Postgres {
     }
 
     async fn remove_worker(&self, worker: &str) -> Result<(), LedgerError> {
+        let sql = "with gone as (delete from worker where name = $1 or seen_at < clock_timestamp() - interval '1 day')
+                   delete from housekeeping where worker = $1";
+        self.execute(sql, &[&worker]).await.map(drop)
+    }
+
+    async fn claim_housekeeping(&self, worker: &str, lease: Duration) -> Result<bool, LedgerError> {
         let sql =
-            "with gone as (delete from worker where name = $1 or seen_at < clock_timestamp() - interval '1 day')
-                   select to_jsonb(1)";
-        let _: Vec<Value> = self.json(sql, &[&worker]).await?;
-        Ok(())
+            "insert into housekeeping as h values (1, $1, clock_timestamp() + make_interval(secs => $2))
+                   on conflict (id) do update set worker = excluded.worker, until = excluded.until
+                    where h.worker = excluded.worker or h.until <= clock_timestamp()";
+        Ok(self.execute(sql, &[&worker, &lease.as_secs_f64()]).await? == 1)
     }
 
     async fn strays(&self, limit: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {

@@ -31,8 +31,10 @@ use crate::domain::quota;
 use fault::Fault;
 
 /// Migrations in order, with the same numbers and names as those for PostgreSQL.
-pub(super) const MIGRATIONS: &[(&str, &str)] =
-    &[("V1__ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
+pub(super) const MIGRATIONS: &[(&str, &str)] = &[
+    ("V1__ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
+    ("V2__housekeeping", include_str!("../../../migrations/sqlite/0002_housekeeping.sql")),
+];
 /// The oldest accepted SQLite version, 3.51.3. Earlier versions can corrupt a WAL file (sqlite.org/wal.html, "WAL-reset bug").
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
 /// Events that nobody has tried to deliver for so long are deleted with their dispatch.
@@ -300,6 +302,10 @@ impl Store for Sqlite {
 
     async fn remove_worker(&self, _: &str) -> Result<(), LedgerError> {
         Ok(())
+    }
+
+    async fn claim_housekeeping(&self, _: &str, _: Duration) -> Result<bool, LedgerError> {
+        Ok(true)
     }
 
     async fn strays(&self, limit: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {

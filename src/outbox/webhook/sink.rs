@@ -71,8 +71,8 @@ impl Sink for WebhookSink {
         BACKOFF.get(usize::from(tries)).map_or(Retry::Never, |pause| Retry::After(*pause))
     }
 
-    fn record(&self, pending: &PendingEvents, result: Result<(), &Failure>, retry: Retry) {
-        let delivered = result.map_or_else(|failure| failure.delivered, |()| pending.events.len());
+    fn record(&self, pending: &PendingEvents, result: &Result<(), Failure>, retry: Retry) {
+        let delivered = result.as_ref().map_or_else(|failure| failure.delivered, |()| pending.events.len());
         for _ in 0..delivered {
             self.metrics.count_webhook(&self.tenant, "told");
         }

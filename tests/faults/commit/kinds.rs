@@ -122,7 +122,7 @@ fn fresh(driver: &LedgerDriver, channels: &[Channel]) -> Admission {
 async fn begun(driver: &LedgerDriver, channels: &[Channel]) -> (Admission, Dispatch) {
     let job = with_begin(fresh(driver, channels));
     driver.admit(&job).await;
-    let seen = driver.read(job.order.uid).await;
+    let seen = driver.read(job.order.uid).await.d;
     (job, seen)
 }
 
@@ -179,7 +179,7 @@ async fn single(driver: &LedgerDriver, kind: Kind) -> Calls {
             driver.delivered(uid, 1).await;
             let seen = driver.read(uid).await;
             let decision = decide(&seen, driver.t(0), &driver.policy);
-            Act::Conclude(Box::new(DecisionWrite::transition_only(seen, decision.transition, DESTINATIONS)))
+            Act::Conclude(Box::new(DecisionWrite::transition_only(seen.d, decision.transition, DESTINATIONS)))
         }
         Kind::Record => {
             let reference = Some("R1".to_owned());
@@ -223,7 +223,7 @@ async fn superseding(driver: &LedgerDriver) -> Calls {
     let mut older = with_begin(fresh(driver, &[SMS, VOICE]));
     older.supersedes = Some((sign_in.clone(), driver.t(1)));
     driver.admit(&older).await;
-    driver.finish(&driver.read(older.order.uid).await, accepted("SM1")).await;
+    driver.finish(&driver.read(older.order.uid).await.d, accepted("SM1")).await;
     let mut newer = with_begin(fresh(driver, &[SMS, VOICE]));
     newer.supersedes = Some((sign_in, driver.t(2)));
     let mut calls = Calls::admissions(vec![newer], vec![]);

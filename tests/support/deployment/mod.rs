@@ -73,8 +73,13 @@ impl Deployment {
 
     /// The same on another database.
     pub async fn with_ledger_at(ledger_url: String, config: mock_gateway::Config) -> Self {
+        ledger_at(&ledger_url, Clock::System).migrate().await.unwrap();
+        Self::with_migrated_ledger(ledger_url, config).await
+    }
+
+    /// The same on a ledger that has a schema.
+    pub async fn with_migrated_ledger(ledger_url: String, config: mock_gateway::Config) -> Self {
         let ledger = ledger_at(&ledger_url, Clock::System);
-        ledger.migrate().await.unwrap();
         let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read, Scope::Act]);
         ledger.add_key(&key.row).await.unwrap();
 

@@ -47,8 +47,15 @@ impl Deployment {
 
     /// The same, with additional environment variables.
     pub fn run_with(&self, file: &Path, roles: &str, name: &str, variables: &[(&str, &str)]) -> Process {
+        self.run_program(Path::new(env!("CARGO_BIN_EXE_otpost")), file, roles, name, variables)
+    }
+
+    /// Starts another build of otpost.
+    pub fn run_program(
+        &self, program: &Path, file: &Path, roles: &str, name: &str, variables: &[(&str, &str)],
+    ) -> Process {
         let log = std::fs::File::create(self.files.0.join(format!("{name}.log"))).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_otpost"))
+        let child = Command::new(program)
             .args(["serve", "--roles", roles, "--config"])
             .arg(file)
             .envs(variables.iter().copied())

@@ -114,16 +114,15 @@ pub(in crate::ledger::sqlite) fn webhook_rows(
     let sql = "select events, tries, due_at, created_at, problem from outbox
                 where receiver = ?1 order by created_at desc, id limit ?2";
     let webhook = Receiver::Webhook(tenant.to_owned()).to_string();
-    let rows: Vec<(String, u16, Option<i64>, i64, Option<String>)> = db
-        .prepare_cached(sql)?
-        .query_map((webhook, limit as i64), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))?
-        .collect::<Result<_, _>>()?;
     let at = |us| Timestamp::from_microsecond(us).map_err(|_| Fault::BadRow);
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query((webhook, limit as i64))?;
     let mut events = vec![];
-    for (text, tries, due_at, created_at, problem) in rows {
-        let due_at = due_at.map(at).transpose()?;
-        let pending = serde_json::from_str(&text)?;
-        events.extend(WebhookRow::of(pending, tries, due_at, at(created_at)?, problem.as_deref()));
+    while let Some(row) = rows.next()? {
+        let pending = serde_json::from_str(&row.get::<_, String>(0)?)?;
+        let (tries, problem): (u16, Option<String>) = (row.get(1)?, row.get(4)?);
+        let due_at = row.get::<_, Option<i64>>(2)?.map(at).transpose()?;
+        events.extend(WebhookRow::of(pending, tries, due_at, at(row.get(3)?)?, problem.as_deref()));
     }
     events.truncate(limit);
     Ok(events)
