@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod answers;
+mod broker_nodes;
 mod broker_topology;
 mod broker_unreachable;
 mod carrier;
