@@ -28,9 +28,9 @@ use crate::domain::dispatch::Dispatch;
 use group::Group;
 pub use items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, DeliveryResult, Destinations, EventBatch, KeyRow, Limit, NewAttempt,
-    PendingEvents, PublishedEvents, RecordResult, Refusal, StopRequest, StopResult, WebhookDelivery,
-    WebhookRow, WriteResult,
+    BeginResult, DecisionWrite, DeliveryResult, Destinations, EventBatch, KeyRow, Limit, LostCommit,
+    NewAttempt, PendingEvents, PublishedEvents, RecordResult, Refusal, StopRequest, StopResult,
+    WebhookDelivery, WebhookRow, WriteResult,
 };
 use time::ClockEstimate;
 

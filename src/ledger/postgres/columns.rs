@@ -224,8 +224,8 @@ pub(super) static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!("insert into dispatch ({}) select * from unnest({})", names(all.clone(), ""), arrays(all, 1))
 });
 
-/// Updates the rows of a group that still have the expected version. Returns their uids and events, and the number of the last
-/// parameter. The parameters are arrays: uid, expected version, [`ChangingColumns`], events.
+/// Updates the rows of a group that still have the expected version and newest attempt. Returns their uids and events, and the number of
+/// the last parameter. The parameters are arrays: uid, expected version, claim of the newest attempt, [`ChangingColumns`], events.
 pub(super) fn update(are_all: bool) -> (String, usize) {
     let columns: Vec<&Column> = if are_all { changing().collect() } else { decided().collect() };
     let set = |(name, _): &&Column| match *name {
@@ -234,12 +234,13 @@ pub(super) fn update(are_all: bool) -> (String, usize) {
         name => format!("{name} = u.{name}"),
     };
     let sets: Vec<String> = columns.iter().map(set).collect();
-    let events = 3 + columns.len();
+    let events = 4 + columns.len();
     let sql = format!(
-        "update dispatch d set {} from unnest($1::uuid[], $2::int8[], {}, ${events}::text[]) as u(uid, expected, {}, event)
-          where d.uid = u.uid and d.version = u.expected returning d.uid, u.event",
+        "update dispatch d set {} from unnest($1::uuid[], $2::int8[], $3::uuid[], {}, ${events}::text[])
+                                          as u(uid, expected, seen_claim, {}, event)
+          where d.uid = u.uid and d.version = u.expected and d.claim is not distinct from u.seen_claim returning d.uid, u.event",
         sets.join(", "),
-        arrays(columns.iter().copied(), 3),
+        arrays(columns.iter().copied(), 4),
         names(columns.iter().copied(), "")
     );
     (sql, events)

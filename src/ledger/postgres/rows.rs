@@ -2,7 +2,7 @@
 //!
 //! Locks are taken in one order everywhere: quotas by key, then dispatches by uid. The clock is read after the locks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use jiff::civil::Date;
@@ -46,8 +46,8 @@ static LOCK_ID: LazyLock<String> =
 
 /// Updates locked rows, and adds their events and timers. The parameters are those of [`Change`].
 pub(super) static CHANGE_LOCKED: LazyLock<String> = LazyLock::new(|| change(true));
-/// The same for rows that are not locked: those that still have their expected version, and only what a decision changes. Returns their
-/// uids.
+/// The same for rows that are not locked: those that still have their expected version and newest attempt, and only what a decision
+/// changes. Returns their uids.
 static CHANGE_SEEN: LazyLock<String> = LazyLock::new(|| change(false));
 
 fn change(are_all: bool) -> String {
@@ -81,6 +81,8 @@ pub(super) struct Loaded {
 /// The locked rows of a transaction.
 pub(super) struct Locked {
     pub(super) rows: BTreeMap<Uuid, Loaded>,
+    /// The rows that only a later version of otpost can read.
+    unreadable: BTreeSet<Uuid>,
     pub(super) quotas: Quotas,
     pub(super) now: Timestamp,
     pub(super) webhooks: Webhooks,
@@ -121,6 +123,11 @@ impl Locked {
         Some((&mut self.rows.get_mut(&uid)?.d, &mut self.quotas))
     }
 
+    /// Whether the row exists, but only a later version of otpost can read it.
+    pub(super) fn is_unreadable(&self, uid: Uuid) -> bool {
+        self.unreadable.contains(&uid)
+    }
+
     /// Adds the events of a changed row to the outbox and to the tenant's webhook.
     pub(super) fn publish(&mut self, uid: Uuid, events: &[Event], destinations: Destinations) {
         let Some(row) = self.rows.get_mut(&uid).filter(|_| !events.is_empty()) else { return };
@@ -159,8 +166,11 @@ impl Postgres {
             d.now = now;
             loaded.insert(d.order.uid, Loaded { before: d.clone(), d, events: None });
         }
+        let uids = rows.iter().filter_map(|row| row.try_get(0).ok());
+        let unreadable = uids.filter(|uid| !loaded.contains_key(uid)).collect();
         Ok(Locked {
             rows: loaded,
+            unreadable,
             quotas: read_quotas(&quotas)?,
             now,
             webhooks: Webhooks::default(),
@@ -211,6 +221,8 @@ fn unknown_form() -> LedgerError {
 pub(super) struct Change<'a> {
     uid: Vec<Uuid>,
     expected: Vec<i64>,
+    /// The claims of the newest attempts. They differ at the same version if the ledger has lost a begin.
+    claim: Vec<Option<Uuid>>,
     columns: ChangingColumns<'a>,
     event: Vec<Option<String>>,
     batch: Uuid,
@@ -229,13 +241,15 @@ impl<'a> Change<'a> {
     }
 
     fn with(columns: ChangingColumns<'a>, batch: Uuid) -> Self {
-        Self { uid: vec![], expected: vec![], columns, event: vec![], batch, timers: Timers::default() }
+        let (uid, expected, claim) = (vec![], vec![], vec![]);
+        Self { uid, expected, claim, columns, event: vec![], batch, timers: Timers::default() }
     }
 
     /// Adds a row. The caller adds its timer.
     pub(super) fn add(&mut self, before: &Dispatch, d: &'a Dispatch, event: Option<String>) {
         self.uid.push(d.order.uid);
         self.expected.push(before.version);
+        self.claim.push(before.attempts.last().map(|attempt| attempt.claim));
         self.columns.push(d);
         self.event.push(event);
     }
@@ -250,7 +264,7 @@ impl<'a> Change<'a> {
     }
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        let mut all: Vec<Param<'_>> = vec![&self.uid, &self.expected];
+        let mut all: Vec<Param<'_>> = vec![&self.uid, &self.expected, &self.claim];
         all.extend(self.columns.params());
         let rest: [Param<'_>; 3] = [&self.event, &self.batch, &REPUBLISH_AFTER_S];
         all.extend(rest);
