@@ -25,6 +25,7 @@ mod leaks;
 mod ledger_unreachable;
 mod load;
 mod memory;
+mod migration;
 mod outages;
 mod poison;
 mod receipts;
