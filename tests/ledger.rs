@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use otpost::domain::attempt::{AttemptId, Outcome, Reason, Receipt, ReceiptStatus, State};
 use otpost::domain::clock::Clock;
-use otpost::domain::dispatch::Stop;
+use otpost::domain::dispatch::{Dispatch, Stop};
 use otpost::ledger::{
-    Admission, AdmissionResult, AdvanceResult, Ledger, LedgerError, Receiver, RecordResult, WriteResult,
+    Admission, AdmissionResult, AdvanceResult, BeginResult, Ledger, LedgerError, LostCommit, Receiver,
+    RecordResult, WriteResult,
 };
 use support::ledger_driver::{LedgerDriver, SMS, VOICE, accepted, job, limit, with_begin};
 use support::on_both;
@@ -136,6 +137,17 @@ async fn two_limits_hold_under_load_on_sqlite() {
     many_jobs_of_many_numbers_from_four_workers(Backend::Sqlite).await;
 }
 
+/// Changes rows behind the ledger, like the promotion of a standby without the last commits. `{attempt}` is the table that holds an
+/// open attempt.
+async fn change_behind(world: &World, sql: &str) {
+    if let Some(path) = world.url.strip_prefix("sqlite:") {
+        let file = rusqlite::Connection::open(path).unwrap();
+        file.execute_batch(&sql.replace("{attempt}", "attempt")).unwrap();
+    } else {
+        connect(&world.url).await.batch_execute(&sql.replace("{attempt}", "dispatch")).await.unwrap();
+    }
+}
+
 on_both! {
 
 async fn a_receipt_with_only_the_carriers_message_id_finds_its_attempt(p) {
@@ -212,6 +224,42 @@ async fn a_decision_on_an_old_version_gets_a_conflict_and_the_current_row(p) {
     let deciding = otpost::ledger::DecisionWrite::transition_only(seen.clone(), decision.transition, otpost::ledger::Destinations::default());
     let lost = p.world.ledger.write_decision(deciding).await.unwrap();
     assert!(matches!(&lost, WriteResult::VersionConflict(Some(row)) if row.version == 2), "{lost:?}");
+}
+
+/// Fails if a write without a row, or to an older row, is answered as after a change by another worker.
+async fn a_write_reports_that_the_ledger_has_lost_its_dispatch_or_a_change(p) {
+    let lost_change = WriteResult::CommitLost(LostCommit::Change);
+    // The dispatch is lost, before an outcome and before a begin.
+    let sending = p.admit(&with_begin(job(&[SMS, VOICE], "a", p.t(300)))).await;
+    let queued = p.admit(&job(&[SMS], "b", p.t(300))).await;
+    let begin = p.turn(queued).await.unwrap();
+    let seen = (p.read(sending).await, p.read(queued).await);
+    change_behind(&p.world, &format!("delete from dispatch where uid in ('{sending}', '{queued}')")).await;
+    let (lost, _) = p.finish_once(&seen.0, accepted("SM1")).await;
+    assert_eq!(lost, WriteResult::CommitLost(LostCommit::Dispatch));
+    let lost = p.begin_as_seen(&seen.1, begin, None).await;
+    assert_eq!(lost, BeginResult::CommitLost(LostCommit::Dispatch));
+    // A change is lost before a begin. The older row stays as it is.
+    let queued = p.admit(&job(&[SMS], "c", p.t(300))).await;
+    let begin = p.turn(queued).await.unwrap();
+    let older = p.read(queued).await;
+    let seen = Dispatch { version: older.version + 1, ..older.clone() };
+    assert_eq!(p.begin_as_seen(&seen, begin, None).await, BeginResult::CommitLost(LostCommit::Change));
+    assert_eq!((p.read(queued).await.version, p.read(queued).await.d.attempts), (older.version, vec![]));
+    // A begin is lost, and another worker has begun: the version is the same, and its attempt stays open.
+    let sending = p.admit(&with_begin(job(&[SMS, VOICE], "d", p.t(300)))).await;
+    let seen = p.read(sending).await;
+    let another = "update {attempt} set claim = '00000000-0000-4000-8000-000000000000' where uid";
+    change_behind(&p.world, &format!("{another} = '{sending}'")).await;
+    assert_eq!(p.finish_once(&seen, accepted("SM1")).await.0, lost_change);
+    assert!(p.read(sending).await.open_attempt().is_some());
+    // A later change is lost, but the attempt is there: its outcome is written, and the dispatch is due.
+    let sending = p.admit(&with_begin(job(&[SMS, VOICE], "e", p.t(300)))).await;
+    let older = p.read(sending).await;
+    let seen = Dispatch { version: older.version + 1, ..older.clone() };
+    assert_eq!(p.finish_once(&seen, accepted("SM1")).await.0, lost_change);
+    let row = p.take(sending).await;
+    assert!(row.attempts[0].is_accepted() && row.version == older.version + 1, "{row:?}");
 }
 
 async fn pending_events_are_returned_again_until_they_are_removed(p) {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use otpost::domain::attempt::{Reason, Receipt, ReceiptStatus, State};
 use otpost::domain::clock::{Clock, after, now};
-use otpost::ledger::{Admission, AttemptReceipt, Ledger, Receiver, RecordResult, Refusal};
+use otpost::ledger::{
+    Admission, AttemptReceipt, BeginRequest, BeginResult, Ledger, NewAttempt, Receiver, RecordResult, Refusal,
+};
 use support::ledger_driver::{SMS, job, with_begin};
 use support::world::{Backend, World, connect, fresh_schema, ledger_at};
 use uuid::Uuid;
@@ -85,7 +87,7 @@ async fn a_missing_right_is_named_and_row_rights_are_enough_for_the_service() {
 
 /// Another version has written a state that this one does not know.
 ///
-/// Fails if a row that cannot be read makes its whole group fail.
+/// Fails if a row that cannot be read makes its whole group fail, or counts as a lost commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_of_another_version_is_left_alone_and_its_neighbours_go_on() {
     let world = World::with_system_clock(Backend::Postgres).await;
@@ -102,6 +104,11 @@ async fn a_row_of_another_version_is_left_alone_and_its_neighbours_go_on() {
     let taken: Vec<Uuid> = ledger.take_due(8, 8).await.unwrap().iter().map(|d| d.order.uid).collect();
     assert_eq!(taken.len(), 2, "{taken:?}");
     assert!(!taken.contains(&jobs[1].order.uid));
+    let attempt = NewAttempt::new(SMS, "c1", Duration::from_secs(10), None);
+    let uid = jobs[1].order.uid;
+    let begin = BeginRequest { uid, expected_version: 1, step: 1, attempt, channel_limit: None };
+    let answer = ledger.begin(begin).await.unwrap();
+    assert_eq!(answer, BeginResult::VersionConflict(None), "a row that cannot be read is not lost");
     // A receipt for it is kept, and matched later.
     let receipt =
         Receipt { status: ReceiptStatus::Delivered, reason: None, carrier_code: None, message_id: None };

@@ -30,8 +30,9 @@ use crate::domain::dispatch::Dispatch;
 use group::Group;
 pub use items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, Destinations, EventBatch, KeyRow, Limit, NewAttempt, PendingEvents, Receiver,
-    RecordResult, Refusal, StopRequest, StopResult, Undelivered, WebhookRow, WriteResult,
+    BeginResult, DecisionWrite, Destinations, EventBatch, KeyRow, Limit, LostCommit, NewAttempt,
+    PendingEvents, Receiver, RecordResult, Refusal, StopRequest, StopResult, Undelivered, WebhookRow,
+    WriteResult,
 };
 use outgoing::Outgoing;
 use time::ClockEstimate;

@@ -89,6 +89,8 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Seconds from the begin of an attempt to its outcome.
     pub request_seconds: Histogram,
+    /// Commits of this process that the ledger no longer has.
+    pub lost_commits: Counter,
     /// Seconds by which this machine's clock is ahead of the ledger's clock.
     pub clock_ahead: Gauge<f64, AtomicU64>,
     /// Number of workers that share the carriers' rate limits.
@@ -108,6 +110,7 @@ impl Default for Metrics {
             webhooks: Family::default(),
             in_flight: Gauge::default(),
             request_seconds: Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]),
+            lost_commits: Counter::default(),
             clock_ahead: Gauge::default(),
             workers: Gauge::default(),
         };
@@ -125,6 +128,11 @@ impl Default for Metrics {
             "Time from the begin of an attempt to its outcome",
             Unit::Seconds,
             m.request_seconds.clone(),
+        );
+        r.register(
+            "ledger_lost_commits",
+            "Commits of this process that the ledger no longer has",
+            m.lost_commits.clone(),
         );
         r.register_with_unit(
             "clock_ahead",

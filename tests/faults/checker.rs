@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lapin::options::{BasicGetOptions, BasicNackOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use otpost::domain::attempt::{Attempt, NotSentCause, Outcome, State};
 use otpost::domain::dispatch::Dispatch;
 use serde_json::Value;
@@ -82,11 +82,18 @@ impl Report {
 
 /// Declares a queue that stores every event, also through broker faults.
 pub(crate) async fn listen(cluster: &Cluster) {
+    // In a killed broker (RabbitMQ 3.10.8) a quorum queue that gets messages before it has a leader may stop
+    // accepting messages for good.
+    listen_on(cluster, "classic").await;
+}
+
+/// The same with a queue of this type.
+pub(crate) async fn listen_on(cluster: &Cluster, queue_type: &str) {
     let channel = cluster.channel().await;
-    // A classic queue. In a killed broker (RabbitMQ 3.10.8) a quorum queue that gets messages before it has a
-    // leader may stop accepting messages for good.
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(EVENTS.into(), durable, FieldTable::default()).await.unwrap();
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString(queue_type.into()));
+    channel.queue_declare(EVENTS.into(), durable, arguments).await.unwrap();
     let (all, none) = ("dispatch.#".into(), FieldTable::default());
     channel
         .queue_bind(EVENTS.into(), "otpost.events".into(), all, QueueBindOptions::default(), none)

@@ -77,7 +77,7 @@ pub(crate) async fn set_read_only(url: &str, on: &str) {
 /// A small disk for the ledger's tables until the guard is dropped.
 pub(crate) struct SmallDisk {
     pub(crate) disk: Disk,
-    space: String,
+    pub(crate) space: String,
     url: String,
 }
 

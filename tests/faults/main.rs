@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod answers;
+mod broker_nodes;
 mod broker_topology;
 mod broker_unreachable;
 mod carrier;
@@ -24,6 +25,7 @@ mod leaks;
 mod ledger_unreachable;
 mod load;
 mod memory;
+mod migration;
 mod outages;
 mod poison;
 mod receipts;

@@ -61,6 +61,14 @@ impl Disk {
         assert_eq!(full, ErrorKind::StorageFull);
     }
 
+    /// Fills the disk except for this many bytes.
+    pub(crate) fn fill_except(&self, room: u64) {
+        self.fill();
+        let file = File::options().write(true).open(self.filler()).unwrap();
+        let filled = file.metadata().unwrap().len();
+        file.set_len(filled - room).unwrap();
+    }
+
     pub(crate) fn make_room(&self) {
         let _ = std::fs::remove_file(self.filler());
     }

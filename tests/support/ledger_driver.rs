@@ -138,7 +138,7 @@ impl LedgerDriver {
             (WriteResult::Written, decision) => decision.begin,
             (WriteResult::OutcomeOnly(row), _) => self.decide(&row).await,
             (WriteResult::AlreadyClosed { .. }, _) => None,
-            (WriteResult::VersionConflict(row), _) => panic!("a finish gets no conflict: {row:?}"),
+            (other, _) => panic!("a finish gets no conflict: {other:?}"),
         }
     }
 

@@ -70,6 +70,10 @@ impl Worker {
                 self.send_attempt(Snapshot::new(*row, &snapshot.rules), sending).await
             }
             Some(Ok(BeginResult::VersionConflict(row))) => Self::if_due(row, &snapshot.rules),
+            Some(Ok(BeginResult::CommitLost(lost))) => {
+                self.report_lost_commit(d, lost);
+                Action::Nothing
+            }
             Some(Ok(BeginResult::ChannelRefused { retry_after_s, .. })) => {
                 let decision = skip_step(&snapshot.d, &begin, retry_after_s, snapshot.now(), &policy);
                 self.write(snapshot, decision).await
@@ -116,6 +120,10 @@ impl Worker {
             .await
         {
             Some(WriteResult::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &snapshot.rules)),
+            Some(WriteResult::CommitLost(lost)) => {
+                self.report_lost_commit(&snapshot.d, lost);
+                Action::Nothing
+            }
             // The attempt was not committed. The row is due again when its lease ends.
             _ => Action::Nothing,
         }

@@ -5,6 +5,7 @@ mod begin;
 mod consume;
 mod disposition;
 mod job;
+mod lost_commit;
 mod sending;
 
 use std::sync::Arc;
@@ -251,6 +252,10 @@ impl Worker {
                     snapshot = self.apply_written(snapshot, &decision);
                 }
                 Ok(WriteResult::VersionConflict(row)) => return Self::if_due(row, &snapshot.rules),
+                Ok(WriteResult::CommitLost(lost)) => {
+                    self.report_lost_commit(&snapshot.d, lost);
+                    return Action::Nothing;
+                }
                 Ok(_) => return Action::Nothing,
                 Err(e) => {
                     self.ledger_health.report_failure(&e);

@@ -157,6 +157,10 @@ impl Worker {
             }
             // The row changed meanwhile, so the decision is made again on the current row.
             Some(WriteResult::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &rules)),
+            Some(WriteResult::CommitLost(lost)) => {
+                self.report_lost_commit(&closed.d, lost);
+                Action::Nothing
+            }
             Some(WriteResult::AlreadyClosed { proved_acceptance }) => {
                 if proved_acceptance {
                     self.deps.waker.wake(uid);

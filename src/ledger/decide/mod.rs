@@ -5,6 +5,7 @@
 //! which change no decision.
 
 mod admit;
+mod lost_commit;
 mod quotas;
 mod write;
 
@@ -13,4 +14,4 @@ mod tests;
 
 pub(super) use admit::{AdmissionDecision, KnownRow, SameSignIn, admit, answer_known};
 pub(super) use quotas::Quotas;
-pub(super) use write::{advance, begin, record, stop, write_decision, write_without_row};
+pub(super) use write::{advance, begin, begin_without_row, record, stop, write_decision, write_without_row};

@@ -12,8 +12,8 @@ use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Order, Plan, Stop};
 use crate::ledger::items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, Destinations, Limit, NewAttempt, RecordResult, StopRequest, StopResult,
-    WriteResult,
+    BeginResult, DecisionWrite, Destinations, Limit, LostCommit, NewAttempt, RecordResult, StopRequest,
+    StopResult, WriteResult,
 };
 
 fn t(s: f64) -> Timestamp {
@@ -214,6 +214,67 @@ fn a_begin_needs_the_expected_version_no_open_attempt_and_the_code() {
     assert!(matches!(again, BeginResult::Begun(_)) && d.version == 2, "a repeated begin changes nothing");
 }
 
+/// A row at a lower version than its caller's, or without an attempt that its caller knows, has lost a commit.
+#[test]
+fn a_change_that_the_ledger_has_lost_is_no_version_conflict() {
+    let mut quotas = Quotas::default();
+    let older = sending(1);
+    let mut newer = older.clone();
+    newer.attempts[0].outcome = Some(Outcome::Unavailable);
+    newer.version += 1;
+
+    let request = begin_request(&newer, 2, Channel::Voice);
+    let mut d = older.clone();
+    let lost = begin(&mut d, &request, &mut quotas, t(2.0));
+    assert_eq!((lost, &d), (BeginResult::CommitLost(LostCommit::Change), &older));
+
+    let second = begin(&mut newer, &request, &mut quotas, t(2.0));
+    assert!(matches!(second, BeginResult::Begun(_)));
+    let finish = |seen: &Dispatch| {
+        let outcome = answer(seen, Outcome::Accepted);
+        DecisionWrite::with_outcome(seen.clone(), outcome, None, Destinations::default())
+    };
+    let lost = WriteResult::CommitLost(LostCommit::Change);
+    let mut d = older.clone();
+    assert_eq!(write_decision(&mut d, &finish(&newer), &mut quotas, t(3.0)), lost);
+    assert_eq!(d, older, "its attempt is not in the row");
+
+    // Another worker has begun the second attempt again.
+    let mut again = newer.clone();
+    again.attempts[1].claim = Uuid::from_u128(7);
+    let before = again.clone();
+    assert_eq!(write_decision(&mut again, &finish(&newer), &mut quotas, t(3.0)), lost);
+    assert_eq!(again, before, "the outcome of another attempt");
+
+    // Only a later change is lost, so the outcome is written, and the dispatch is due.
+    let seen = Dispatch { version: newer.version + 1, ..newer.clone() };
+    assert_eq!(write_decision(&mut newer, &finish(&seen), &mut quotas, t(3.0)), lost);
+    assert!(newer.attempts[1].is_accepted());
+    assert_eq!((newer.version, newer.wake_at), (4, Some(t(3.0))));
+
+    // The worker does not know whether its begin was committed: it has not seen the attempt.
+    let mut d = older.clone();
+    d.attempts[0].outcome = Some(Outcome::Unavailable);
+    let outcome = AttemptOutcome { n: 2, claim: Uuid::from_u128(7), ..answer(&d, Outcome::Accepted) };
+    let unsent = DecisionWrite::with_outcome(d.clone(), outcome, None, Destinations::default());
+    let closed = WriteResult::AlreadyClosed { proved_acceptance: false };
+    assert_eq!(write_decision(&mut d, &unsent, &mut quotas, t(3.0)), closed);
+}
+
+/// A row that only a later version of otpost can read is not lost.
+#[test]
+fn a_missing_row_has_lost_a_commit_and_an_unreadable_one_has_not() {
+    let d = sending(1);
+    let outcome = answer(&d, Outcome::Accepted);
+    let write = DecisionWrite::with_outcome(d, outcome, None, Destinations::default());
+    let lost = LostCommit::Dispatch;
+    assert_eq!(begin_without_row(false), BeginResult::CommitLost(lost));
+    assert_eq!(write_without_row(&write, false), WriteResult::CommitLost(lost));
+    assert_eq!(begin_without_row(true), BeginResult::VersionConflict(None));
+    let closed = WriteResult::AlreadyClosed { proved_acceptance: false };
+    assert_eq!(write_without_row(&write, true), closed);
+}
+
 #[test]
 fn a_begin_takes_a_use_of_the_channels_quota_or_changes_nothing() {
     let mut quotas = Quotas::default();
@@ -226,7 +287,7 @@ fn a_begin_takes_a_use_of_the_channels_quota_or_changes_nothing() {
         match begin(&mut d, &request, &mut quotas, t(600.0)) {
             BeginResult::Begun(_) => assert!(fits && d.quota_uses.len() == 1),
             BeginResult::ChannelRefused { retry_after_s, .. } => assert!(!fits && retry_after_s == 3600),
-            other @ BeginResult::VersionConflict(_) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
         assert_eq!(d == before, !fits);
     }

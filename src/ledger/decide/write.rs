@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 
 use super::Quotas;
+use super::lost_commit::is_behind;
 use crate::domain::attempt::{Outcome, State};
 use crate::domain::clock::after;
 use crate::domain::decide::{LEASE, QuotaChange};
 use crate::domain::dispatch::{Dispatch, Stop};
 use crate::ledger::items::{
     AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest, BeginResult, DecisionWrite,
-    RecordResult, StopRequest, StopResult, WriteResult,
+    LostCommit, RecordResult, StopRequest, StopResult, WriteResult,
 };
 
 /// Begins an attempt, if the row still has the expected version and the channel's quota has room.
@@ -19,6 +20,9 @@ pub(in crate::ledger) fn begin(
     if d.open_attempt().is_some_and(|open| open.claim == request.attempt.claim) {
         // An earlier run of this begin was committed, and its answer was lost.
         return BeginResult::Begun(Box::new(d.clone()));
+    }
+    if d.version < request.expected_version {
+        return BeginResult::CommitLost(LostCommit::Change);
     }
     if d.version != request.expected_version || d.open_attempt().is_some() || d.code.is_none() {
         return BeginResult::VersionConflict(Some(Box::new(d.clone())));
@@ -43,16 +47,27 @@ pub(in crate::ledger) fn begin(
     BeginResult::Begun(Box::new(d.clone()))
 }
 
+/// Answers a begin whose row is missing, or is of a later version of otpost.
+pub(in crate::ledger) fn begin_without_row(is_unreadable: bool) -> BeginResult {
+    if is_unreadable {
+        BeginResult::VersionConflict(None)
+    } else {
+        BeginResult::CommitLost(LostCommit::Dispatch)
+    }
+}
+
 /// Writes an outcome with its transition, or a transition only, if the row still has the expected version. An outcome is written
 /// also on another version, if its attempt is still open; the caller then decides again.
 pub(in crate::ledger) fn write_decision(
     d: &mut Dispatch, write: &DecisionWrite, quotas: &mut Quotas, now: Timestamp,
 ) -> WriteResult {
     let version_changed = d.version != write.seen.version;
+    let is_behind = is_behind(d, &write.seen);
     if let Some(outcome) = &write.outcome {
         let attempt = d.attempts.iter_mut().find(|a| a.n == outcome.n && a.claim == outcome.claim);
         let Some(attempt) = attempt else {
-            return WriteResult::AlreadyClosed { proved_acceptance: false };
+            let lost = WriteResult::CommitLost(LostCommit::Change);
+            return if is_behind { lost } else { WriteResult::AlreadyClosed { proved_acceptance: false } };
         };
         if attempt.outcome.is_some() {
             return add_late_answer(d, outcome, now);
@@ -60,6 +75,13 @@ pub(in crate::ledger) fn write_decision(
         attempt.outcome = Some(outcome.judgement.outcome);
         attempt.closed_at = Some(outcome.at);
         attempt.details = outcome.judgement.details.clone();
+    }
+    if is_behind {
+        if write.outcome.is_some() {
+            d.version += 1;
+            d.wake_at = Some(now);
+        }
+        return WriteResult::CommitLost(LostCommit::Change);
     }
     match &write.transition {
         Some(transition) if !version_changed => {
@@ -80,9 +102,10 @@ pub(in crate::ledger) fn write_decision(
     }
 }
 
-/// Answers a write whose row was deleted.
-pub(in crate::ledger) fn write_without_row(write: &DecisionWrite) -> WriteResult {
+/// Answers a write whose row is missing, or is of a later version of otpost.
+pub(in crate::ledger) fn write_without_row(write: &DecisionWrite, is_unreadable: bool) -> WriteResult {
     match write.outcome {
+        _ if !is_unreadable => WriteResult::CommitLost(LostCommit::Dispatch),
         Some(_) => WriteResult::AlreadyClosed { proved_acceptance: false },
         None => WriteResult::VersionConflict(None),
     }

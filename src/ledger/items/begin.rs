@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::limit::Limit;
+use super::lost_commit::LostCommit;
 use crate::domain::attempt::{Attempt, BEGIN_TO_SEND, Details};
 use crate::domain::channel::Channel;
 use crate::domain::clock::after;
@@ -87,8 +88,10 @@ pub struct BeginRequest {
 pub enum BeginResult {
     /// The attempt is committed. Holds the dispatch with its open attempt.
     Begun(Box<Dispatch>),
-    /// The version had changed. Holds the current dispatch, or `None` if it was deleted.
+    /// The version had changed. Holds the current dispatch, or `None` if only a later version of otpost can read it.
     VersionConflict(Option<Box<Dispatch>>),
+    /// The ledger has lost the row that the decision was made on.
+    CommitLost(LostCommit),
     /// The channel's quota is used up.
     ChannelRefused {
         /// Seconds until the quota has room.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::lost_commit::LostCommit;
 use super::outbox::Destinations;
 use crate::domain::attempt::Judgement;
 use crate::domain::decide::{QuotaChange, Transition};
@@ -74,6 +75,8 @@ pub enum WriteResult {
         /// Whether the attempt was `Unknown` and this answer proved its acceptance. The row was then updated.
         proved_acceptance: bool,
     },
-    /// The version had changed. Holds the current dispatch, or `None` if it was deleted.
+    /// The version had changed. Holds the current dispatch, or `None` if only a later version of otpost can read it.
     VersionConflict(Option<Box<Dispatch>>),
+    /// The ledger has lost the row that the decision was made on, or a change of it. An outcome is written if its attempt exists.
+    CommitLost(LostCommit),
 }

@@ -6,6 +6,7 @@ mod decision;
 mod fact;
 mod key;
 mod limit;
+mod lost_commit;
 mod outbox;
 mod webhook;
 
@@ -15,5 +16,6 @@ pub use decision::{AttemptOutcome, DecisionWrite, WriteResult};
 pub use fact::{AdvanceRequest, AdvanceResult, AttemptReceipt, RecordResult, StopRequest, StopResult};
 pub use key::KeyRow;
 pub use limit::Limit;
+pub use lost_commit::LostCommit;
 pub use outbox::{Destinations, EventBatch, PendingEvents, Receiver, Undelivered};
 pub use webhook::WebhookRow;

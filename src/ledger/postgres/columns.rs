@@ -228,8 +228,9 @@ pub(super) static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!("insert into dispatch ({}) select * from unnest({})", names(all.clone(), ""), arrays(all, 1))
 });
 
-/// Updates the rows of a group that still have the expected version. Returns their uids and events, and the number of the next
-/// parameter. The parameters are arrays: uid, expected version, [`ChangingColumns`], [`EVENT_COLUMNS`].
+/// Updates the rows of a group that still have the expected version and newest attempt. Returns their uids and events, and the number of
+/// the next parameter. The parameters are arrays: uid, expected version, claim of the newest attempt, [`ChangingColumns`],
+/// [`EVENT_COLUMNS`].
 pub(super) fn update(are_all: bool) -> (String, usize) {
     let columns: Vec<&Column> = if are_all { changing().collect() } else { decided().collect() };
     let set = |(name, _): &&Column| match *name {
@@ -240,14 +241,14 @@ pub(super) fn update(are_all: bool) -> (String, usize) {
     let sets: Vec<String> = columns.iter().map(set).collect();
     let all: Vec<&Column> = columns.iter().copied().chain(EVENT_COLUMNS).collect();
     let sql = format!(
-        "update dispatch d set {} from unnest($1::uuid[], $2::int8[], {}) as u(uid, expected, {})
-          where d.uid = u.uid and d.version = u.expected returning d.uid, {}",
+        "update dispatch d set {} from unnest($1::uuid[], $2::int8[], $3::uuid[], {}) as u(uid, expected, seen_claim, {})
+          where d.uid = u.uid and d.version = u.expected and d.claim is not distinct from u.seen_claim returning d.uid, {}",
         sets.join(", "),
-        arrays(all.iter().copied(), 3),
+        arrays(all.iter().copied(), 4),
         names(all.iter().copied(), ""),
         names(EVENT_COLUMNS.iter(), "u.")
     );
-    (sql, 3 + all.len())
+    (sql, 4 + all.len())
 }
 
 /// Reads the columns of a row in order.

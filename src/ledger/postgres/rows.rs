@@ -40,8 +40,8 @@ static LOCK_ID: LazyLock<String> =
 
 /// Updates locked rows, and adds their events and timers. The parameters are those of [`Change`].
 pub(super) static CHANGE_LOCKED: LazyLock<String> = LazyLock::new(|| change(true));
-/// The same for rows that are not locked: those that still have their expected version, and only what a decision changes. Returns their
-/// uids.
+/// The same for rows that are not locked: those that still have their expected version and newest attempt, and only what a decision
+/// changes. Returns their uids.
 static CHANGE_SEEN: LazyLock<String> = LazyLock::new(|| change(false));
 
 fn change(are_all: bool) -> String {
@@ -74,6 +74,8 @@ pub(super) struct Loaded {
 /// The locked rows of a transaction.
 pub(super) struct Locked {
     pub(super) rows: BTreeMap<Uuid, Loaded>,
+    /// The rows that only a later version of otpost can read.
+    unreadable: BTreeSet<Uuid>,
     pub(super) quotas: Quotas,
     pub(super) now: Timestamp,
 }
@@ -81,6 +83,11 @@ pub(super) struct Locked {
 impl Locked {
     pub(super) fn row(&mut self, uid: Uuid) -> Option<(&mut Dispatch, &mut Quotas)> {
         Some((&mut self.rows.get_mut(&uid)?.d, &mut self.quotas))
+    }
+
+    /// Whether the row exists, but only a later version of otpost can read it.
+    pub(super) fn is_unreadable(&self, uid: Uuid) -> bool {
+        self.unreadable.contains(&uid)
     }
 
     /// Adds the events of a changed row.
@@ -112,7 +119,9 @@ impl Postgres {
             d.now = now;
             loaded.insert(d.order.uid, Loaded { before: d.clone(), d, events: None });
         }
-        Ok(Locked { rows: loaded, quotas: read_quotas(&quotas)?, now })
+        let uids = rows.iter().filter_map(|row| row.try_get(0).ok());
+        let unreadable = uids.filter(|uid| !loaded.contains_key(uid)).collect();
+        Ok(Locked { rows: loaded, unreadable, quotas: read_quotas(&quotas)?, now })
     }
 
     /// Stores the changes of the rows and commits. `act` names the transaction for whoever reads the server's log.
@@ -168,6 +177,8 @@ fn unknown_form() -> LedgerError {
 pub(super) struct Change<'a> {
     uid: Vec<Uuid>,
     expected: Vec<i64>,
+    /// The claims of the newest attempts. They differ at the same version if the ledger has lost a begin.
+    claim: Vec<Option<Uuid>>,
     columns: ChangingColumns<'a>,
     events: NewEvents,
     pub(super) timers: Timers,
@@ -187,8 +198,8 @@ impl<'a> Change<'a> {
     }
 
     fn with(columns: ChangingColumns<'a>) -> Self {
-        let (events, timers) = (NewEvents::new(), Timers::default());
-        Self { uid: vec![], expected: vec![], columns, events, timers, delivered: vec![] }
+        let (uid, expected, claim, delivered) = (vec![], vec![], vec![], vec![]);
+        Self { uid, expected, claim, columns, events: NewEvents::new(), timers: Timers::default(), delivered }
     }
 
     /// Adds a row with its events. The caller adds its timer.
@@ -197,6 +208,7 @@ impl<'a> Change<'a> {
     ) {
         self.uid.push(d.order.uid);
         self.expected.push(before.version);
+        self.claim.push(before.attempts.last().map(|attempt| attempt.claim));
         self.columns.push(d);
         match events {
             Some((events, to)) => self.events.push(&d.order, events, to),
@@ -209,7 +221,7 @@ impl<'a> Change<'a> {
     }
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        let mut all: Vec<Param<'_>> = vec![&self.uid, &self.expected];
+        let mut all: Vec<Param<'_>> = vec![&self.uid, &self.expected, &self.claim];
         all.extend(self.columns.params());
         all.extend(self.events.params());
         all.extend(self.timers.params());

@@ -37,7 +37,7 @@ impl Postgres {
                 .map(|request| {
                     let now = locked.now;
                     match locked.row(request.uid) {
-                        None => BeginResult::VersionConflict(None),
+                        None => decide::begin_without_row(locked.is_unreadable(request.uid)),
                         Some((d, quotas)) => decide::begin(d, request, quotas, now),
                     }
                 })
@@ -156,7 +156,10 @@ impl Postgres {
 /// Writes a decision to a locked row.
 fn write_one(locked: &mut Locked, write: &DecisionWrite) -> WriteResult {
     let now = locked.now;
-    let Some((d, quotas)) = locked.row(write.uid) else { return decide::write_without_row(write) };
+    let is_unreadable = locked.is_unreadable(write.uid);
+    let Some((d, quotas)) = locked.row(write.uid) else {
+        return decide::write_without_row(write, is_unreadable);
+    };
     let result = decide::write_decision(d, write, quotas, now);
     if let (WriteResult::Written, Some(transition)) = (&result, &write.transition) {
         locked.publish(write.uid, &transition.events, write.destinations);

@@ -186,12 +186,20 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 #[async_trait]
 impl Store for Sqlite {
     async fn migrate(&self) -> Result<(), LedgerError> {
-        let failed = |_: refinery::Error| LedgerError::Unusable("the schema cannot be migrated".to_owned());
+        let failed = |e: refinery::Error| {
+            let known =
+                std::error::Error::source(&e).and_then(|e| e.downcast_ref()).and_then(fault::disk_error);
+            let kind = || LedgerError::Unusable(format!("the schema cannot be migrated: {}", e.kind()));
+            known.unwrap_or_else(kind)
+        };
         let migrations: Result<Vec<_>, _> =
             MIGRATIONS.iter().map(|(name, sql)| refinery::Migration::unapplied(name, sql)).collect();
         let migrations = migrations.map_err(failed)?;
         self.run(move |db| {
-            Ok(refinery::Runner::new(&migrations).set_abort_missing(false).run(db).map(|_| ()))
+            // One transaction. Ungrouped, refinery commits a schema before its version: a process that is killed in between leaves a
+            // schema that cannot be migrated.
+            let runner = refinery::Runner::new(&migrations).set_grouped(true).set_abort_missing(false);
+            Ok(runner.run(db).map(|_| ()))
         })
         .await?
         .map_err(failed)

@@ -9,6 +9,7 @@ pub mod stopped_server;
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -46,6 +47,7 @@ pub struct Deployment {
     pub rate_per_s: u32,
     /// The grace period of a process.
     pub grace_s: u64,
+    /// The virtual host on the shared `RabbitMQ`. Empty if the deployment has a broker of its own.
     pub vhost: String,
     events: watch::Sender<Vec<Value>>,
     channel: Channel,
@@ -53,11 +55,22 @@ pub struct Deployment {
     http: reqwest::Client,
 }
 
-/// Tries once to connect. Returns `None` without an answer. lapin has no time-out, and misses about one
-/// refusal in a hundred thousand.
-pub async fn amqp(url: &str) -> Option<Connection> {
-    let connecting = Connection::connect(url, ConnectionProperties::default());
-    tokio::time::timeout(Duration::from_secs(5), connecting).await.ok()?.ok()
+/// Counts the connections, to begin each with another node.
+static NEXT_NODE: AtomicUsize = AtomicUsize::new(0);
+
+/// Tries once to connect to one of the nodes. `urls` has one URL for each, separated by commas. Returns `None` without an answer. lapin
+/// has no time-out, and misses about one refusal in a hundred thousand.
+pub async fn amqp(urls: &str) -> Option<Connection> {
+    let mut nodes: Vec<&str> = urls.split(',').collect();
+    let first = NEXT_NODE.fetch_add(1, Ordering::Relaxed) % nodes.len();
+    nodes.rotate_left(first);
+    for url in nodes {
+        let connecting = Connection::connect(url, ConnectionProperties::default());
+        if let Ok(Ok(connection)) = tokio::time::timeout(Duration::from_secs(5), connecting).await {
+            return Some(connection);
+        }
+    }
+    None
 }
 
 impl Deployment {
@@ -79,16 +92,26 @@ impl Deployment {
 
     /// The same on a ledger that has a schema.
     pub async fn with_migrated_ledger(ledger_url: String, config: mock_gateway::Config) -> Self {
-        let ledger = ledger_at(&ledger_url, Clock::System);
-        let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read, Scope::Act]);
-        ledger.add_key(&key.row).await.unwrap();
-
         let vhost = format!("t-{}", Uuid::now_v7().simple());
         rabbitmqctl(&["add_vhost", &vhost]);
         rabbitmqctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]);
         let base =
             std::env::var("OTPOST_TEST_AMQP_URL").expect("OTPOST_TEST_AMQP_URL is not set: run scripts/test");
         let amqp_url = format!("{}/{vhost}", base.rsplit_once('/').unwrap().0);
+        Self::on(ledger_url, amqp_url, vhost, config).await
+    }
+
+    /// The same with a broker of its own.
+    pub async fn with_broker_at(amqp_url: String, config: mock_gateway::Config) -> Self {
+        let ledger_url = fresh_schema().await;
+        ledger_at(&ledger_url, Clock::System).migrate().await.unwrap();
+        Self::on(ledger_url, amqp_url, String::new(), config).await
+    }
+
+    async fn on(ledger_url: String, amqp_url: String, vhost: String, config: mock_gateway::Config) -> Self {
+        let ledger = ledger_at(&ledger_url, Clock::System);
+        let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read, Scope::Act]);
+        ledger.add_key(&key.row).await.unwrap();
         otpost::broker::Broker::declare(&amqp_url, true).await.unwrap();
 
         let connection = amqp(&amqp_url).await.expect("RabbitMQ answers");
@@ -177,7 +200,9 @@ async fn listen(connection: &Connection, events: watch::Sender<Vec<Value>>) {
 
 impl Drop for Deployment {
     fn drop(&mut self) {
-        if let Ok(program) = std::env::var("OTPOST_TEST_RABBITMQCTL") {
+        if let Ok(program) = std::env::var("OTPOST_TEST_RABBITMQCTL")
+            && !self.vhost.is_empty()
+        {
             let _ = Command::new(program).args(["delete_vhost", &self.vhost]).output();
         }
     }
