@@ -38,6 +38,12 @@ pub(crate) struct Options {
     /// Rates of the latencies, in jobs per second; `half`: half of otpost's drain
     #[arg(long, value_delimiter = ',', default_values = ["200", "1000", "half"])]
     rates: Vec<Rate>,
+    /// Old rows in the ledgers of the growth section
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<usize>,
+    /// Dispatches of the growth section that finish under an open snapshot
+    #[arg(long)]
+    finished: Option<usize>,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -125,6 +131,10 @@ impl Options {
         }
         scale.rounds = self.rounds.unwrap_or(scale.rounds).max(1);
         scale.jobs = self.jobs.unwrap_or(scale.jobs).max(1);
+        scale.finished = self.finished.unwrap_or(scale.finished).max(1);
+        if !self.rows.is_empty() {
+            scale.growth_rows.clone_from(&self.rows);
+        }
         scale
     }
 }
