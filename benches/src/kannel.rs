@@ -21,7 +21,7 @@ use crate::processes::{Process, free_ports};
 use crate::standin::StandIn;
 use crate::worker::Worker;
 
-/// Connections that push at the same time. Of 16, 32, 64 and 128 it gives the best rate on two processors.
+/// Connections that push at the same time.
 const CONNECTIONS: usize = 64;
 /// Time limit of the start.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -57,8 +57,7 @@ pub(crate) async fn drain(bench: &Bench, store: Store) -> anyhow::Result<Figures
 
     let (cpu_before, before) = (worker.cpu_us()?, Costs::now(&client, &bench.place, &carrier).await?);
     let began = Instant::now();
-    let pushed = async { keep_alive::send_all(kannel.http_port, CONNECTIONS, requests).await };
-    pushed.await.context("a push failed")?;
+    keep_alive::send_all(kannel.http_port, CONNECTIONS, requests).await.context("a push failed")?;
     worker.until(async |_| Ok(carrier.count().await?.requests >= batch.jobs)).await?;
     let seconds = began.elapsed().as_secs_f64();
     let worker_cpu_us = worker.cpu_us()? - cpu_before;
@@ -178,7 +177,6 @@ impl Drop for Kannel {
 
 fn process(program: &'static str, config: &Path) -> anyhow::Result<Process> {
     let mut command = Command::new(Path::new("/usr/sbin").join(program));
-    // `--user` is not given: the process keeps the user of this one.
     command.arg("-v").arg("3").arg(config).stderr(Stdio::null());
     Process::start(program, &mut command)
 }

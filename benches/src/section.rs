@@ -97,6 +97,7 @@ impl Section {
         match self {
             Self::Drain => vec![RATE, worker, postgres, rabbitmq, carrier, WAL, PEAK, OTHERS],
             Self::Latency => vec![
+                Column::new("rate_per_s", "Jobs/s", 0),
                 Column::new("p50_ms", "p50, ms", 1),
                 Column::new("p95_ms", "p95, ms", 1),
                 Column::new("p99_ms", "p99, ms (least to greatest)", 1).with_spread(),
@@ -126,7 +127,7 @@ impl Section {
                 Column::new("receiver_cpu_us", "CPU per receipt, µs: otpost", 0),
                 Column::new("postgres_cpu_us", "PostgreSQL", 0),
             ],
-            Self::Embedded => vec![RATE, worker, PEAK],
+            Self::Embedded => vec![RATE, Column::new("posts_per_s", "Answered posts/s", 0), worker, PEAK],
             Self::Workers => vec![RATE, worker, postgres, rabbitmq, PEAK],
             Self::Start => vec![
                 Column::new("first_request_ms", "First request, ms (fastest to slowest)", 0).with_spread(),

@@ -70,6 +70,7 @@ async fn deliver(bench: &Bench, file: &Path) -> anyhow::Result<Sample> {
 
     let (cpu_before, began) = (worker.cpu_us()?, Instant::now());
     keep_alive::send_all(api, CONNECTIONS, measured).await?;
+    let posted_seconds = began.elapsed().as_secs_f64();
     worker
         .until(async |_| {
             Ok(carrier.count().await?.requests >= jobs && count("state in ('queued', 'sending')")? == 0)
@@ -86,6 +87,7 @@ async fn deliver(bench: &Bench, file: &Path) -> anyhow::Result<Sample> {
     worker.stop()?;
     Ok(Sample::new(Subject::OTPOST.name(), CASE)
         .with("deliveries_per_s", bench.scale.jobs as f64 / seconds)
+        .with("posts_per_s", bench.scale.jobs as f64 / posted_seconds)
         .with("worker_cpu_us", cpu_us as f64 / bench.scale.jobs as f64)
         .with("peak_mb", peak_kib as f64 * 1024.0 / 1e6))
 }
