@@ -1,4 +1,4 @@
-//! CPU time of the other processes during a measurement.
+//! Costs outside the worker during a measurement.
 
 use tokio_postgres::Client;
 
@@ -7,13 +7,15 @@ use crate::place::Place;
 use crate::processes;
 use crate::standin::StandIn;
 
-/// Processor time of all processes except the worker, in microseconds.
+/// Processor time of all processes except the worker, in microseconds, and bytes of write-ahead log.
+#[derive(Debug, Clone)]
 pub(crate) struct Costs {
     pub(crate) postgres: Option<u64>,
     pub(crate) rabbitmq: Option<u64>,
     pub(crate) carrier: u64,
     pub(crate) own: u64,
     pub(crate) machine: u64,
+    pub(crate) wal_bytes: Option<u64>,
 }
 
 impl Costs {
@@ -24,6 +26,7 @@ impl Costs {
             carrier: carrier.cpu_us()?,
             own: processes::cpu_us(std::process::id())?,
             machine: processes::machine_cpu_us()?,
+            wal_bytes: Some(ledger::wal_position(client).await?),
         })
     }
 
@@ -36,6 +39,7 @@ impl Costs {
             carrier: self.carrier - before.carrier,
             own: self.own - before.own,
             machine: self.machine - before.machine,
+            wal_bytes: both(self.wal_bytes, before.wal_bytes),
         }
     }
 }

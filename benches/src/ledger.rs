@@ -1,9 +1,9 @@
 //! The benchmark's access to `PostgreSQL`: a schema, its old rows, and a check that all work is done.
 
 use anyhow::ensure;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls};
 
-use crate::measure::Subject;
 use crate::place::Place;
 use crate::processes;
 
@@ -29,22 +29,16 @@ pub(crate) async fn recreate_schema(client: &Client, place: &Place) -> anyhow::R
     Ok(())
 }
 
-/// Drops the schema.
+/// Drops the run's schemas.
 pub(crate) async fn sweep(place: &Place) -> anyhow::Result<()> {
-    let client = connect(&place.ledger_url()).await?;
-    recreate_schema(&client, place).await?;
-    client.batch_execute(&format!("drop schema {}", place.schema)).await?;
-    Ok(())
-}
-
-/// Fills the tables with old finished jobs. They are not analyzed, because the ledger's plans must not depend
-/// on it.
-pub(crate) async fn fill(client: &Client, subject: Subject, rows: usize) -> anyhow::Result<()> {
-    let sql = match subject {
-        Subject::Otpost => include_str!("fill/otpost.sql"),
-        Subject::Floor { floor, .. } => floor.filling(),
-    };
-    client.batch_execute(&sql.replace(":rows", &rows.to_string())).await?;
+    let client = connect(&place.database_url).await?;
+    for schema in place.schemas() {
+        client
+            .batch_execute(&format!(
+                "set client_min_messages = warning; drop schema if exists {schema} cascade"
+            ))
+            .await?;
+    }
     Ok(())
 }
 
@@ -62,15 +56,18 @@ pub(crate) async fn at_rest(client: &Client, since: uuid::Uuid) -> anyhow::Resul
     Ok(client.query_one(sql, &[&since]).await?.get(0))
 }
 
-/// Returns the number of sent jobs without the old ones.
-pub(crate) async fn sent(client: &Client, subject: Subject) -> anyhow::Result<usize> {
-    let table = match subject {
-        Subject::Otpost => "dispatch",
-        Subject::Floor { .. } => "floor_dispatch",
-    };
-    let sql = format!("select count(*) from {table} where state = 'sent'");
-    let count: i64 = client.query_one(&sql, &[]).await?.get(0);
+/// Returns the number that a query counts.
+pub(crate) async fn count(
+    client: &Client, sql: &str, params: &[&(dyn ToSql + Sync)],
+) -> anyhow::Result<usize> {
+    let count: i64 = client.query_one(sql, params).await?.get(0);
     Ok(count as usize)
+}
+
+/// Returns the position of the write-ahead log in bytes.
+pub(crate) async fn wal_position(client: &Client) -> anyhow::Result<u64> {
+    let sql = "select (pg_current_wal_lsn() - '0/0'::pg_lsn)::int8";
+    Ok(count(client, sql, &[]).await? as u64)
 }
 
 /// Returns the server's first process, if the server runs on this machine.

@@ -1,37 +1,43 @@
-//! Measures how fast otpost drains a queue, compared with two hand-written workers: the floors.
-//! `scripts/bench` calls this.
+//! Measures otpost: how fast it drains a queue beside other workers, its latency, its costs, and more. `scripts/bench` calls this.
 //!
-//! A measurement creates its own schema and queues, fills the ledger if requested, and publishes the jobs
-//! (`jobs`). Then it starts the stand-in for a carrier (`carrier`) and one worker (`floor`, `otpost`) as
-//! separate processes, and waits until all is done (`measure`). Its figures are one line of JSON; `report`
-//! makes a table of many lines.
+//! A run (`run`) measures sections (`section`, `sections`). Most measurements prepare a schema, queues and a stand-in for a carrier
+//! (`setup`), publish jobs (`jobs`), start a worker as a separate process (`subject`), wait until all is done, and check the work
+//! (`drain`). The samples become rows with medians (`results`), tables (`report`) and limits that are met or missed (`bars`).
 
-mod backlog;
+mod bars;
+mod bench;
 mod broker;
 mod carrier;
 mod costs;
+mod drain;
+mod fill;
 mod floor;
 mod jobs;
+mod kannel;
+mod keep_alive;
 mod ledger;
-mod measure;
+mod machine;
 mod otpost;
 mod place;
 mod processes;
+mod relay;
 mod report;
+mod results;
+mod run;
+mod section;
+mod sections;
+mod setup;
 mod standin;
+mod subject;
 mod two_step;
+mod worker;
 
 use clap::{Parser, Subcommand};
 
-use floor::Floor;
-use measure::Subject;
 use place::Place;
 
 #[derive(Parser)]
-#[command(
-    name = "benches",
-    about = "Measures how fast otpost drains a queue, compared with hand-written workers"
-)]
+#[command(name = "benches", about = "Measures otpost, compared with other workers")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -39,39 +45,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the stand-in for the carrier: accepts Twilio's create requests and sends no receipts. Prints its
-    /// port
+    /// Measure sections of the benchmark, and print tables
+    Run(run::Options),
+    /// Run the stand-in for the carrier: accepts requests to send a text, and sends no receipts. Prints its port
     Carrier(carrier::Options),
-    /// Publish jobs to the exchange `otpost`, persistent and confirmed; the topology must exist
-    Preload {
-        #[command(flatten)]
-        place: Place,
-        /// Number of jobs
-        #[arg(long, default_value_t = 20_000)]
-        jobs: usize,
-    },
-    /// Measure a hand-written worker
-    Floor {
-        /// The worker
-        #[arg(value_enum)]
-        floor: Floor,
-        /// Number of parallel jobs
-        #[arg(long, default_value_t = floor::PARALLEL_JOBS)]
-        slots: usize,
-        #[command(flatten)]
-        options: measure::Options,
-    },
-    /// Measure the binary `otpost serve --roles worker`
-    Otpost(measure::Options),
-    /// Measure otpost's memory while jobs wait
-    Backlog(backlog::Options),
     /// Measure `two-step serve`: challenges verified, and claims of trusted devices
     TwoStep(two_step::Options),
-    /// Print a table of measurements; reads one line of JSON per measurement from standard input
-    Report(report::Options),
-    /// Drop the schema of an aborted run
+    /// Drop the schemas of an aborted run
     Sweep(Place),
-    /// Run a hand-written worker (started by `floor`)
+    /// Run a hand-written worker (started by `run`)
     #[command(hide = true)]
     Work(floor::Options),
 }
@@ -88,15 +70,9 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Run(options) => run::until_stopped(options).await,
         Command::Carrier(options) => carrier::serve(options).await,
-        Command::Preload { place, jobs } => jobs::preload(&place, jobs).await,
-        Command::Floor { floor, slots, options } => {
-            measure::print(Subject::Floor { floor, slots }, options).await
-        }
-        Command::Otpost(options) => measure::print(Subject::Otpost, options).await,
-        Command::Backlog(options) => backlog::print(options).await,
         Command::TwoStep(options) => two_step::print(options).await,
-        Command::Report(options) => report::print(&options),
         Command::Sweep(place) => ledger::sweep(&place).await,
         Command::Work(options) => floor::work(options).await,
     }

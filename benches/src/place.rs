@@ -19,6 +19,17 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Returns the same place with a second schema, whose rows are kept while others are measured.
+    pub(crate) fn with_kept_schema(&self) -> Self {
+        let [_, kept] = self.schemas();
+        Self { schema: kept, ..self.clone() }
+    }
+
+    /// Returns the names of the run's schemas.
+    pub(crate) fn schemas(&self) -> [String; 2] {
+        [self.schema.clone(), format!("{}_kept", self.schema)]
+    }
+
     /// Returns the database's URL with our schema as the search path.
     pub(crate) fn ledger_url(&self) -> String {
         let joint = if self.database_url.contains('?') { '&' } else { '?' };

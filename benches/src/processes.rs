@@ -1,6 +1,7 @@
-//! The costs of processes, from `/proc`, and a child process that is killed on drop.
+//! The costs of processes, from `/proc`, a child process that is killed on drop, and free ports for it.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -46,10 +47,19 @@ impl Process {
         Ok(stat(self.id())?.own_us)
     }
 
+    /// Returns the resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> anyhow::Result<u64> {
+        self.memory_kib("VmRSS:")
+    }
+
     /// Returns the peak resident memory so far in KiB.
     pub(crate) fn peak_kib(&self) -> anyhow::Result<u64> {
+        self.memory_kib("VmHWM:")
+    }
+
+    fn memory_kib(&self, name: &str) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let line = status.lines().find_map(|l| l.strip_prefix(name)).context("no such line in /proc")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
@@ -129,4 +139,15 @@ pub(crate) fn machine_cpu_us() -> anyhow::Result<u64> {
 /// Returns the number of processors.
 pub(crate) fn processors() -> f64 {
     std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64)
+}
+
+/// Returns ports that are free now.
+pub(crate) fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    let listeners: Vec<TcpListener> =
+        (0..N).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
 }

@@ -317,7 +317,7 @@ impl Ledger {
 
     /// Deletes the rows of delivered batches that no write has deleted yet.
     pub async fn delete_delivered(&self) -> Result<(), LedgerError> {
-        self.store.delete_delivered().await
+        group::run_again(|| self.store.delete_delivered()).await
     }
 
     /// Records what a try did not deliver.

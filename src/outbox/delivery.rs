@@ -38,7 +38,7 @@ impl<S: Sink> Delivery<S> {
         loop {
             tokio::select! {
                 batch = committed.recv() => match batch {
-                    Some(batch) => self.start(batch, &mut tries, &shutdown).await,
+                    Some(batch) => self.start(vec![batch], &mut tries, &shutdown).await,
                     None => break,
                 },
                 // A backlog is delivered without pauses, as long as deliveries succeed.
@@ -62,31 +62,29 @@ impl<S: Sink> Delivery<S> {
         // During an outage the worker logs the reason, and the next tick tries again.
         let due = self.ledger.take_events(&self.sink.receiver(), room).await.unwrap_or_default();
         let dispatches: usize = due.iter().map(|batch| batch.events.len()).sum();
-        for batch in due {
-            self.start(batch, tries, shutdown).await;
-        }
+        self.start(due, tries, shutdown).await;
         dispatches >= room
     }
 
-    /// Starts the delivery of a batch as soon as there is room. A batch that has waited for half its lease is left to the scan, because
-    /// its lease could end during the delivery.
+    /// Starts the delivery of batches as soon as there is room, in their order. A batch that has waited for half its lease is left to the
+    /// scan, because its lease could end during the delivery.
     async fn start(
-        self: &Arc<Self>, batch: EventBatch, tries: &mut JoinSet<bool>, shutdown: &CancellationToken,
+        self: &Arc<Self>, mut batches: Vec<EventBatch>, tries: &mut JoinSet<bool>,
+        shutdown: &CancellationToken,
     ) {
-        let needed = batch.events.len().min(S::MAX_CONCURRENT);
+        let dispatches: usize = batches.iter().map(|batch| batch.events.len()).sum();
+        let needed = dispatches.min(S::MAX_CONCURRENT);
         let permits = Arc::clone(&self.permits).acquire_many_owned(u32::try_from(needed).unwrap_or(u32::MAX));
         let permits = tokio::select! {
             Ok(permits) = permits => permits,
             () = shutdown.cancelled() => return,
         };
-        if Instant::now() + batch.receiver.lease() / 2 > batch.lease_end {
-            return;
-        }
+        batches.retain(|batch| Instant::now() + batch.receiver.lease() / 2 < batch.lease_end);
         let delivery = Arc::clone(self);
         tries.spawn(async move {
-            let delivered = delivery.deliver(batch).await;
+            let delivered = join_all(batches.into_iter().map(|batch| delivery.deliver(batch))).await;
             drop(permits);
-            delivered
+            delivered.contains(&true)
         });
     }
 

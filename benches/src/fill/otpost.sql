@@ -1,10 +1,10 @@
--- Texts of the last three hours, most of them delivered: one dispatch and one quota each, in the form
+-- Texts that ended an hour ago and began before, 50 a second, most of them delivered: one dispatch and one quota each, in the form
 -- that otpost writes. `hash` is as long as a keyed hash, `sealed` as long as a sealed number.
 create temporary table old on commit drop as
 select i, at, lpad(i::text, 8, '0') as digits, md5(i::text) as hex, i % 25 <> 0 as arrived,
        rtrim(translate(encode(decode(md5(i::text), 'hex'), 'base64'), '+/', '-_'), '=') as hash,
        'v1.k1.' || translate(encode(decode(repeat(md5(i::text), 3), 'hex'), 'base64'), E'+/\n', '-_') || 'x7A3b1Q' as sealed
-  from generate_series(1, :rows) i, lateral (select now() - interval '3 hours' + i * interval '20 ms' as at) t;
+  from generate_series(:first, :last) i, lateral (select now() - interval '1 hour' - (:rows - i) * interval '20 ms' as at) t;
 
 insert into dispatch (uid, tenant, id, content, number_key, mask, number, country, plan, expires_at, fallback_after_s,
         template, tags, admitted_at, version, state, reason, step, step_at, snoozes, sent_event_steps, quota_uses,

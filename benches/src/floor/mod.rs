@@ -6,7 +6,6 @@
 
 mod events;
 mod groups;
-mod start;
 mod store;
 
 use std::sync::Arc;
@@ -22,16 +21,14 @@ use uuid::Uuid;
 
 use crate::broker;
 use crate::jobs::Job;
+use crate::worker::DONE;
 use events::Events;
-pub(crate) use start::start;
 use store::Store;
 
 /// Number of parallel jobs. Of 64, 128 and 256 it gives the best rate on two processors, for either floor.
 pub(crate) const PARALLEL_JOBS: usize = 256;
 /// Like otpost's default.
 const PREFETCH: u16 = 512;
-/// The line that a worker prints after its last ack.
-pub(crate) const DONE: &str = "done";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Floor {
@@ -39,6 +36,16 @@ pub(crate) enum Floor {
     Bare,
     /// The same with an exact quota, an attempt before the request and one confirmed event
     Honest,
+}
+
+impl Floor {
+    /// Returns its name on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Honest => "honest",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

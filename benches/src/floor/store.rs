@@ -28,14 +28,6 @@ impl Floor {
             Self::Honest => include_str!("honest.sql"),
         }
     }
-
-    /// Returns a script that fills the tables with old finished jobs.
-    pub(crate) fn filling(self) -> &'static str {
-        match self {
-            Self::Bare => include_str!("../fill/bare.sql"),
-            Self::Honest => include_str!("../fill/honest.sql"),
-        }
-    }
 }
 
 const CLAIM: &str = "insert into floor_dispatch values ($1, $2, $3, $4, 'sending', null, clock_timestamp())

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use crate::carrier::{find, whole};
+use crate::keep_alive::{find, whole};
 
 /// Time limit of the wait for a code.
 const TIME_LIMIT: Duration = Duration::from_secs(20);

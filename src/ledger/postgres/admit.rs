@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::columns::{self, ChangingColumns, INSERT, OrderColumns, ROW};
-use super::connection::{Connection, answers};
+use super::connection::{CLOCK, Connection, answers, read_clock};
 use super::error::UNKNOWN_FORM;
 use super::outbox::{INSERT_EVENTS, NewEvents};
-use super::rows::{CHANGE_LOCKED, CLOCK, Change, LOCK_QUOTAS, QuotaRows, read_clock, read_quotas};
+use super::rows::{CHANGE_LOCKED, Change, LOCK_QUOTAS, QuotaRows, read_quotas};
 use super::timer::{INSERT_TIMERS, Timers};
 use crate::domain::attempt::State;
 use crate::domain::dispatch::Dispatch;

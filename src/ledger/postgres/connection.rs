@@ -9,12 +9,14 @@ use deadpool_postgres::{
 };
 use futures_util::FutureExt;
 use futures_util::future::{try_join, try_join_all};
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio_postgres::types::Json;
 use tokio_postgres::{Row, Statement};
 
 use super::columns::Param;
 use super::error::{UNKNOWN_FORM, ledger_error};
+use super::scan_start::ScanStarts;
 use crate::ledger::outgoing::Outgoing;
 use crate::ledger::{LedgerError, Options};
 
@@ -33,6 +35,7 @@ pub(in crate::ledger) struct Postgres {
     /// A write was refused. Only a successful write clears it, because reads succeed on a full disk.
     write_refused: AtomicBool,
     pub(super) outgoing: Arc<Outgoing>,
+    pub(super) scan_starts: ScanStarts,
 }
 
 impl Postgres {
@@ -70,7 +73,7 @@ impl Postgres {
             .map_err(|_| LedgerError::Unusable("the connection pool cannot be built".to_owned()))?;
         let timeout = options.statement_timeout + Duration::from_secs(1);
         let write_refused = AtomicBool::new(false);
-        Ok(Self { pool, address, timeout, write_refused, outgoing })
+        Ok(Self { pool, address, timeout, write_refused, outgoing, scan_starts: ScanStarts::default() })
     }
 
     /// A connection of the pool, for statements and transactions.
@@ -239,6 +242,14 @@ pub(super) struct Step<'a> {
 /// The rows of each statement of a round trip.
 pub(super) fn answers<const N: usize>(rows: Vec<Vec<Row>>) -> Result<[Vec<Row>; N], LedgerError> {
     rows.try_into().map_err(|_| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))
+}
+
+/// Reads the server's clock.
+pub(super) const CLOCK: &str = "select clock_timestamp()";
+
+/// Reads the row of [`CLOCK`].
+pub(super) fn read_clock(rows: &[Row]) -> Result<Timestamp, LedgerError> {
+    rows.first().map(|row| row.get(0)).ok_or_else(|| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))
 }
 
 fn no_answer() -> LedgerError {

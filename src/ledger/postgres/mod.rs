@@ -10,6 +10,7 @@ mod error;
 mod message_ids;
 mod outbox;
 mod rows;
+mod scan_start;
 mod timer;
 mod write;
 
@@ -216,7 +217,7 @@ impl Store for Postgres {
 
     async fn purge_quotas(&self, limit: usize) -> Result<u64, LedgerError> {
         let sql = "delete from quota where key in (
-                    select key from quota where forget_on <= (clock_timestamp() at time zone 'UTC')::date
+                    select key from quota where forget_on <= (select (clock_timestamp() at time zone 'UTC')::date)
                      order by forget_on limit $1 for update skip locked)";
         self.execute(sql, &[&(limit as i64)]).await
     }

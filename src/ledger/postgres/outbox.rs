@@ -134,15 +134,20 @@ pub(super) static INSERT_EVENTS: LazyLock<String> = LazyLock::new(|| {
     insert_events(&format!("(select * from unnest($1::uuid[], {arrays}) as e(uid, {columns}))"))
 });
 
-/// Takes due rows for a lease, the longest due first: as many as have `$2` dispatches, and at least one.
+/// Takes due rows for a lease, the longest due first: as many as have `$2` dispatches, and at least one. Returns them in the order in
+/// which they were created, and the clock even without any. The clock is read once, so that it bounds the walk through the index.
 const TAKE: &str = "with due as materialized (
-        select id, due_at, uids from outbox where receiver = $1 and due_at <= clock_timestamp()
+        select id, due_at, uids from outbox
+         where receiver = $1 and due_at >= $4 and due_at <= (select clock_timestamp())
          order by due_at limit $2 for update skip locked),
      taken as (
-        select id, sum(cardinality(uids)) over (order by due_at, id) - cardinality(uids) as before from due)
-     update outbox o set due_at = clock_timestamp() + make_interval(secs => $3)
-       from taken where o.id = taken.id and taken.before < $2
-     returning o.id, o.tries, o.uids, o.events";
+        select id, sum(cardinality(uids)) over (order by due_at, id) - cardinality(uids) as before from due),
+     leased as (
+        update outbox o set due_at = clock_timestamp() + make_interval(secs => $3)
+          from taken where o.id = taken.id and taken.before < $2
+        returning o.id, o.tries, o.uids, o.events, o.created_at)
+     select l.id, l.tries, l.uids, l.events, c.now from (select clock_timestamp() as now) c left join leased l on true
+      order by l.created_at";
 
 const RECORD_UNDELIVERED: &str = "update outbox set uids = $2, events = $3, tries = tries + 1, problem = $4,
         due_at = clock_timestamp() + make_interval(secs => $5)
@@ -169,10 +174,17 @@ impl Postgres {
     ) -> Result<Vec<EventBatch>, LedgerError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let lease_s = receiver.lease().as_secs_f64();
-        let rows = self.query(TAKE, &[&receiver.to_string(), &limit, &lease_s]).await?;
+        let name = receiver.to_string();
+        let start = self.scan_starts.of_receiver(&name);
+        let from = start.begin();
+        let rows = self.query(TAKE, &[&name, &limit, &lease_s, &from]).await?;
         let mut batches = vec![];
         for row in &rows {
-            let (id, texts): (Uuid, Vec<&str>) = (row.get(0), row.get(3));
+            let Some(id) = row.get::<_, Option<Uuid>>(0) else {
+                start.record_complete(from, row.get(4));
+                continue;
+            };
+            let texts: Vec<&str> = row.get(3);
             let events = readable(&texts);
             if events.len() < texts.len() && !events.is_empty() {
                 self.set_unreadable_aside(id, row.get(2), texts, &events).await?;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::columns::{self, ChangingColumns, Param, ROW};
-use super::connection::{Connection, Step, answers};
+use super::connection::{CLOCK, Connection, Step, answers, read_clock};
 use super::error::UNKNOWN_FORM;
 use super::outbox::{NewEvents, insert_events};
 use super::timer::{Timers, insert_timers};
@@ -27,7 +27,6 @@ use crate::ledger::items::Destinations;
 /// Locks quotas and reads them.
 pub(super) const LOCK_QUOTAS: &str =
     "select key, uses from quota where key = any($1) order by key for update";
-pub(super) const CLOCK: &str = "select clock_timestamp()";
 const UPDATE_QUOTAS: &str = "update quota q set uses = u.uses, forget_on = u.forget_on
     from unnest($1::text[], $2::bytea[], $3::date[]) as u(key, uses, forget_on) where q.key = u.key";
 const INSERT_QUOTAS: &str =
@@ -162,11 +161,6 @@ impl Postgres {
         self.outgoing.publish(change.events.batches(|uid| written.contains(uid)));
         Ok(written)
     }
-}
-
-/// Reads the row of [`CLOCK`].
-pub(super) fn read_clock(rows: &[Row]) -> Result<Timestamp, LedgerError> {
-    rows.first().map(|row| row.get(0)).ok_or_else(unknown_form)
 }
 
 fn unknown_form() -> LedgerError {

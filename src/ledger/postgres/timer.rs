@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::columns::{self, Param, ROW};
-use super::connection::{Connection, answers};
+use super::connection::{CLOCK, Connection, answers, read_clock};
 use crate::domain::attempt::State;
 use crate::domain::clock::after;
 use crate::domain::decide::LEASE;
@@ -121,13 +121,17 @@ impl Postgres {
     async fn take_round(
         &self, connection: &Connection<'_>, fresh: bool, limit: usize,
     ) -> Result<Round, LedgerError> {
-        let take = connection.step(TAKE_TIMERS, vec![&fresh, &MAX_TIMERS, &MAX_DISPATCHES]).await?;
-        let [rows] = answers(connection.begin_with(&[take]).await?)?;
+        let start = if fresh { &self.scan_starts.fresh_timers } else { &self.scan_starts.other_timers };
+        let from = start.begin();
+        let take = connection.step(TAKE_TIMERS, vec![&fresh, &MAX_TIMERS, &MAX_DISPATCHES, &from]).await?;
+        let clock = connection.step(CLOCK, vec![]).await?;
+        let [clock, rows] = answers(connection.begin_with(&[clock, take]).await?)?;
         let mut uids: Vec<Uuid> = rows.iter().flat_map(|row| row.get::<_, Vec<Uuid>>(0)).collect();
         uids.sort_unstable();
         uids.dedup();
         if rows.is_empty() {
             connection.roll_back().await?;
+            start.record_complete(from, read_clock(&clock)?);
             return Ok(Round { taken: vec![], more: false });
         }
         let wakes = connection.step(WAKES, vec![&uids]).await?;
@@ -164,9 +168,11 @@ struct Round {
     more: bool,
 }
 
-/// Deletes due timers: at most as many as have `$3` dispatches together, and at least one.
+/// Deletes due timers: at most as many as have `$3` dispatches together, and at least one. The clock is read once, so that it bounds the
+/// walk through the index.
 const TAKE_TIMERS: &str = "with due as materialized (
-        select fresh, due_at, id, uids from timer where fresh = $1 and due_at <= clock_timestamp()
+        select fresh, due_at, id, uids from timer
+         where fresh = $1 and due_at >= $4 and due_at <= (select clock_timestamp())
          order by due_at limit $2 for update skip locked),
      taken as (
         select *, sum(cardinality(uids)) over (order by due_at, id) - cardinality(uids) as before from due)
