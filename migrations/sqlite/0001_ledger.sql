@@ -16,7 +16,7 @@ create table dispatch (
     mask             text not null,                 -- the number as people may see it
     number           text not null,                 -- the number, sealed
     country          text,
-    plan             text not null,
+    plan             text not null,                 -- the channels of the steps, such as sms,voice
     expires_at       integer not null,
     fallback_after_s integer not null,
     template         text not null,

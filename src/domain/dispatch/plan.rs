@@ -45,6 +45,17 @@ impl Plan {
     pub fn channels(&self) -> &[Channel] {
         &self.0
     }
+
+    /// Returns the channels as the ledger stores them, such as `sms,voice`.
+    pub fn to_text(&self) -> String {
+        self.0.iter().map(|channel| channel.as_str()).collect::<Vec<_>>().join(",")
+    }
+
+    /// Reads a text of [`Plan::to_text`]. `None` if it has another form.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let channels: Option<Vec<Channel>> = text.split(',').map(|name| name.parse().ok()).collect();
+        Self::try_from(channels?).ok()
+    }
 }
 
 impl TryFrom<Vec<Channel>> for Plan {
@@ -84,6 +95,14 @@ mod tests {
         assert_eq!(Plan::try_from(vec![Sms, Sms, Sms]), Err(BadPlan::TooOften));
         assert_eq!(Plan::try_from(vec![]), Err(BadPlan::Empty));
         assert_eq!(Plan::try_from(vec![Sms, Voice, Sms, Voice, Sms]), Err(BadPlan::TooLong));
+    }
+
+    #[test]
+    fn a_text_is_read_as_it_was_written() {
+        let plan = Plan::try_from(vec![Sms, Voice]).expect("a plan");
+        assert_eq!(plan.to_text(), "sms,voice");
+        assert_eq!(Plan::from_text("sms,voice"), Some(plan));
+        assert_eq!((Plan::from_text(""), Plan::from_text("sms,fax")), (None, None));
     }
 
     #[test]

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::error::UNKNOWN_FORM;
 use crate::domain::attempt::{Attempt, Details, Outcome, Reason, ReceiptStatus};
 use crate::domain::dispatch::{Dispatch, Order, Plan, Stop};
-use crate::domain::words::UnknownWord;
 use crate::ledger::LedgerError;
 use crate::ledger::items::Admission;
 
@@ -52,7 +51,7 @@ columns! {
         mask: "text" &'a str = &d.order.mask,
         number: "text" &'a str = &d.order.number,
         country: "text" Option<&'a str> = d.order.country.as_deref(),
-        plan: "text" String = plan_text(&d.order.plan),
+        plan: "text" String = d.order.plan.to_text(),
         expires_at: "timestamptz" Timestamp = d.order.expires_at,
         fallback_after_s: "int4" i32 = i32::try_from(d.order.fallback_after_s).unwrap_or(i32::MAX),
         template: "text" &'a str = &d.order.template,
@@ -300,7 +299,7 @@ pub(super) fn read(row: &Row, first: usize) -> Result<Dispatch, LedgerError> {
         mask: c.take()?,
         number: c.take()?,
         country: c.take()?,
-        plan: read_plan(c.take()?)?,
+        plan: Plan::from_text(c.take()?).ok_or_else(unknown_form)?,
         expires_at: c.take()?,
         fallback_after_s: u32::try_from(c.take::<i32>()?).unwrap_or(0),
         template: c.take()?,
@@ -386,15 +385,6 @@ fn read_attempt(c: &mut Columns<'_>) -> Result<Option<Attempt>, LedgerError> {
         corrected_code: c.take()?,
         corrected_at: c.take()?,
     }))
-}
-
-fn plan_text(plan: &Plan) -> String {
-    plan.channels().iter().map(|channel| channel.as_str()).collect::<Vec<_>>().join(",")
-}
-
-fn read_plan(text: &str) -> Result<Plan, LedgerError> {
-    let channels: Result<Vec<_>, UnknownWord> = text.split(',').map(str::parse).collect();
-    channels.ok().and_then(|channels| Plan::try_from(channels).ok()).ok_or_else(unknown_form)
 }
 
 /// The attempts before the newest one. `None` if there are none.

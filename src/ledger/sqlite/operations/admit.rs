@@ -1,14 +1,12 @@
 //! Loads what an admission needs, and stores what it decides.
 
 use jiff::Timestamp;
-use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{Fault, load_quotas, outbox, save, save_quotas};
-use crate::domain::dispatch::Dispatch;
 use crate::ledger::decide::{self, AdmissionDecision, KnownRow, SameSignIn};
 use crate::ledger::items::{Admission, AdmissionResult, EventBatch};
-use crate::ledger::sqlite::row::{insert, load, time};
+use crate::ledger::sqlite::row::{insert, load};
 
 pub(in crate::ledger::sqlite) fn admit(
     db: &Connection, job: &Admission, now: Timestamp, batches: &mut Vec<EventBatch>,
@@ -25,7 +23,7 @@ pub(in crate::ledger::sqlite) fn admit(
         save(db, before, older)?;
     }
     if let Some(row) = row {
-        insert_new(db, job, &row)?;
+        insert(db, job, &row)?;
         batches.extend(outbox::insert(db, &row.order, &events, job.destinations, now)?);
     }
     Ok(result)
@@ -60,16 +58,4 @@ fn load_same_sign_in(db: &Connection, job: &Admission, now: Timestamp) -> Result
         loaded.extend(d.map(|d| (issued_at, d)));
     }
     Ok(SameSignIn::of((*at, job.order.id), loaded.iter().map(|(issued_at, d)| (*issued_at, d))))
-}
-
-fn insert_new(db: &Connection, job: &Admission, row: &Dispatch) -> Result<(), Fault> {
-    let text = |t: &str| Sql::Text(t.to_owned());
-    let (key, issued_at) = job.supersedes.as_ref().map_or((Sql::Null, None), |(k, at)| (text(k), Some(*at)));
-    let extra = [
-        ("content", text(&job.content)),
-        ("number_key", text(&job.number_key)),
-        ("supersedes", key),
-        ("issued_at", time(issued_at)),
-    ];
-    insert(db, row, &extra)
 }
