@@ -49,6 +49,15 @@ async fn migrations_at_the_same_time_wait_for_each_other() {
     ledgers[0].check().await.unwrap();
 }
 
+/// Fails if the error says only that the schema is of another version.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_of_somebody_else_is_named_as_the_reason() {
+    let url = fresh_schema().await;
+    connect(&url).await.batch_execute("create table worker (hours int)").await.unwrap();
+    let problem = ledger_at(&url, Clock::System).migrate().await.unwrap_err().to_string();
+    assert!(problem.ends_with("name an empty schema in ledger.url"), "{problem}");
+}
+
 /// `migrate` needs CREATE. The service needs no more than to read and write rows.
 ///
 /// Fails if a statement of the service needs TRUNCATE or another right.

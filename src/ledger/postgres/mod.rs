@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use deadpool_postgres::Object;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::domain::dispatch::Dispatch;
@@ -45,6 +46,13 @@ const MIGRATION_LOCK: i64 = 0x6f74_706f_7374;
 /// Tries of a migration that waits for a lock, and the pause between them.
 const MAX_MIGRATION_TRIES: u32 = 20;
 const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
+
+/// A migration got no lock.
+const LOCKED_TABLE: &str = "the schema was not migrated, because another transaction locks a table; look for it in pg_stat_activity, end \
+                            it, and run this again";
+/// A migration found a table with the name of one of otpost's.
+const FOREIGN_TABLE: &str = "the schema was not migrated, because it has a table with the name of one of otpost's tables, and no history of \
+                             migrations; name an empty schema in ledger.url";
 
 static FIND: LazyLock<String> =
     LazyLock::new(|| format!("select {} from dispatch d where d.tenant = $1 and d.id = $2", *ROW));
@@ -77,6 +85,7 @@ impl Store for Postgres {
                 Err(LedgerError::TooSlow(_)) if tries < MAX_MIGRATION_TRIES => {
                     tokio::time::sleep(MIGRATION_PAUSE).await;
                 }
+                Err(LedgerError::TooSlow(_)) => return Err(LedgerError::Unusable(LOCKED_TABLE.to_owned())),
                 done => return done,
             }
         }
@@ -251,7 +260,10 @@ async fn run_migrations(client: &mut tokio_postgres::Client) -> Result<(), Ledge
     let failed = |e: refinery::Error| {
         let known = std::error::Error::source(&e)
             .and_then(|e| e.downcast_ref::<tokio_postgres::Error>())
-            .map(ledger_error);
+            .map(|e| match e.code() {
+                Some(&SqlState::DUPLICATE_TABLE) => LedgerError::Unusable(FOREIGN_TABLE.to_owned()),
+                _ => ledger_error(e),
+            });
         known.unwrap_or_else(|| LedgerError::Unusable(format!("the schema cannot be migrated: {}", e.kind())))
     };
     let migrations: Result<Vec<_>, _> =
