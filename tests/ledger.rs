@@ -614,3 +614,27 @@ async fn one_worker_at_a_time_does_the_housekeeping() {
     world.ledger.remove_worker("b").await.unwrap();
     assert!(claim("a").await, "b has stopped");
 }
+
+/// Fails if a scan that finds nothing but rows of another process takes the past for finished.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn due_rows_that_another_process_holds_are_looked_at_again() {
+    let world = World::with_system_clock(Backend::Postgres).await;
+    let (ledger, later) =
+        (&world.ledger, otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(300)));
+    let refusal = Some(otpost::ledger::Refusal { state: State::Expired, reason: Reason::Life });
+    ledger.admit(job(&[SMS], "a", later)).await.unwrap();
+    ledger.admit(Admission { refusal, ..job(&[SMS], "b", later) }).await.unwrap();
+    let mut other = connect(&world.url).await;
+    for table in ["timer", "outbox"] {
+        let overdue = format!("update {table} set due_at = clock_timestamp() - interval '5 minutes'");
+        other.execute(&overdue, &[]).await.unwrap();
+    }
+    let holding = other.transaction().await.unwrap();
+    holding.execute("select from timer for update", &[]).await.unwrap();
+    holding.execute("select from outbox for update", &[]).await.unwrap();
+    assert!(ledger.take_due(8, 8).await.unwrap().is_empty());
+    assert!(ledger.take_events(&Receiver::Broker, 8).await.unwrap().is_empty());
+    holding.rollback().await.unwrap();
+    assert_eq!(ledger.take_due(8, 8).await.unwrap().len(), 1);
+    assert_eq!(ledger.take_events(&Receiver::Broker, 8).await.unwrap().len(), 1);
+}

@@ -51,7 +51,13 @@ async fn deliver_all_but(
         if events.is_empty() {
             p.world.ledger.mark_delivered(batch);
         } else {
-            let left = Undelivered { id: batch.id, events, problem: "no answer".to_owned(), retry_after };
+            let left = Undelivered {
+                id: batch.id,
+                tries: batch.tries,
+                events,
+                problem: "no answer".to_owned(),
+                retry_after,
+            };
             p.world.ledger.record_undelivered(&left).await.unwrap();
         }
     }
@@ -138,6 +144,36 @@ async fn the_events_of_a_commit_are_handed_to_the_publisher(p) {
     for receiver in [Receiver::Broker, webhook()] {
         assert_eq!(p.world.ledger.take_events(&receiver, 100).await.unwrap(), []);
     }
+}
+
+/// Fails if a late record of an earlier try replaces that of a later one.
+async fn a_record_after_another_try_changes_nothing(p) {
+    let all = admit_refused(&p, 1).await;
+    p.world.at(30.0).await;
+    let first = p.world.ledger.take_events(&webhook(), 100).await.unwrap();
+    p.world.at(60.0).await;
+    let second = p.world.ledger.take_events(&webhook(), 100).await.unwrap();
+    deliver_all_but(&p, &second, &all, Some(Duration::from_secs(5))).await;
+    deliver_all_but(&p, &first, &all, None).await;
+    p.world.at(65.0).await;
+    assert_eq!(uids(&p.world.ledger.take_events(&webhook(), 100).await.unwrap()), all, "it is tried again");
+}
+
+/// Fails if old events of a configured receiver are forgotten while they wait, or if others stay for ever.
+async fn only_failed_events_and_those_of_removed_receivers_are_forgotten(p) {
+    let all = admit_refused(&p, 3).await;
+    p.world.at(30.0).await;
+    let batches = p.world.ledger.take_events(&webhook(), 100).await.unwrap();
+    deliver_all_but(&p, &batches, &all[..1], None).await;
+    admit_refused(&p, 1).await;
+    p.world.at(900_000.0).await;
+    let (ten_days_later, configured) = (p.t(900_000), [Receiver::Broker, webhook()]);
+    let forget = async |configured| p.world.ledger.forget_events(ten_days_later, configured, 100).await.unwrap();
+    assert_eq!(forget(&configured[..]).await, 1, "the failed one");
+    let waiting = p.world.ledger.webhook_rows("default", 10).await.unwrap();
+    assert_eq!((waiting.len(), waiting[0].due_at.is_some()), (1, true), "{waiting:?}");
+    assert_eq!(forget(&configured[..1]).await, 1, "the webhook was removed");
+    assert_eq!(uids(&p.world.ledger.take_events(&Receiver::Broker, 100).await.unwrap()).len(), 4);
 }
 
 /// Fails if an event is stored although nobody gets it.

@@ -9,7 +9,8 @@ use futures_util::future::join_all;
 use otpost::domain::attempt::{Reason, Receipt, ReceiptStatus, State};
 use otpost::domain::clock::{Clock, after, now};
 use otpost::ledger::{
-    Admission, AttemptReceipt, BeginRequest, BeginResult, Ledger, NewAttempt, Receiver, RecordResult, Refusal,
+    Admission, AttemptReceipt, BeginRequest, BeginResult, Destinations, Ledger, NewAttempt, Receiver,
+    RecordResult, Refusal,
 };
 use support::ledger_driver::{SMS, job, with_begin};
 use support::world::{Backend, World, connect, fresh_schema, ledger_at};
@@ -150,4 +151,28 @@ async fn an_event_of_another_version_is_left_alone_and_its_neighbours_go_on() {
     let left = look.query_one("select uids, events[1] from outbox", &[]).await.unwrap();
     assert_eq!(left.get::<_, Vec<Uuid>>(0), [jobs[1].order.uid]);
     assert!(left.get::<_, &str>(1).contains("parked"));
+}
+
+/// Fails if a replay of one event loses its neighbours that cannot be read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_keeps_the_events_of_another_version() {
+    let world = World::with_system_clock(Backend::Postgres).await;
+    let ledger = &world.ledger;
+    let refusal = Some(Refusal { state: State::Expired, reason: Reason::Life });
+    let destinations = Destinations { broker: false, webhook: true };
+    let jobs: Vec<Admission> =
+        (0..4).map(|n| Admission { refusal, destinations, ..queued(&n.to_string()) }).collect();
+    join_all(jobs.iter().map(|job| ledger.admit(job.clone()))).await;
+    let look = connect(&world.url).await;
+    // The events have failed. Those of one row, but one, are of another version.
+    let park = "update outbox set due_at = null,
+                       events = array(select case when e ~ $1 then e else replace(e, '\"expired\"', '\"parked\"') end from unnest(events) e)";
+    look.execute(park, &[&jobs[2].order.uid.to_string()]).await.unwrap();
+    let parked = "select coalesce(sum(cardinality(uids)), 0)::bigint from outbox where due_at is null";
+    assert_eq!(look.query_one(parked, &[]).await.unwrap().get::<_, i64>(0), 4);
+    assert_eq!(ledger.replay_webhooks("default", Some((jobs[2].order.uid, 1))).await.unwrap(), 1);
+    assert_eq!(look.query_one(parked, &[]).await.unwrap().get::<_, i64>(0), 3);
+    let due = ledger.take_events(&Receiver::Webhook("default".to_owned()), 10).await.unwrap();
+    let due: Vec<Uuid> = due.iter().flat_map(|batch| &batch.events).map(|pending| pending.uid).collect();
+    assert_eq!(due, [jobs[2].order.uid]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::live::Live;
 use crate::delivery::rules::Rules;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Receiver};
 use crate::ops::metrics::Metrics;
 
 /// Interval of heartbeats.
@@ -35,7 +35,11 @@ pub(super) async fn heartbeats(ledger: Ledger, name: String, rules: Live<Rules>,
 }
 
 /// Deletes old rows and matches stray receipts, while no other worker does it. A slow or failed step is repeated after a minute.
-pub(super) async fn housekeeping(ledger: Ledger, worker: String, retention_days: u32) {
+///
+/// `receivers` returns the configured receivers of events. Events for others are forgotten after the retention time.
+pub(super) async fn housekeeping(
+    ledger: Ledger, worker: String, retention_days: u32, receivers: impl Fn() -> Vec<Receiver>,
+) {
     let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     loop {
         tick.tick().await;
@@ -44,6 +48,8 @@ pub(super) async fn housekeeping(ledger: Ledger, worker: String, retention_days:
         }
         let kept = Duration::from_secs(u64::from(retention_days) * 86_400);
         let before = ledger.now().checked_sub(kept).unwrap_or(jiff::Timestamp::MIN);
+        let receivers = receivers();
+        while ledger.forget_events(before, &receivers, 1000).await.is_ok_and(|gone| gone == 1000) {}
         while ledger.purge(before, 1000).await.is_ok_and(|gone| gone == 1000) {}
         while ledger.purge_quotas(1000).await.is_ok_and(|gone| gone == 1000) {}
         let by_attempt = ledger.match_strays().await.unwrap_or(0);

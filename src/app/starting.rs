@@ -24,7 +24,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::{Ops, Readiness};
 use crate::outbox::broker;
 use crate::outbox::feed::Feed;
-use crate::outbox::publisher::Publisher;
+use crate::outbox::publisher::{self, Publisher};
 use crate::receipts::{self, Receiver};
 
 /// Prefetch of the queue of delivery receipts that arrived during an outage.
@@ -95,9 +95,8 @@ impl Starting {
             self.feed.clone(),
             self.rules.webhooks.clone(),
             Arc::clone(&metrics),
-            self.stop_publishing.clone(),
         );
-        self.tasks.spawn(publisher.run());
+        self.tasks.spawn(publisher.run(self.stop_publishing.clone()));
         let worker = Worker::new(worker::WorkerDeps {
             ledger: ledger.clone(),
             rules: self.rules.rules.clone(),
@@ -131,7 +130,9 @@ impl Starting {
             Arc::clone(&metrics),
         ));
         let retention_days = self.config.ledger.retention_days;
-        self.spawn_until_shutdown(duties::housekeeping(ledger, name.to_owned(), retention_days));
+        let (has_broker, webhooks) = (self.broker.is_some(), self.rules.webhooks.clone());
+        let receivers = move || publisher::receivers(has_broker, &webhooks.current());
+        self.spawn_until_shutdown(duties::housekeeping(ledger, name.to_owned(), retention_days, receivers));
         let ledger_ready = Arc::clone(&self.ledger_ready);
         let ready =
             ready::worker_ready(Arc::clone(&worker), ledger_ready, self.broker.clone(), Arc::clone(&metrics));

@@ -7,6 +7,7 @@
 //! conflict the caller gets the current row, or drops its change.
 
 mod decide;
+mod error;
 mod group;
 pub mod health;
 mod items;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 
 use crate::domain::clock::Clock;
 use crate::domain::dispatch::Dispatch;
+pub use error::LedgerError;
 use group::Group;
 pub use items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
@@ -36,56 +38,6 @@ pub use items::{
 };
 use outgoing::Outgoing;
 use time::ClockEstimate;
-
-/// Why a call to the ledger failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LedgerError {
-    /// The ledger is unreachable, or the result of the write is unknown. The same item may be submitted again.
-    #[error("the ledger does not answer ({0})")]
-    Unreachable(String),
-    /// The ledger answers, but its disk accepts no writes; holds what to do. The same item may be submitted again.
-    #[error("{0}")]
-    Unwritable(&'static str),
-    /// The ledger answers, but a statement took too long and was rolled back. The same item may be submitted again.
-    #[error("the ledger is too slow: a statement reached its time limit (SQLSTATE {0})")]
-    TooSlow(&'static str),
-    /// All connections of this process are in use. The same item may be submitted again.
-    #[error("all connections to the ledger are in use; see ledger.pool")]
-    NoConnection,
-    /// The database refuses the data of this one item. Other items of the group are not affected.
-    #[error("the ledger refuses the data (SQLSTATE {sqlstate}{})", constraint.as_ref().map(|c| format!(", {c}")).unwrap_or_default())]
-    Data {
-        /// The SQLSTATE of the error.
-        sqlstate: String,
-        /// The violated constraint, if known.
-        constraint: Option<String>,
-    },
-    /// The ledger answers but cannot be used: its schema, its version or its file is wrong.
-    #[error("{0}")]
-    Unusable(String),
-    /// The transaction conflicted with another one. The whole group is run again.
-    #[error("the ledger's rows changed meanwhile")]
-    Conflict,
-}
-
-impl LedgerError {
-    /// Whether this is an outage: no write succeeds for now, so the process accepts no new work.
-    pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Unwritable(_))
-    }
-
-    /// Whether the same item may succeed later. A slow or busy ledger is no outage, but what it did not do is repeated.
-    pub fn is_temporary(&self) -> bool {
-        self.is_outage() || matches!(self, Self::TooSlow(_) | Self::NoConnection | Self::Conflict)
-    }
-
-    /// The dead-letter reason, if the message itself is the cause of the error.
-    pub fn dead_letter_reason(&self) -> Option<String> {
-        let Self::Data { sqlstate, constraint } = self else { return None };
-        let constraint = constraint.as_ref().map(|c| format!(" {c}")).unwrap_or_default();
-        Some(format!("cannot be stored (SQLSTATE {sqlstate}{constraint})"))
-    }
-}
 
 /// The operations of a database. Each item is changed in one transaction. Answers have the order of the group.
 #[async_trait]
@@ -105,6 +57,9 @@ trait Store: message_ids::MessageIds {
     async fn take_events(&self, receiver: &Receiver, limit: usize) -> Result<Vec<EventBatch>, LedgerError>;
     async fn record_undelivered(&self, left: &Undelivered) -> Result<(), LedgerError>;
     async fn delete_delivered(&self) -> Result<(), LedgerError>;
+    async fn forget_events(
+        &self, created_before: Timestamp, configured: &[Receiver], limit: usize,
+    ) -> Result<u64, LedgerError>;
     async fn undelivered(&self, receiver: &Receiver, uid: Uuid) -> Result<Vec<EventBatch>, LedgerError>;
     async fn webhook_rows(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookRow>, LedgerError>;
     async fn replay_webhooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError>;
@@ -318,6 +273,19 @@ impl Ledger {
     /// Deletes the rows of delivered batches that no write has deleted yet.
     pub async fn delete_delivered(&self) -> Result<(), LedgerError> {
         group::run_again(|| self.store.delete_delivered()).await
+    }
+
+    /// Takes the number of events that the live stream has missed since the last call, because the publisher's queue was full.
+    pub fn take_missed(&self) -> u64 {
+        self.outgoing.take_missed()
+    }
+
+    /// Deletes at most `limit` rows of the outbox that were created before this time, and that have failed or whose receiver is not
+    /// configured any more. Returns their number.
+    pub async fn forget_events(
+        &self, created_before: Timestamp, configured: &[Receiver], limit: usize,
+    ) -> Result<u64, LedgerError> {
+        self.store.forget_events(created_before, configured, limit).await
     }
 
     /// Records what a try did not deliver.

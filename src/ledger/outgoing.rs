@@ -1,17 +1,20 @@
 //! What leaves the ledger after a commit: batches of events for the publisher of this process, and the rows that it has delivered.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::items::EventBatch;
+use super::items::{EventBatch, Receiver};
 
 #[derive(Default)]
 pub(super) struct Outgoing {
     publisher: OnceLock<mpsc::Sender<EventBatch>>,
     /// Rows of the outbox whose events are all delivered. The next write deletes them.
     delivered: Mutex<Vec<Uuid>>,
+    /// Number of events that the live stream has missed.
+    missed: AtomicU64,
 }
 
 impl Outgoing {
@@ -20,12 +23,22 @@ impl Outgoing {
         let _ = self.publisher.set(publisher);
     }
 
-    /// Hands over committed batches. Never waits: what does not fit is found by a scan after its lease.
+    /// Hands over committed batches. Never waits: a stored batch that does not fit is found by a scan after its lease. Events for the live
+    /// stream are not stored, so those that do not fit are counted.
     pub(super) fn publish(&self, batches: Vec<EventBatch>) {
         let Some(publisher) = self.publisher.get() else { return };
         for batch in batches {
-            let _ = publisher.try_send(batch);
+            let Err(rejected) = publisher.try_send(batch) else { continue };
+            let batch = rejected.into_inner();
+            if batch.receiver == Receiver::LiveStream {
+                self.missed.fetch_add(batch.event_count(), Ordering::Relaxed);
+            }
         }
+    }
+
+    /// Takes the number of events that the live stream has missed since the last call.
+    pub(super) fn take_missed(&self) -> u64 {
+        self.missed.swap(0, Ordering::Relaxed)
     }
 
     /// Adds rows that are delivered.
@@ -35,6 +48,9 @@ impl Outgoing {
 
     /// Takes the delivered rows, to delete them. If that fails, the caller adds them again.
     pub(super) fn take_delivered(&self) -> Vec<Uuid> {
-        std::mem::take(&mut *self.delivered.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut rows = std::mem::take(&mut *self.delivered.lock().unwrap_or_else(PoisonError::into_inner));
+        // In one order everywhere, so that two processes do not wait for each other's locks.
+        rows.sort_unstable();
+        rows
     }
 }

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::sink::{Failure, Retry, Sink};
 use crate::ledger::{EventBatch, Ledger, PendingEvents, Undelivered};
 use crate::ops::crash::{self, Point};
 
-/// How long a stop waits for deliveries that are under way. Others are repeated by another process.
-const STOP_WAIT: Duration = Duration::from_secs(1);
+/// A try ends this long before the lease, so that what is left is recorded in time.
+const RECORD_TIME: Duration = Duration::from_secs(1);
 
 pub(super) struct Delivery<S> {
     sink: S,
@@ -22,14 +21,15 @@ pub(super) struct Delivery<S> {
 }
 
 impl<S: Sink> Delivery<S> {
+    /// Whether the outbox stores the events of this sink.
+    const IS_STORED: bool = S::SCAN_INTERVAL.is_some();
+
     pub(super) fn new(sink: S, ledger: Ledger) -> Arc<Self> {
         Arc::new(Self { sink, ledger, permits: Arc::new(Semaphore::new(S::MAX_CONCURRENT)) })
     }
 
-    /// Delivers until shutdown, or until the sender of the batches is dropped.
-    pub(super) async fn run(
-        self: Arc<Self>, mut committed: mpsc::Receiver<EventBatch>, shutdown: CancellationToken,
-    ) {
+    /// Delivers until the sender of the batches is dropped, and then what it has sent before.
+    pub(super) async fn run(self: Arc<Self>, mut committed: mpsc::Receiver<EventBatch>) {
         let mut tries = JoinSet::new();
         let mut tick = tokio::time::interval(S::SCAN_INTERVAL.unwrap_or(Duration::MAX / 2));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -38,48 +38,41 @@ impl<S: Sink> Delivery<S> {
         loop {
             tokio::select! {
                 batch = committed.recv() => match batch {
-                    Some(batch) => self.start(vec![batch], &mut tries, &shutdown).await,
+                    Some(batch) => self.start(vec![batch], &mut tries).await,
                     None => break,
                 },
                 // A backlog is delivered without pauses, as long as deliveries succeed.
-                Some(Ok(true)) = tries.join_next() => if more {
-                    more = self.scan(&mut tries, &shutdown).await;
+                Some(ended) = tries.join_next() => if more && matches!(ended, Ok(true)) {
+                    more = self.scan(&mut tries).await;
                 },
-                _ = tick.tick() => more = self.scan(&mut tries, &shutdown).await,
-                () = self.sink.woken() => more = self.scan(&mut tries, &shutdown).await,
-                () = shutdown.cancelled() => break,
+                _ = tick.tick() => more = self.scan(&mut tries).await,
+                () = self.sink.woken() => more = self.scan(&mut tries).await,
             }
         }
-        let _ = tokio::time::timeout(STOP_WAIT, async { while tries.join_next().await.is_some() {} }).await;
+        while tries.join_next().await.is_some() {}
     }
 
     /// Takes due batches and starts them. Returns whether more may be due.
-    async fn scan(self: &Arc<Self>, tries: &mut JoinSet<bool>, shutdown: &CancellationToken) -> bool {
+    async fn scan(self: &Arc<Self>, tries: &mut JoinSet<bool>) -> bool {
         let room = self.permits.available_permits();
-        if S::SCAN_INTERVAL.is_none() || room == 0 || !self.sink.is_open() {
+        if !Self::IS_STORED || room == 0 || !self.sink.is_open() {
             return room == 0;
         }
         // During an outage the worker logs the reason, and the next tick tries again.
         let due = self.ledger.take_events(&self.sink.receiver(), room).await.unwrap_or_default();
         let dispatches: usize = due.iter().map(|batch| batch.events.len()).sum();
-        self.start(due, tries, shutdown).await;
+        self.start(due, tries).await;
         dispatches >= room
     }
 
-    /// Starts the delivery of batches as soon as there is room, in their order. A batch that has waited for half its lease is left to the
-    /// scan, because its lease could end during the delivery.
-    async fn start(
-        self: &Arc<Self>, mut batches: Vec<EventBatch>, tries: &mut JoinSet<bool>,
-        shutdown: &CancellationToken,
-    ) {
+    /// Starts the delivery of batches as soon as there is room, in their order. A stored batch that has waited for half its lease is left
+    /// to the scan.
+    async fn start(self: &Arc<Self>, mut batches: Vec<EventBatch>, tries: &mut JoinSet<bool>) {
         let dispatches: usize = batches.iter().map(|batch| batch.events.len()).sum();
-        let needed = dispatches.min(S::MAX_CONCURRENT);
-        let permits = Arc::clone(&self.permits).acquire_many_owned(u32::try_from(needed).unwrap_or(u32::MAX));
-        let permits = tokio::select! {
-            Ok(permits) = permits => permits,
-            () = shutdown.cancelled() => return,
-        };
-        batches.retain(|batch| Instant::now() + batch.receiver.lease() / 2 < batch.lease_end);
+        let needed = u32::try_from(dispatches.min(S::MAX_CONCURRENT)).unwrap_or(u32::MAX);
+        let Ok(permits) = Arc::clone(&self.permits).acquire_many_owned(needed).await else { return };
+        let has_time = |batch: &EventBatch| Instant::now() + batch.receiver.lease() / 2 < batch.lease_end;
+        batches.retain(|batch| !Self::IS_STORED || has_time(batch));
         let delivery = Arc::clone(self);
         tries.spawn(async move {
             let delivered = join_all(batches.into_iter().map(|batch| delivery.deliver(batch))).await;
@@ -91,19 +84,22 @@ impl<S: Sink> Delivery<S> {
     /// Delivers a batch, and records what is left of it. Returns whether anything was delivered.
     async fn deliver(&self, batch: EventBatch) -> bool {
         let retry = self.sink.retry(batch.tries);
+        let time_limit = batch.lease_end.checked_sub(RECORD_TIME).unwrap_or(batch.lease_end).into();
         let deliver = async |pending: &PendingEvents| {
-            let result = self.sink.deliver(pending).await;
+            let result = tokio::time::timeout_at(time_limit, self.sink.deliver(pending)).await;
+            let late = |_| Err(Failure { delivered: 0, problem: "it was not confirmed in time".to_owned() });
+            let result = result.unwrap_or_else(late);
             self.sink.record(pending, &result, retry);
             result
         };
         let results = join_all(batch.events.iter().map(deliver)).await;
-        let events: usize = batch.events.iter().map(|pending| pending.events.len()).sum();
         let (left, problem) = left_of(&batch, results);
-        let left_events: usize = left.iter().map(|pending| pending.events.len()).sum();
+        let left_count: u64 = left.iter().map(|pending| pending.events.len() as u64).sum();
+        let is_any_delivered = left_count < batch.event_count();
         match problem {
-            _ if S::SCAN_INTERVAL.is_none() => {}
+            _ if !Self::IS_STORED => {}
             None => self.ledger.mark_delivered(&batch),
-            Some(_) if left_events == events && retry == Retry::AtLeaseEnd => {}
+            Some(_) if !is_any_delivered && retry == Retry::AtLeaseEnd => {}
             Some(problem) => {
                 let retry_after = match retry {
                     Retry::AtLeaseEnd => Some(batch.receiver.lease()),
@@ -111,12 +107,13 @@ impl<S: Sink> Delivery<S> {
                     Retry::Never => None,
                 };
                 // When this write fails, the lease ends and the batch is delivered again, with the same ids.
-                let left = Undelivered { id: batch.id, events: left, problem, retry_after };
+                let left =
+                    Undelivered { id: batch.id, tries: batch.tries, events: left, problem, retry_after };
                 let _ = self.ledger.record_undelivered(&left).await;
             }
         }
         crash::at(Point::BatchTried);
-        left_events < events
+        is_any_delivered
     }
 }
 

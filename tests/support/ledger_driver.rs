@@ -317,7 +317,8 @@ impl LedgerDriver {
                 ledger.delete_delivered().await.unwrap();
             } else {
                 let (problem, retry_after) = (String::new(), Some(batch.receiver.lease()));
-                let left = Undelivered { id: batch.id, events: others, problem, retry_after };
+                let (id, tries) = (batch.id, batch.tries);
+                let left = Undelivered { id, tries, events: others, problem, retry_after };
                 ledger.record_undelivered(&left).await.unwrap();
             }
         }

@@ -18,7 +18,7 @@ pub struct Destinations {
     pub webhook: bool,
 }
 
-/// Who gets events.
+/// A receiver of events.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Receiver {
     /// The exchange `otpost.events`.
@@ -65,7 +65,7 @@ impl fmt::Display for Receiver {
 pub struct EventBatch {
     /// The id of the row.
     pub id: Uuid,
-    /// Who gets the events.
+    /// The receiver of the events.
     pub receiver: Receiver,
     /// The events, by dispatch.
     pub events: Vec<PendingEvents>,
@@ -76,10 +76,17 @@ pub struct EventBatch {
 }
 
 impl EventBatch {
-    /// A batch that this process has from now on.
-    pub(in crate::ledger) fn leased(id: Uuid, receiver: Receiver, events: Vec<PendingEvents>) -> Self {
-        let lease_end = Instant::now() + receiver.lease();
+    /// A batch that this process has for a lease. `since` is before the lease was written.
+    pub(in crate::ledger) fn leased(
+        since: Instant, id: Uuid, receiver: Receiver, events: Vec<PendingEvents>,
+    ) -> Self {
+        let lease_end = since + receiver.lease();
         Self { id, receiver, events, tries: 0, lease_end }
+    }
+
+    /// Number of its events.
+    pub fn event_count(&self) -> u64 {
+        self.events.iter().map(|pending| pending.events.len() as u64).sum()
     }
 }
 
@@ -125,6 +132,8 @@ impl PendingEvents {
 pub struct Undelivered {
     /// The row that the events came from.
     pub id: Uuid,
+    /// Number of its earlier tries. If another process has recorded a try since, nothing is recorded.
+    pub tries: u16,
     /// The events that are left, by dispatch.
     pub events: Vec<PendingEvents>,
     /// Why the last of them was not delivered, in our own words.

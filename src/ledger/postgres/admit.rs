@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -76,8 +77,9 @@ impl Postgres {
         let mut loaded = self.load(&connection, group).await?;
         let mut decided = Decided { inserted: vec![], superseded: vec![], events: NewEvents::new() };
         let results = group.iter().map(|job| decided.decide(job, &mut loaded)).collect();
+        let since = Instant::now();
         self.store_admitted(&connection, &loaded.quotas, &decided).await?;
-        self.outgoing.publish(decided.events.batches(|_| true));
+        self.outgoing.publish(decided.events.batches(since, |_| true));
         Ok(results)
     }
 

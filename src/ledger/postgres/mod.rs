@@ -155,6 +155,12 @@ impl Store for Postgres {
         self.delete_delivered_rows().await
     }
 
+    async fn forget_events(
+        &self, created_before: Timestamp, configured: &[Receiver], limit: usize,
+    ) -> Result<u64, LedgerError> {
+        self.forget_old_events(created_before, configured, limit).await
+    }
+
     async fn undelivered(&self, receiver: &Receiver, uid: Uuid) -> Result<Vec<EventBatch>, LedgerError> {
         self.undelivered_batches(receiver, uid).await
     }
@@ -211,15 +217,10 @@ impl Store for Postgres {
     }
 
     async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError> {
-        // Events that have failed, and those that nobody has tried to deliver for so long: their receiver was taken out of the
-        // configuration.
-        let forgotten = "delete from outbox where id in (select id from outbox
-                          where created_at < $1 and (due_at is null or due_at < clock_timestamp() - interval '1 day') limit $2)";
-        self.execute(forgotten, &[&admitted_before, &(limit as i64)]).await?;
         let sql = "delete from dispatch where uid in (
                     select d.uid from dispatch d
-                     where d.uid < least($1, (select u from outbox o, unnest(o.uids) u where o.due_at is not null order by u limit 1))
-                       and d.wake_at is null and d.state not in ('queued', 'sending', 'sent')
+                     where d.uid < $1 and d.wake_at is null and d.state not in ('queued', 'sending', 'sent')
+                       and d.uid not in (select u from outbox o, unnest(o.uids) u where o.due_at is not null and u < $1)
                      order by d.uid limit $2)";
         self.execute(sql, &[&uuid_at(admitted_before), &(limit as i64)]).await
     }

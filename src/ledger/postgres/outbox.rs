@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Instant;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Postgres;
@@ -88,8 +90,8 @@ impl NewEvents {
         vec![&self.event, &self.broker_row, &self.webhook_row, &self.webhook]
     }
 
-    /// The batches of the rows that were written.
-    pub(super) fn batches(self, is_written: impl Fn(&Uuid) -> bool) -> Vec<EventBatch> {
+    /// The batches of the rows that were written. `since` is before the write.
+    pub(super) fn batches(self, since: Instant, is_written: impl Fn(&Uuid) -> bool) -> Vec<EventBatch> {
         let mut batches: BTreeMap<(Uuid, Receiver), Vec<PendingEvents>> = BTreeMap::new();
         for ((pending, broker), webhook) in
             self.pending.into_iter().zip(self.broker_row).zip(self.webhook_row)
@@ -102,7 +104,7 @@ impl NewEvents {
             let key = broker.map_or((Uuid::nil(), Receiver::LiveStream), |row| (row, Receiver::Broker));
             batches.entry(key).or_default().push(pending);
         }
-        let batch = |((row, receiver), events)| EventBatch::leased(row, receiver, events);
+        let batch = |((row, receiver), events)| EventBatch::leased(since, row, receiver, events);
         batches.into_iter().map(batch).collect()
     }
 }
@@ -135,7 +137,8 @@ pub(super) static INSERT_EVENTS: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Takes due rows for a lease, the longest due first: as many as have `$2` dispatches, and at least one. Returns them in the order in
-/// which they were created, and the clock even without any. The clock is read once, so that it bounds the walk through the index.
+/// which they were created. Without any it returns a row with the clock, and whether others hold due rows. The clock is read once, so that
+/// it bounds the walk through the index.
 const TAKE: &str = "with due as materialized (
         select id, due_at, uids from outbox
          where receiver = $1 and due_at >= $4 and due_at <= (select clock_timestamp())
@@ -146,12 +149,15 @@ const TAKE: &str = "with due as materialized (
         update outbox o set due_at = clock_timestamp() + make_interval(secs => $3)
           from taken where o.id = taken.id and taken.before < $2
         returning o.id, o.tries, o.uids, o.events, o.created_at)
-     select l.id, l.tries, l.uids, l.events, c.now from (select clock_timestamp() as now) c left join leased l on true
+     select l.id, l.tries, l.uids, l.events, c.now,
+            exists (select from outbox where receiver = $1 and due_at >= $4 and due_at <= (select clock_timestamp()))
+       from (select clock_timestamp() as now) c left join leased l on true
       order by l.created_at";
 
+/// Records a try, unless another process has recorded one since.
 const RECORD_UNDELIVERED: &str = "update outbox set uids = $2, events = $3, tries = tries + 1, problem = $4,
         due_at = clock_timestamp() + make_interval(secs => $5)
-  where id = $1";
+  where id = $1 and tries = $6";
 
 /// Waiting and failed rows, newest first.
 const ROWS: &str = "select events, tries, due_at, created_at, problem from outbox
@@ -177,11 +183,14 @@ impl Postgres {
         let name = receiver.to_string();
         let start = self.scan_starts.of_receiver(&name);
         let from = start.begin();
+        let since = Instant::now();
         let rows = self.query(TAKE, &[&name, &limit, &lease_s, &from]).await?;
         let mut batches = vec![];
         for row in &rows {
             let Some(id) = row.get::<_, Option<Uuid>>(0) else {
-                start.record_complete(from, row.get(4));
+                if !row.get::<_, bool>(5) {
+                    start.record_complete(from, row.get(4));
+                }
                 continue;
             };
             let texts: Vec<&str> = row.get(3);
@@ -191,7 +200,7 @@ impl Postgres {
             }
             if !events.is_empty() {
                 let tries = row.get::<_, i16>(1).unsigned_abs();
-                batches.push(EventBatch { tries, ..EventBatch::leased(id, receiver.clone(), events) });
+                batches.push(EventBatch { tries, ..EventBatch::leased(since, id, receiver.clone(), events) });
             }
         }
         Ok(batches)
@@ -217,7 +226,10 @@ impl Postgres {
     pub(super) async fn record_undelivered_events(&self, left: &Undelivered) -> Result<(), LedgerError> {
         let (uids, events) = arrays(&left.events);
         let pause = left.retry_after.map(|pause| pause.as_secs_f64());
-        self.execute(RECORD_UNDELIVERED, &[&left.id, &uids, &events, &left.problem, &pause]).await.map(drop)
+        let tries = i16::try_from(left.tries).unwrap_or(i16::MAX);
+        self.execute(RECORD_UNDELIVERED, &[&left.id, &uids, &events, &left.problem, &pause, &tries])
+            .await
+            .map(drop)
     }
 
     /// Deletes the rows that were delivered since the last write.
@@ -240,10 +252,11 @@ impl Postgres {
         let sql = "select id, tries, events from outbox where receiver = $1 and uids @> array[$2::uuid]
                     order by created_at";
         let rows = self.query(sql, &[&receiver.to_string(), &uid]).await?;
+        let since = Instant::now();
         let batch = |row: &tokio_postgres::Row| {
             let events = readable(&row.get::<_, Vec<&str>>(2));
             let tries = row.get::<_, i16>(1).unsigned_abs();
-            EventBatch { tries, ..EventBatch::leased(row.get(0), receiver.clone(), events) }
+            EventBatch { tries, ..EventBatch::leased(since, row.get(0), receiver.clone(), events) }
         };
         Ok(rows.iter().map(batch).collect())
     }
@@ -276,30 +289,41 @@ impl Postgres {
         };
         // The event moves to a row of its own, because its row may hold others that have failed.
         let connection = self.connect().await?;
-        let lock = "select id, events from outbox
+        let lock = "select id, uids, events from outbox
                      where receiver = $1 and due_at is null and uids @> array[$2::uuid] for update";
         let lock = connection.step(lock, vec![&webhook, &uid]).await?;
         let rows = connection.begin_with(&[lock]).await?;
+        let is_it = |text: &str| readable(&[text]).iter().any(|pending| pending.has(uid, version));
         let found = rows.iter().flatten().find_map(|row| {
-            let (mut again, rest): (Vec<_>, Vec<_>) = readable(&row.get::<_, Vec<&str>>(1))
-                .into_iter()
-                .partition(|pending| pending.has(uid, version));
-            Some((row.get::<_, Uuid>(0), again.pop()?, rest))
+            let (uids, texts): (Vec<Uuid>, Vec<&str>) = (row.get(1), row.get(2));
+            let place = texts.iter().position(|text| is_it(text))?;
+            Some((row.get::<_, Uuid>(0), place, uids, texts))
         });
-        let Some((id, again, rest)) = found else {
+        let Some((id, place, mut uids, mut texts)) = found else {
             connection.roll_back().await?;
             return Ok(0);
         };
-        let (rest_uids, rest_events) = arrays(&rest);
-        let ((uids, events), row) = (arrays(&[again]), new_row());
+        let (again_uids, again_texts) = (vec![uids.remove(place)], vec![texts.remove(place)]);
+        let row = new_row();
         let clean = "delete from outbox where id = $1 and uids = '{}'";
         let steps = [
-            connection.step(SPLIT, vec![&id, &row, &uids, &events]).await?,
-            connection.step(KEEP, vec![&id, &rest_uids, &rest_events]).await?,
+            connection.step(SPLIT, vec![&id, &row, &again_uids, &again_texts]).await?,
+            connection.step(KEEP, vec![&id, &uids, &texts]).await?,
             connection.step(clean, vec![&id]).await?,
         ];
         connection.commit_with(&steps, "replay").await?;
         Ok(1)
+    }
+
+    /// Deletes rows that have failed or whose receiver is not configured.
+    pub(super) async fn forget_old_events(
+        &self, created_before: Timestamp, configured: &[Receiver], limit: usize,
+    ) -> Result<u64, LedgerError> {
+        let configured: Vec<String> = configured.iter().map(ToString::to_string).collect();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let sql = "delete from outbox where id in (select id from outbox
+                    where created_at < $1 and (due_at is null or receiver <> all($2)) limit $3)";
+        self.execute(sql, &[&created_before, &configured, &limit]).await
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -140,8 +141,9 @@ impl Postgres {
         if !change.is_empty() {
             steps.push(connection.step(&CHANGE_LOCKED, change.params()).await?);
         }
+        let since = Instant::now();
         connection.commit_with(&steps, act).await?;
-        self.outgoing.publish(change.events.batches(|_| true));
+        self.outgoing.publish(change.events.batches(since, |_| true));
         Ok(())
     }
 
@@ -150,6 +152,7 @@ impl Postgres {
         &self, mut change: Change<'_>,
     ) -> Result<BTreeSet<Uuid>, LedgerError> {
         change.delivered = self.outgoing.take_delivered();
+        let since = Instant::now();
         let rows = match self.query(&CHANGE_SEEN, &change.params()).await {
             Ok(rows) => rows,
             Err(e) => {
@@ -158,7 +161,7 @@ impl Postgres {
             }
         };
         let written: BTreeSet<Uuid> = rows.iter().map(|row| row.get(0)).collect();
-        self.outgoing.publish(change.events.batches(|uid| written.contains(uid)));
+        self.outgoing.publish(change.events.batches(since, |uid| written.contains(uid)));
         Ok(written)
     }
 }

@@ -125,13 +125,16 @@ impl Postgres {
         let from = start.begin();
         let take = connection.step(TAKE_TIMERS, vec![&fresh, &MAX_TIMERS, &MAX_DISPATCHES, &from]).await?;
         let clock = connection.step(CLOCK, vec![]).await?;
-        let [clock, rows] = answers(connection.begin_with(&[clock, take]).await?)?;
+        let others = connection.step(HELD_BY_OTHERS, vec![&fresh, &from]).await?;
+        let [clock, rows, others] = answers(connection.begin_with(&[clock, take, others]).await?)?;
         let mut uids: Vec<Uuid> = rows.iter().flat_map(|row| row.get::<_, Vec<Uuid>>(0)).collect();
         uids.sort_unstable();
         uids.dedup();
         if rows.is_empty() {
             connection.roll_back().await?;
-            start.record_complete(from, read_clock(&clock)?);
+            if others.is_empty() {
+                start.record_complete(from, read_clock(&clock)?);
+            }
             return Ok(Round { taken: vec![], more: false });
         }
         let wakes = connection.step(WAKES, vec![&uids]).await?;
@@ -179,6 +182,10 @@ const TAKE_TIMERS: &str = "with due as materialized (
      delete from timer t using taken
       where t.fresh = taken.fresh and t.due_at = taken.due_at and t.id = taken.id and taken.before < $3
      returning t.uids";
+
+/// A due timer. After [`TAKE_TIMERS`] has found none, another process holds it, and may write timers that are due as early.
+const HELD_BY_OTHERS: &str = "select 1 from timer
+    where fresh = $1 and due_at >= $2 and due_at <= (select clock_timestamp()) limit 1";
 
 /// The wake-ups of dispatches that have one.
 const WAKES: &str = "select d.wake_at, d.uid, d.state = 'queued', d.wake_at <= clock_timestamp()

@@ -37,8 +37,6 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
 ];
 /// The oldest accepted SQLite version, 3.51.3. Earlier versions can corrupt a WAL file (sqlite.org/wal.html, "WAL-reset bug").
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
-/// Events that nobody has tried to deliver for so long are deleted with their dispatch.
-const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 const STRAY_RETENTION: Duration = Duration::from_secs(72 * 3600);
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -288,6 +286,13 @@ impl Store for Sqlite {
         deleted
     }
 
+    async fn forget_events(
+        &self, created_before: Timestamp, configured: &[Receiver], limit: usize,
+    ) -> Result<u64, LedgerError> {
+        let configured = configured.to_vec();
+        self.write(move |db, _| operations::forget_events(db, created_before, &configured, limit)).await
+    }
+
     async fn undelivered(&self, receiver: &Receiver, uid: Uuid) -> Result<Vec<EventBatch>, LedgerError> {
         let receiver = receiver.clone();
         self.run(move |db| operations::undelivered(db, &receiver, uid)).await
@@ -339,13 +344,7 @@ impl Store for Sqlite {
     }
 
     async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError> {
-        self.write(move |db, now| {
-            // Events that have failed, and those that nobody has tried to deliver for so long: their receiver was taken out of the
-            // configuration.
-            let forgotten = "delete from outbox where id in (select id from outbox
-                              where created_at < ?1 and (due_at is null or due_at < ?2) limit ?3)";
-            let day_ago = now.checked_sub(FORGET_AFTER).unwrap_or(Timestamp::MIN).as_microsecond();
-            db.prepare_cached(forgotten)?.execute((admitted_before.as_microsecond(), day_ago, limit as i64))?;
+        self.write(move |db, _| {
             let sql = "delete from dispatch where uid in (
                         select uid from dispatch where admitted_at < ?1 and wake_at is null
                            and state not in ('queued', 'sending', 'sent')

@@ -18,7 +18,7 @@ use crate::ledger::items::KeyRow;
 
 pub(super) use admit::admit;
 pub(super) use outbox::{
-    delete, record_undelivered, replay_webhooks, take_events, undelivered, webhook_rows,
+    delete, forget_events, record_undelivered, replay_webhooks, take_events, undelivered, webhook_rows,
 };
 pub(super) use take::{take, take_due};
 pub(super) use write::{advance, begin, record, stop, write_decision};

@@ -1,5 +1,7 @@
 //! The outbox: one row for the events of each dispatch and receiver.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 use rusqlite::Connection;
 use uuid::Uuid;
@@ -18,6 +20,7 @@ pub(super) fn insert(
         return Ok(vec![]);
     }
     let pending = PendingEvents::of(order, events.to_vec());
+    let since = Instant::now();
     let first = if to.broker { Receiver::Broker } else { Receiver::LiveStream };
     let webhook = to.webhook.then(|| Receiver::Webhook(order.tenant.clone()));
     let mut batches = vec![];
@@ -27,7 +30,7 @@ pub(super) fn insert(
             let due_at = after(now, receiver.lease());
             insert_row(db, id, &receiver.to_string(), (due_at, now), &pending)?;
         }
-        batches.push(EventBatch::leased(id, receiver, vec![pending.clone()]));
+        batches.push(EventBatch::leased(since, id, receiver, vec![pending.clone()]));
     }
     Ok(batches)
 }
@@ -61,14 +64,13 @@ pub(in crate::ledger::sqlite) fn take_events(
             Ok((r.get(0)?, r.get(1)?, r.get(2)?))
         })?
         .collect::<Result<_, _>>()?;
-    let lease_end = after(now, receiver.lease()).as_microsecond();
+    let (since, lease_end) = (Instant::now(), after(now, receiver.lease()).as_microsecond());
     let mut batches = vec![];
     for (id, tries, events) in due {
         db.prepare_cached("update outbox set due_at = ?2 where id = ?1")?.execute((&id, lease_end))?;
-        // Events of a form that only another version knows stay.
-        let Ok(pending) = serde_json::from_str(&events) else { continue };
+        let Some(pending) = readable(&events) else { continue };
         let id = id.parse().map_err(|_| Fault::BadRow)?;
-        batches.push(EventBatch { tries, ..EventBatch::leased(id, receiver.clone(), vec![pending]) });
+        batches.push(EventBatch { tries, ..EventBatch::leased(since, id, receiver.clone(), vec![pending]) });
     }
     Ok(batches)
 }
@@ -76,11 +78,11 @@ pub(in crate::ledger::sqlite) fn take_events(
 pub(in crate::ledger::sqlite) fn record_undelivered(
     db: &Connection, left: &Undelivered, now: Timestamp,
 ) -> Result<(), Fault> {
-    let sql = "update outbox set events = ?2, tries = tries + 1, problem = ?3, due_at = ?4 where id = ?1";
+    let sql = "update outbox set events = ?2, tries = tries + 1, problem = ?3, due_at = ?4 where id = ?1 and tries = ?5";
     let due_at = time(left.retry_after.map(|pause| after(now, pause)));
     for pending in &left.events {
         let events = serde_json::to_string(pending)?;
-        db.prepare_cached(sql)?.execute((left.id.to_string(), events, &left.problem, &due_at))?;
+        db.prepare_cached(sql)?.execute((left.id.to_string(), events, &left.problem, &due_at, left.tries))?;
     }
     Ok(())
 }
@@ -100,12 +102,22 @@ pub(in crate::ledger::sqlite) fn undelivered(
         .prepare_cached(sql)?
         .query_map((receiver.to_string(), uid.to_string()), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
         .collect::<Result<_, _>>()?;
-    let batch = |(id, tries, events): (String, u16, String)| {
+    let (since, mut batches) = (Instant::now(), vec![]);
+    for (id, tries, events) in rows {
+        let Some(pending) = readable(&events) else { continue };
         let id = id.parse().map_err(|_| Fault::BadRow)?;
-        let events = vec![serde_json::from_str(&events)?];
-        Ok(EventBatch { tries, ..EventBatch::leased(id, receiver.clone(), events) })
-    };
-    rows.into_iter().map(batch).collect()
+        batches.push(EventBatch { tries, ..EventBatch::leased(since, id, receiver.clone(), vec![pending]) });
+    }
+    Ok(batches)
+}
+
+/// The events in a row. Those of a form that only another version knows are logged, and stay.
+fn readable(text: &str) -> Option<PendingEvents> {
+    let pending = serde_json::from_str(text).ok();
+    if pending.is_none() {
+        tracing::error!("a pending event of another version cannot be read");
+    }
+    pending
 }
 
 pub(in crate::ledger::sqlite) fn webhook_rows(
@@ -119,7 +131,7 @@ pub(in crate::ledger::sqlite) fn webhook_rows(
     let mut rows = statement.query((webhook, limit as i64))?;
     let mut events = vec![];
     while let Some(row) = rows.next()? {
-        let pending = serde_json::from_str(&row.get::<_, String>(0)?)?;
+        let Some(pending) = readable(&row.get::<_, String>(0)?) else { continue };
         let (tries, problem): (u16, Option<String>) = (row.get(1)?, row.get(4)?);
         let due_at = row.get::<_, Option<i64>>(2)?.map(at).transpose()?;
         events.extend(WebhookRow::of(pending, tries, due_at, at(row.get(3)?)?, problem.as_deref()));
@@ -141,12 +153,22 @@ pub(in crate::ledger::sqlite) fn replay_webhooks(
         .collect::<Result<_, _>>()?;
     let mut replayed = 0;
     for (id, events) in failed {
-        let pending: PendingEvents = serde_json::from_str(&events)?;
-        if only.is_none_or(|(uid, version)| pending.has(uid, version)) {
+        let is_it = |uid, version| readable(&events).is_some_and(|pending| pending.has(uid, version));
+        if only.is_none_or(|(uid, version)| is_it(uid, version)) {
             let sql = "update outbox set due_at = ?2, tries = 0 where id = ?1";
             db.prepare_cached(sql)?.execute((id, now.as_microsecond()))?;
             replayed += 1;
         }
     }
     Ok(replayed)
+}
+
+pub(in crate::ledger::sqlite) fn forget_events(
+    db: &Connection, created_before: Timestamp, configured: &[Receiver], limit: usize,
+) -> Result<u64, Fault> {
+    let configured: Vec<String> = configured.iter().map(ToString::to_string).collect();
+    let sql = "delete from outbox where id in (select id from outbox
+                where created_at < ?1 and (due_at is null or receiver not in (select value from json_each(?2))) limit ?3)";
+    let configured = serde_json::to_string(&configured)?;
+    Ok(db.prepare_cached(sql)?.execute((created_before.as_microsecond(), configured, limit as i64))? as u64)
 }

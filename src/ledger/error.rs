@@ -1,0 +1,51 @@
+//! Why a call to the ledger failed. Errors differ in their consequences.
+
+/// Why a call to the ledger failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// The ledger is unreachable, or the result of the write is unknown. The same item may be submitted again.
+    #[error("the ledger does not answer ({0})")]
+    Unreachable(String),
+    /// The ledger answers, but its disk accepts no writes; holds what to do. The same item may be submitted again.
+    #[error("{0}")]
+    Unwritable(&'static str),
+    /// The ledger answers, but a statement took too long and was rolled back. The same item may be submitted again.
+    #[error("the ledger is too slow: a statement reached its time limit (SQLSTATE {0})")]
+    TooSlow(&'static str),
+    /// All connections of this process are in use. The same item may be submitted again.
+    #[error("all connections to the ledger are in use; see ledger.pool")]
+    NoConnection,
+    /// The database refuses the data of this one item. Other items of the group are not affected.
+    #[error("the ledger refuses the data (SQLSTATE {sqlstate}{})", constraint.as_ref().map(|c| format!(", {c}")).unwrap_or_default())]
+    Data {
+        /// The SQLSTATE of the error.
+        sqlstate: String,
+        /// The violated constraint, if known.
+        constraint: Option<String>,
+    },
+    /// The ledger answers but cannot be used: its schema, its version or its file is wrong.
+    #[error("{0}")]
+    Unusable(String),
+    /// The transaction conflicted with another one. The whole group is run again.
+    #[error("the ledger's rows changed meanwhile")]
+    Conflict,
+}
+
+impl LedgerError {
+    /// Whether this is an outage: no write succeeds for now, so the process accepts no new work.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Unwritable(_))
+    }
+
+    /// Whether the same item may succeed later. A slow or busy ledger is no outage, but what it did not do is repeated.
+    pub fn is_temporary(&self) -> bool {
+        self.is_outage() || matches!(self, Self::TooSlow(_) | Self::NoConnection | Self::Conflict)
+    }
+
+    /// The dead-letter reason, if the message itself is the cause of the error.
+    pub fn dead_letter_reason(&self) -> Option<String> {
+        let Self::Data { sqlstate, constraint } = self else { return None };
+        let constraint = constraint.as_ref().map(|c| format!(" {c}")).unwrap_or_default();
+        Some(format!("cannot be stored (SQLSTATE {sqlstate}{constraint})"))
+    }
+}
