@@ -17,6 +17,10 @@ use super::items::{Admission, AttemptReceipt, BeginRequest, DecisionWrite};
 const QUEUE_CAPACITY: usize = 4096;
 /// Maximum size of a group. Larger groups hold their locks longer and are not faster.
 const MAX_GROUP_SIZE: usize = 128;
+/// A group of this size waits for no further items.
+const LARGE_GROUP_SIZE: usize = 32;
+/// Items follow each other closely if a group begins this soon after the end of the last one.
+const CLOSE: Duration = Duration::from_millis(20);
 /// Maximum number of runs of a group that conflicts with other transactions.
 const MAX_RUNS: u32 = 100;
 /// How long a group with a lost connection is run again, with the same claims, before its callers get the error.
@@ -72,12 +76,14 @@ impl<I, O> Clone for Group<I, O> {
 }
 
 impl<I: Item, O: Send + 'static> Group<I, O> {
-    /// Starts the task that runs the groups. The task ends when the last handle is dropped.
+    /// Starts the task that runs the groups. It ends when the last handle is dropped. While items follow each other closely, a small
+    /// group waits for `gathering`, because few large groups cost less than many small ones.
     pub(super) fn start(
-        act: &'static str, run: impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync + 'static,
+        act: &'static str, gathering: Duration,
+        run: impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync + 'static,
     ) -> Self {
         let (sender, items) = mpsc::channel(QUEUE_CAPACITY);
-        tokio::spawn(run_groups(act, items, run));
+        tokio::spawn(run_groups(act, gathering, items, run));
         Self { sender }
     }
 
@@ -91,19 +97,22 @@ impl<I: Item, O: Send + 'static> Group<I, O> {
 }
 
 async fn run_groups<I: Item, O: Send + 'static>(
-    act: &'static str, mut items: mpsc::Receiver<Pending<I, O>>,
+    act: &'static str, gathering: Duration, mut items: mpsc::Receiver<Pending<I, O>>,
     run: impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync + 'static,
 ) {
     let hasher = RandomState::new();
     let mut waiting: VecDeque<Pending<I, O>> = VecDeque::new();
+    let mut last_end: Option<Instant> = None;
     loop {
         if waiting.is_empty() {
             let Some(first) = items.recv().await else { return };
             waiting.push_back(first);
         }
-        while waiting.len() < 2 * MAX_GROUP_SIZE {
-            let Ok(more) = items.try_recv() else { break };
-            waiting.push_back(more);
+        take_more(&mut waiting, &mut items);
+        let is_close = last_end.is_some_and(|end| end.elapsed() < CLOSE);
+        if is_close && waiting.len() < LARGE_GROUP_SIZE && !gathering.is_zero() {
+            tokio::time::sleep(gathering).await;
+            take_more(&mut waiting, &mut items);
         }
         let (mut group, mut rest, mut taken) = (vec![], VecDeque::new(), HashSet::new());
         for pending in waiting {
@@ -117,6 +126,15 @@ async fn run_groups<I: Item, O: Send + 'static>(
         }
         waiting = rest;
         run_group(act, group, &run).await;
+        last_end = Some(Instant::now());
+    }
+}
+
+/// Adds the items that wait in the queue.
+fn take_more<I, O>(waiting: &mut VecDeque<Pending<I, O>>, items: &mut mpsc::Receiver<Pending<I, O>>) {
+    while waiting.len() < 2 * MAX_GROUP_SIZE {
+        let Ok(more) = items.try_recv() else { break };
+        waiting.push_back(more);
     }
 }
 

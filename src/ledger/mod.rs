@@ -39,6 +39,10 @@ pub use items::{
 use outgoing::Outgoing;
 use time::ClockEstimate;
 
+/// Under load, outcomes and receipts wait this long for others to be written with them. No recipient waits for them, and admissions get
+/// the processor time that is saved.
+const GATHERING: Duration = Duration::from_millis(3);
+
 /// The operations of a database. Each item is changed in one transaction. Answers have the order of the group.
 #[async_trait]
 trait Store: message_ids::MessageIds {
@@ -154,19 +158,19 @@ pub fn schema(location: &Location) -> String {
 impl Ledger {
     fn with_store(store: Arc<dyn Store>, outgoing: Arc<Outgoing>) -> Self {
         macro_rules! group {
-            ($act:ident) => {{
+            ($act:ident, $gathering:expr) => {{
                 let store = Arc::clone(&store);
-                Group::start(stringify!($act), move |items| {
+                Group::start(stringify!($act), $gathering, move |items| {
                     let store = Arc::clone(&store);
                     Box::pin(async move { store.$act(&items).await })
                 })
             }};
         }
         Self {
-            admits: group!(admit),
-            begins: group!(begin),
-            decisions: group!(write_decision),
-            records: group!(record),
+            admits: group!(admit, Duration::ZERO),
+            begins: group!(begin, Duration::ZERO),
+            decisions: group!(write_decision, GATHERING),
+            records: group!(record, GATHERING),
             outgoing,
             time: Arc::default(),
             store,

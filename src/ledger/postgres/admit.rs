@@ -9,23 +9,24 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::columns::{self, ChangingColumns, INSERT, OrderColumns, ROW};
-use super::connection::{CLOCK, Connection, answers, read_clock};
+use super::columns::{self, NewColumns};
+use super::connection::{Connection, read_clock};
 use super::error::UNKNOWN_FORM;
 use super::outbox::{INSERT_EVENTS, NewEvents};
-use super::rows::{CHANGE_LOCKED, Change, LOCK_QUOTAS, QuotaRows, read_quotas};
-use super::timer::{INSERT_TIMERS, Timers};
+use super::reading::{self, ROW};
+use super::rows::{self, CHANGE_LOCKED, Change, LOCK_QUOTAS, QuotaRows, read_quotas};
+use super::timer::{Timers, insert_timers};
 use crate::domain::attempt::State;
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::LedgerError;
 use crate::ledger::decide::{self, AdmissionDecision, KnownRow, Quotas, SameSignIn};
 use crate::ledger::items::{Admission, AdmissionResult};
 
-/// The rows of the group's ids.
-const KNOWN: &str = "select d.tenant, d.id, d.uid, d.content, d.state, d.version,
+/// The rows of the group's ids, and the server's clock in every row. There is a row for each job.
+const KNOWN: &str = "select clock_timestamp(), d.tenant, d.id, d.uid, d.content, d.state, d.version,
                             case when d.outcome is null then d.claim end
                        from unnest($1::text[], $2::uuid[]) as u(tenant, id)
-                       join dispatch d on d.tenant = u.tenant and d.id = u.id";
+                       left join dispatch d on d.tenant = u.tenant and d.id = u.id";
 
 /// All dispatches of the group's sign-ins, locked.
 static SAME_SIGN_IN: LazyLock<String> = LazyLock::new(|| {
@@ -35,9 +36,20 @@ static SAME_SIGN_IN: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// Inserts a group with its timers and its quotas' uses. The parameters are those of [`NewColumns`], [`Timers`] and [`QuotaRows`].
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let (insert, next) = columns::insert(1);
+    let [update_quotas, insert_quotas] = rows::write_quotas(next + 4);
+    let timers = insert_timers(next);
+    format!("with updated as ({update_quotas}), inserted as ({insert_quotas}), timers as ({timers}) {insert}")
+});
+
+/// Tenant and id.
+type JobKey = (String, Uuid);
+
 /// What a group's decisions need.
 struct Loaded {
-    known: BTreeMap<(String, Uuid), KnownRow>,
+    known: BTreeMap<JobKey, KnownRow>,
     sign_ins: BTreeMap<String, Vec<(Timestamp, Dispatch)>>,
     quotas: Quotas,
     now: Timestamp,
@@ -97,32 +109,33 @@ impl Postgres {
         let ids: Vec<Uuid> = group.iter().map(|job| job.order.id).collect();
         let sign_ins: Vec<&str> =
             group.iter().filter_map(|job| job.supersedes.as_ref()).map(|(key, _)| key.as_str()).collect();
-        let steps = [
-            connection.step(LOCK_QUOTAS, vec![&keys]).await?,
-            connection.step(KNOWN, vec![&tenants, &ids]).await?,
-            connection.step(&SAME_SIGN_IN, vec![&sign_ins]).await?,
-            connection.step(CLOCK, vec![]).await?,
-        ];
-        let [quotas, known, same, clock] = answers(connection.begin_with(&steps).await?)?;
-        let now = read_clock(&clock)?;
-        let known: Result<_, LedgerError> = known.iter().map(known_row).collect();
+        let mut steps = vec![connection.step(LOCK_QUOTAS, vec![&keys]).await?];
+        if !sign_ins.is_empty() {
+            steps.push(connection.step(&SAME_SIGN_IN, vec![&sign_ins]).await?);
+        }
+        // The last one, because it reads the clock.
+        steps.push(connection.step(KNOWN, vec![&tenants, &ids]).await?);
+        let mut answers = connection.begin_with(&steps).await?;
+        let known = answers.pop().unwrap_or_default();
+        let now = read_clock(&known)?;
+        let known: Result<_, LedgerError> =
+            known.iter().filter_map(|row| known_row(row).transpose()).collect();
         let mut sign_ins: BTreeMap<String, Vec<(Timestamp, Dispatch)>> = BTreeMap::new();
-        for (row, mut d) in columns::readable(&same, 2) {
+        for (row, mut d) in answers.get(1).map(|same| reading::readable(same, 2)).unwrap_or_default() {
             d.now = now;
             sign_ins.entry(row.get(0)).or_default().push((row.get(1), d));
         }
-        Ok(Loaded { known: known?, sign_ins, quotas: read_quotas(&quotas)?, now })
+        let quotas = read_quotas(answers.first().map(Vec::as_slice).unwrap_or_default())?;
+        Ok(Loaded { known: known?, sign_ins, quotas, now })
     }
 
     /// The second round trip: stores what was decided.
     async fn store_admitted(
         &self, connection: &Connection<'_>, quotas: &Quotas, decided: &Decided<'_>,
     ) -> Result<(), LedgerError> {
-        let (mut orders, mut rows, mut timers) =
-            (OrderColumns::default(), ChangingColumns::of_locked(), Timers::default());
+        let (mut rows, mut timers) = (NewColumns::default(), Timers::default());
         for (job, d) in &decided.inserted {
-            orders.push(job, d);
-            rows.push(d);
+            rows.push(job, d);
             timers.add_exact(None, d);
         }
         let mut change = Change::of_locked();
@@ -130,17 +143,15 @@ impl Postgres {
             change.add(before, d, None);
             change.timers.add_exact(before.wake_at, d);
         }
-        let mut columns = orders.params();
-        columns.extend(rows.params());
+        let quotas = QuotaRows::of(quotas);
+        let inserted = [rows.params(), timers.params(), quotas.params()].concat();
         let event_uids = decided.events.uids();
         let mut events: Vec<columns::Param<'_>> = vec![&event_uids];
         events.extend(decided.events.params());
-        let quotas = QuotaRows::of(quotas);
-        let mut steps = quotas.steps(connection).await?;
+        let mut steps = vec![];
         for (is_needed, sql, params) in [
             (!change.is_empty(), CHANGE_LOCKED.as_str(), change.params()),
-            (!decided.inserted.is_empty(), &INSERT, columns),
-            (!timers.is_empty(), &INSERT_TIMERS, timers.params()),
+            (!decided.inserted.is_empty(), &INSERT, inserted),
             (!decided.events.is_empty(), &INSERT_EVENTS, events),
         ] {
             if is_needed {
@@ -162,10 +173,12 @@ impl Loaded {
     }
 }
 
-fn known_row(row: &Row) -> Result<((String, Uuid), KnownRow), LedgerError> {
-    let state: &str = row.get(4);
+/// Reads a row of [`KNOWN`]. `None` if the job is new.
+fn known_row(row: &Row) -> Result<Option<(JobKey, KnownRow)>, LedgerError> {
+    let Some(tenant) = row.get::<_, Option<String>>(1) else { return Ok(None) };
+    let state: &str = row.get(5);
     let state: State = state.parse().map_err(|_| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))?;
     let known =
-        KnownRow { uid: row.get(2), content: row.get(3), state, version: row.get(5), open_claim: row.get(6) };
-    Ok(((row.get(0), row.get(1)), known))
+        KnownRow { uid: row.get(3), content: row.get(4), state, version: row.get(6), open_claim: row.get(7) };
+    Ok(Some(((tenant, row.get(2)), known)))
 }

@@ -1,18 +1,13 @@
-//! The columns of a dispatch, each named once: its name, its type, and its value.
+//! The columns of a dispatch, each named once: its name, its type, and its value. `reading` reads them.
 //!
 //! A group of rows is sent as one array per column, so that one statement writes all of them.
 
-use std::sync::LazyLock;
-
 use jiff::Timestamp;
-use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, ToSql};
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::error::UNKNOWN_FORM;
-use crate::domain::attempt::{Attempt, Details, Outcome, Reason, ReceiptStatus};
-use crate::domain::dispatch::{Dispatch, Order, Plan, Stop};
-use crate::ledger::LedgerError;
+use crate::domain::attempt::{Attempt, Outcome, Reason, ReceiptStatus};
+use crate::domain::dispatch::{Dispatch, Stop};
 use crate::ledger::items::Admission;
 
 /// A parameter of a statement.
@@ -142,7 +137,7 @@ pub(super) struct ChangingColumns<'a> {
 }
 
 impl<'a> ChangingColumns<'a> {
-    /// All changing columns. The rows are locked, or new.
+    /// All changing columns. The rows are locked.
     pub(super) fn of_locked() -> Self {
         Self { others: Some(Default::default()), ..Self::default() }
     }
@@ -192,16 +187,6 @@ fn changing() -> impl Iterator<Item = &'static Column> + Clone {
     decided().chain(others)
 }
 
-/// All changing columns in the order of [`read`], which keeps those of the attempt together.
-fn read_order() -> impl Iterator<Item = &'static Column> {
-    StateColumns::COLUMNS
-        .iter()
-        .chain(FactColumns::COLUMNS)
-        .chain(AttemptColumns::COLUMNS)
-        .chain(OutcomeColumns::COLUMNS)
-        .chain(ReceiptColumns::COLUMNS)
-}
-
 pub(super) fn names(columns: impl Iterator<Item = &'static Column>, prefix: &str) -> String {
     columns.map(|(name, _)| format!("{prefix}{name}")).collect::<Vec<_>>().join(", ")
 }
@@ -212,20 +197,36 @@ pub(super) fn arrays(columns: impl Iterator<Item = &'static Column>, first: usiz
     arrays.collect::<Vec<_>>().join(", ")
 }
 
-/// All columns of a row as [`read`] expects them, and the server's clock.
-pub(super) static ROW: LazyLock<String> = LazyLock::new(|| {
-    let read = OrderColumns::COLUMNS.iter().filter(|(name, _)| !NOT_READ.contains(name));
-    format!("{}, clock_timestamp()", names(read.chain(read_order()), "d."))
-});
+/// The columns of new dispatches. An attempt among them is still open, so the others are null.
+#[derive(Default)]
+pub(super) struct NewColumns<'a> {
+    order: OrderColumns<'a>,
+    state: StateColumns<'a>,
+    facts: FactColumns<'a>,
+    attempt: AttemptColumns<'a>,
+}
 
-/// Columns that are not part of a [`Dispatch`].
-const NOT_READ: &[&str] = &["content", "number_key", "supersedes", "issued_at"];
+impl<'a> NewColumns<'a> {
+    pub(super) fn push(&mut self, job: &'a Admission, d: &'a Dispatch) {
+        self.order.push(job, d);
+        self.state.push(d);
+        self.facts.push(d);
+        self.attempt.push(d.attempts.last());
+    }
 
-/// Inserts a group: the parameters are the arrays of [`OrderColumns`] and [`ChangingColumns`].
-pub(super) static INSERT: LazyLock<String> = LazyLock::new(|| {
-    let all = OrderColumns::COLUMNS.iter().chain(changing());
-    format!("insert into dispatch ({}) select * from unnest({})", names(all.clone(), ""), arrays(all, 1))
-});
+    pub(super) fn params(&self) -> Vec<Param<'_>> {
+        [self.order.params(), self.state.params(), self.facts.params(), self.attempt.params()].concat()
+    }
+}
+
+/// Inserts new dispatches. The parameters are the arrays of [`NewColumns`], from `$first`. Returns the number of the next parameter too.
+pub(super) fn insert(first: usize) -> (String, usize) {
+    let columns = OrderColumns::COLUMNS.iter().chain(StateColumns::COLUMNS);
+    let all: Vec<&Column> = columns.chain(FactColumns::COLUMNS).chain(AttemptColumns::COLUMNS).collect();
+    let names = names(all.iter().copied(), "");
+    let arrays = arrays(all.iter().copied(), first);
+    (format!("insert into dispatch ({names}) select * from unnest({arrays})"), first + all.len())
+}
 
 /// Updates the rows of a group that still have the expected version and newest attempt. Returns their uids and events, and the number of
 /// the next parameter. The parameters are arrays: uid, expected version, claim of the newest attempt, [`ChangingColumns`],
@@ -248,143 +249,6 @@ pub(super) fn update(are_all: bool) -> (String, usize) {
         names(EVENT_COLUMNS.iter(), "u.")
     );
     (sql, 4 + all.len())
-}
-
-/// Reads the columns of a row in order.
-struct Columns<'r> {
-    row: &'r Row,
-    next: usize,
-}
-
-impl<'r> Columns<'r> {
-    fn take<T: FromSql<'r>>(&mut self) -> Result<T, LedgerError> {
-        self.next += 1;
-        self.row.try_get(self.next - 1).map_err(|_| unknown_form())
-    }
-
-    /// A word of an enum.
-    fn word<T: std::str::FromStr>(&mut self) -> Result<T, LedgerError> {
-        self.take::<&str>()?.parse().map_err(|_| unknown_form())
-    }
-
-    fn maybe_word<T: std::str::FromStr>(&mut self) -> Result<Option<T>, LedgerError> {
-        self.take::<Option<&str>>()?.map(|word| word.parse().map_err(|_| unknown_form())).transpose()
-    }
-
-    fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, LedgerError> {
-        serde_json::from_str(self.take()?).map_err(|_| unknown_form())
-    }
-
-    fn number<T: TryFrom<i16>>(&mut self) -> Result<T, LedgerError> {
-        T::try_from(self.take::<i16>()?).map_err(|_| unknown_form())
-    }
-
-    fn maybe_number<T: TryFrom<i16>>(&mut self) -> Result<Option<T>, LedgerError> {
-        self.take::<Option<i16>>()?.map(|n| T::try_from(n).map_err(|_| unknown_form())).transpose()
-    }
-}
-
-/// A row with a word or a form that this version does not know.
-fn unknown_form() -> LedgerError {
-    LedgerError::Unusable(UNKNOWN_FORM.to_owned())
-}
-
-/// Reads a dispatch from the columns [`ROW`], beginning at index `first`.
-pub(super) fn read(row: &Row, first: usize) -> Result<Dispatch, LedgerError> {
-    let mut c = Columns { row, next: first };
-    let order = Order {
-        uid: c.take()?,
-        tenant: c.take()?,
-        id: c.take()?,
-        mask: c.take()?,
-        number: c.take()?,
-        country: c.take()?,
-        plan: Plan::from_text(c.take()?).ok_or_else(unknown_form)?,
-        expires_at: c.take()?,
-        fallback_after_s: u32::try_from(c.take::<i32>()?).unwrap_or(0),
-        template: c.take()?,
-        locale: c.take()?,
-        tags: c.json()?,
-        traceparent: c.take()?,
-    };
-    let admitted_at = c.take()?;
-    let mut d = Dispatch {
-        order,
-        admitted_at,
-        version: c.take()?,
-        state: c.word()?,
-        reason: c.maybe_word()?,
-        step: c.number()?,
-        step_at: c.take()?,
-        snoozes: c.number()?,
-        snoozed_until: c.take()?,
-        sent_event_steps: c.number()?,
-        wake_at: c.take()?,
-        code: c.take()?,
-        holds_quota_uses: c.take()?,
-        stop: c.maybe_word()?,
-        requested_step: c.maybe_number()?,
-        quota_uses: c.json()?,
-        attempts: match c.take::<Option<&str>>()? {
-            Some(earlier) => serde_json::from_str(earlier).map_err(|_| unknown_form())?,
-            None => vec![],
-        },
-        now: admitted_at,
-    };
-    d.attempts.extend(read_attempt(&mut c)?);
-    d.now = c.take()?;
-    Ok(d)
-}
-
-/// The rows that this version can read, from the columns beginning at index `first`. Another version may have written a word that this
-/// one does not know: its processes take that row, and the other rows go on.
-pub(super) fn readable(rows: &[Row], first: usize) -> Vec<(&Row, Dispatch)> {
-    let read = |row| {
-        let d = read(row, first);
-        if d.is_err() {
-            let uid: Option<Uuid> = row.try_get(first).ok();
-            tracing::error!(
-                dispatch.uid = uid.map(tracing::field::display),
-                reason = UNKNOWN_FORM,
-                "a dispatch cannot be read"
-            );
-        }
-        Some((row, d.ok()?))
-    };
-    rows.iter().filter_map(read).collect()
-}
-
-fn read_attempt(c: &mut Columns<'_>) -> Result<Option<Attempt>, LedgerError> {
-    let Some(n) = c.maybe_number()? else {
-        let attempt = [AttemptColumns::COLUMNS, OutcomeColumns::COLUMNS, ReceiptColumns::COLUMNS];
-        c.next += attempt.map(<[Column]>::len).iter().sum::<usize>() - 1;
-        return Ok(None);
-    };
-    Ok(Some(Attempt {
-        n,
-        step: c.number()?,
-        channel: c.word()?,
-        carrier: c.take()?,
-        claim: c.take()?,
-        repeats: c.maybe_number()?,
-        begun_at: c.take()?,
-        deadline: c.take()?,
-        closed_at: c.take()?,
-        outcome: Outcome::from_words(c.take()?, c.take()?, c.take()?).map_err(|_| unknown_form())?,
-        details: Details {
-            message_id: c.take()?,
-            carrier_code: c.take()?,
-            segments: c.maybe_number()?,
-            price: c.take()?,
-        },
-        receipt: c.maybe_word()?,
-        receipt_reason: c.maybe_word()?,
-        receipt_code: c.take()?,
-        receipt_at: c.take()?,
-        corrected_reason: c.maybe_word()?,
-        corrected_code: c.take()?,
-        corrected_at: c.take()?,
-    }))
 }
 
 /// The attempts before the newest one. `None` if there are none.

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{
-    ClientWrapper, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+    ClientWrapper, Manager, ManagerConfig, Object, Pool, PoolError, QueueMode, RecyclingMethod, Runtime,
+    TimeoutType,
 };
 use futures_util::FutureExt;
 use futures_util::future::{try_join, try_join_all};
@@ -65,6 +66,8 @@ impl Postgres {
         );
         let pool = Pool::builder(manager)
             .max_size(options.pool)
+            // The connection that was used last: its process has its plans and pages in the processor's cache.
+            .queue_mode(QueueMode::Lifo)
             .wait_timeout(Some(Duration::from_secs(2)))
             .create_timeout(Some(Duration::from_secs(5)))
             .recycle_timeout(Some(Duration::from_secs(1)))

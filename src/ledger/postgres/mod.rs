@@ -1,6 +1,6 @@
 //! The ledger in PostgreSQL: plain SQL that loads and stores, around the decisions of [`decide`](crate::ledger::decide).
 //!
-//! `columns` names each column once; `rows` is a transaction that locks, decides and stores; `admit` and `write` are the operations on
+//! `columns` names each column once, and `reading` reads them; `rows` is a transaction that locks, decides and stores; `admit` and `write` are the operations on
 //! dispatches; `timer` holds the wake-ups, `outbox` the events. Two round trips admit a group; one writes the outcomes of a group.
 
 mod admit;
@@ -9,6 +9,7 @@ mod connection;
 mod error;
 mod message_ids;
 mod outbox;
+mod reading;
 mod rows;
 mod scan_start;
 mod timer;
@@ -31,8 +32,9 @@ use crate::ledger::items::{
     WebhookRow, WriteResult,
 };
 use crate::ledger::{LedgerError, Store, schema};
-use columns::{Param, ROW};
+use columns::Param;
 use error::{UNKNOWN_FORM, ledger_error};
+use reading::ROW;
 
 pub(in crate::ledger) use connection::Postgres;
 
@@ -61,7 +63,7 @@ static READ: LazyLock<String> = LazyLock::new(|| format!("select {} from dispatc
 impl Postgres {
     /// Reads one dispatch.
     async fn read_one(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Dispatch>, LedgerError> {
-        self.query(sql, params).await?.first().map(|row| columns::read(row, 0)).transpose()
+        self.query(sql, params).await?.first().map(|row| reading::read(row, 0)).transpose()
     }
 }
 

@@ -13,10 +13,11 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::columns::{self, ChangingColumns, Param, ROW};
-use super::connection::{CLOCK, Connection, Step, answers, read_clock};
+use super::columns::{self, ChangingColumns, Param};
+use super::connection::{CLOCK, Connection, answers, read_clock};
 use super::error::UNKNOWN_FORM;
 use super::outbox::{NewEvents, insert_events};
+use super::reading::{self, ROW};
 use super::timer::{Timers, insert_timers};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Event};
@@ -28,10 +29,11 @@ use crate::ledger::items::Destinations;
 /// Locks quotas and reads them.
 pub(super) const LOCK_QUOTAS: &str =
     "select key, uses from quota where key = any($1) order by key for update";
-const UPDATE_QUOTAS: &str = "update quota q set uses = u.uses, forget_on = u.forget_on
-    from unnest($1::text[], $2::bytea[], $3::date[]) as u(key, uses, forget_on) where q.key = u.key";
-const INSERT_QUOTAS: &str =
-    "insert into quota (key, uses, forget_on) select * from unnest($1::text[], $2::bytea[], $3::date[])";
+/// Writes the uses of quotas. The parameters are those of [`QuotaRows`].
+static WRITE_QUOTAS: LazyLock<String> = LazyLock::new(|| {
+    let [update, insert] = write_quotas(1);
+    format!("with updated as ({update}) {insert}")
+});
 static LOCK_UIDS: LazyLock<String> = LazyLock::new(|| {
     format!("select {} from dispatch d where d.uid = any($1) order by d.uid for update", *ROW)
 });
@@ -115,7 +117,7 @@ impl Postgres {
         let [quotas, rows, clock] = answers(connection.begin_with(&steps).await?)?;
         let now = read_clock(&clock)?;
         let mut loaded = BTreeMap::new();
-        for (_, mut d) in columns::readable(&rows, 0) {
+        for (_, mut d) in reading::readable(&rows, 0) {
             d.now = now;
             loaded.insert(d.order.uid, Loaded { before: d.clone(), d, events: None });
         }
@@ -137,7 +139,10 @@ impl Postgres {
             }
         }
         let quotas = QuotaRows::of(&locked.quotas);
-        let mut steps = quotas.steps(connection).await?;
+        let mut steps = vec![];
+        if !quotas.is_empty() {
+            steps.push(connection.step(&WRITE_QUOTAS, quotas.params()).await?);
+        }
         if !change.is_empty() {
             steps.push(connection.step(&CHANGE_LOCKED, change.params()).await?);
         }
@@ -240,6 +245,20 @@ pub(super) fn read_quotas(rows: &[Row]) -> Result<Quotas, LedgerError> {
     Ok(quotas)
 }
 
+/// Updates the quotas that have a row, and inserts the new ones. The parameters are those of [`QuotaRows`], from `$first`.
+pub(super) fn write_quotas(first: usize) -> [String; 2] {
+    let arrays =
+        |first| format!("unnest(${}::text[], ${}::bytea[], ${}::date[])", first, first + 1, first + 2);
+    [
+        format!(
+            "update quota q set uses = u.uses, forget_on = u.forget_on
+               from {} as u(key, uses, forget_on) where q.key = u.key",
+            arrays(first)
+        ),
+        format!("insert into quota (key, uses, forget_on) select * from {}", arrays(first + 3)),
+    ]
+}
+
 /// Changed quotas, as arrays: those with a row, and new ones.
 #[derive(Default)]
 pub(super) struct QuotaRows {
@@ -266,17 +285,13 @@ impl QuotaRows {
         rows
     }
 
-    /// The statements that write them.
-    pub(super) async fn steps<'a>(
-        &'a self, connection: &Connection<'_>,
-    ) -> Result<Vec<Step<'a>>, LedgerError> {
-        let mut steps = vec![];
-        for (sql, arrays) in [(UPDATE_QUOTAS, &self.updated), (INSERT_QUOTAS, &self.inserted)] {
-            if !arrays.key.is_empty() {
-                steps.push(connection.step(sql, vec![&arrays.key, &arrays.uses, &arrays.forget_on]).await?);
-            }
-        }
-        Ok(steps)
+    pub(super) fn is_empty(&self) -> bool {
+        self.updated.key.is_empty() && self.inserted.key.is_empty()
+    }
+
+    pub(super) fn params(&self) -> Vec<Param<'_>> {
+        let arrays = [&self.updated, &self.inserted];
+        arrays.into_iter().flat_map(|a| [&a.key as Param<'_>, &a.uses, &a.forget_on]).collect()
     }
 }
 

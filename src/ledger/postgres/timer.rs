@@ -11,8 +11,9 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::columns::{self, Param, ROW};
+use super::columns::Param;
 use super::connection::{CLOCK, Connection, answers, read_clock};
+use super::reading::{self, ROW};
 use crate::domain::attempt::State;
 use crate::domain::clock::after;
 use crate::domain::decide::LEASE;
@@ -82,10 +83,6 @@ impl Timers {
         if before.is_none_or(|before| wake_at < before) {
             self.add(d.state == State::Queued, wake_at, d.order.uid);
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.uid.is_empty()
     }
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
@@ -207,5 +204,5 @@ pub(super) static INSERT_TIMERS: LazyLock<String> = LazyLock::new(|| insert_time
 
 /// The dispatches that this version can read.
 fn readable(rows: &[Row]) -> Vec<Dispatch> {
-    columns::readable(rows, 0).into_iter().map(|(_, d)| d).collect()
+    reading::readable(rows, 0).into_iter().map(|(_, d)| d).collect()
 }
