@@ -51,6 +51,7 @@ good("every type of header", headers={
     "when": datetime.datetime(2026, 1, 1), "bytes": b"\x00\xff", "many": [1, "two", [3], {"four": 5}],
     "deep": {"a": {"b": {"c": {}}}}, "": "no name", "Schlüssel 🔑": "Wert 🔑", "long": "x" * 60_000,
 })
+good("a header of 100 kB", headers={"x-large": "x" * 100_000})
 good("a delivery count of its own", headers={"x-delivery-count": 99})
 good("a delivery count that is none", headers={"x-delivery-count": "many"})
 good("a history of its own", headers={"x-death": [{"queue": "otpost.dispatch", "reason": "rejected", "count": 9}],

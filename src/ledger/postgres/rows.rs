@@ -109,13 +109,15 @@ impl Postgres {
             Which::Uids(uids) => connection.step(&LOCK_UIDS, vec![uids]).await?,
             Which::Id(tenant, id) => connection.step(&LOCK_ID, vec![tenant, id]).await?,
         };
-        let steps = [
-            connection.step(LOCK_QUOTAS, vec![&keys]).await?,
-            lock_rows,
-            connection.step(CLOCK, vec![]).await?,
-        ];
-        let [quotas, rows, clock] = answers(connection.begin_with(&steps).await?)?;
+        let mut steps = vec![lock_rows, connection.step(CLOCK, vec![]).await?];
+        if !keys.is_empty() {
+            steps.insert(0, connection.step(LOCK_QUOTAS, vec![&keys]).await?);
+        }
+        let mut loaded = connection.begin_with(&steps).await?;
+        let quotas = if keys.is_empty() { vec![] } else { loaded.remove(0) };
+        let [rows, clock] = answers(loaded)?;
         let now = read_clock(&clock)?;
+        let quotas = read_quotas(&quotas)?;
         let mut loaded = BTreeMap::new();
         for (_, mut d) in reading::readable(&rows, 0) {
             d.now = now;
@@ -123,7 +125,7 @@ impl Postgres {
         }
         let uids = rows.iter().filter_map(|row| row.try_get(0).ok());
         let unreadable = uids.filter(|uid| !loaded.contains_key(uid)).collect();
-        Ok(Locked { rows: loaded, unreadable, quotas: read_quotas(&quotas)?, now })
+        Ok(Locked { rows: loaded, unreadable, quotas, now })
     }
 
     /// Stores the changes of the rows and commits. `act` names the transaction for whoever reads the server's log.
