@@ -175,6 +175,28 @@ async fn a_receipt_with_only_the_carriers_message_id_finds_its_attempt(p) {
     assert_eq!(ledger.record_by_message_id("c1", "SM3", delivered("SM3")).await.unwrap(), (None, RecordResult::Stray));
 }
 
+/// Fails if all kept receipts of a message id are deleted when one of them is recorded.
+async fn each_kept_receipt_of_a_message_id_is_recorded(p) {
+    let ledger = &p.world.ledger;
+    let receipt = |id: &str, status| Receipt { status, reason: None, carrier_code: None, message_id: Some(id.to_owned()) };
+    let uid = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
+    for n in 1..=200 {
+        let id = format!("SM{n}");
+        ledger.record_by_message_id("c1", &id, receipt(&id, ReceiptStatus::Interim)).await.unwrap();
+        if n > 1 {
+            let named = format!("insert into carrier_message (carrier, message_id, uid, n) values ('c1', '{id}', '{uid}', 1)");
+            change_behind(&p.world, &named).await;
+        }
+    }
+    // At most 200 receipts are recorded together, so this one is left.
+    p.world.at(1.0).await;
+    ledger.record_by_message_id("c1", "SM1", receipt("SM1", ReceiptStatus::Delivered)).await.unwrap();
+    ledger.store_message_id("c1", "SM1", AttemptId { uid, n: 1 }).await.unwrap();
+    assert_eq!(p.read(uid).await.attempts[0].receipt, None);
+    ledger.match_message_ids().await.unwrap();
+    assert_eq!(p.read(uid).await.attempts[0].receipt, Some(ReceiptStatus::Delivered));
+}
+
 async fn two_jobs_of_one_number_in_one_group_are_admitted_in_order(p) {
     // The first item occupies the writer. The others form one group.
     let jobs: Vec<Admission> = (0..8).map(|_| { let mut j = with_begin(job(&[SMS], "q", p.t(300))); j.limits = vec![limit("q", &["5/10m"])]; j }).collect();

@@ -19,8 +19,12 @@ pub(super) trait MessageIds: Send + Sync {
         &self, carrier: &str, message_id: &str, receipt: &Receipt,
     ) -> Result<(), LedgerError>;
     async fn has_unmatched(&self, carrier: &str, message_id: &str) -> Result<bool, LedgerError>;
+    /// Kept receipts whose message id is known by now. Deletes those that have waited for 72 h.
     async fn matched(&self, most: usize) -> Result<Vec<AttemptReceipt>, LedgerError>;
-    async fn forget_unmatched(&self, carrier: &str, message_id: &str) -> Result<(), LedgerError>;
+    /// Deletes one kept receipt.
+    async fn forget_unmatched(
+        &self, carrier: &str, message_id: &str, receipt: &Receipt,
+    ) -> Result<(), LedgerError>;
 }
 
 impl Ledger {
@@ -58,12 +62,12 @@ impl Ledger {
         let mut changed = vec![];
         for recording in self.store.matched(MAX_UNMATCHED).await? {
             let attempt = AttemptId { uid: recording.uid, n: recording.n };
-            let (carrier, message_id) = (recording.carrier.clone(), recording.receipt.message_id.clone());
-            if self.record(recording).await? == RecordResult::Recorded {
+            if self.record(recording.clone()).await? == RecordResult::Recorded {
                 changed.push(attempt);
             }
-            if let Some(message_id) = message_id {
-                self.store.forget_unmatched(&carrier, &message_id).await?;
+            let AttemptReceipt { carrier, receipt, .. } = recording;
+            if let Some(message_id) = &receipt.message_id {
+                self.store.forget_unmatched(&carrier, message_id, &receipt).await?;
             }
         }
         Ok(changed)

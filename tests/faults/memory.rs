@@ -155,7 +155,7 @@ mod long {
         sent.extend(caller.pour(|posted| posted < JOBS).await);
         let look = connect(&cluster.deployment.ledger_url).await;
         let sql = "select count(*) filter (where state = 'delivered'), 
-                            (select coalesce(sum(cardinality(uids)), 0)::bigint from outbox) from dispatch";
+                            (select coalesce(sum(jsonb_array_length(e::jsonb -> 'events')), 0)::bigint from outbox, unnest(events) e) from dispatch";
         let (mut pending, mut most) = (0, 0);
         let all_delivered = async || {
             let row = look.query_one(sql, &[]).await.unwrap();

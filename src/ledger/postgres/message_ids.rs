@@ -61,9 +61,11 @@ impl MessageIds for Postgres {
         self.json(sql, &[&(most as i64)]).await
     }
 
-    async fn forget_unmatched(&self, carrier: &str, message_id: &str) -> Result<(), LedgerError> {
-        let sql = "with gone as (delete from unmatched_receipt where carrier = $1 and message_id = $2) select to_jsonb(1)";
-        let _: Vec<Value> = self.json(sql, &[&carrier, &message_id]).await?;
-        Ok(())
+    async fn forget_unmatched(
+        &self, carrier: &str, message_id: &str, receipt: &Receipt,
+    ) -> Result<(), LedgerError> {
+        let sql = "delete from unmatched_receipt where carrier = $1 and message_id = $2 and receipt = jsonb_strip_nulls($3)";
+        let receipt = serde_json::to_value(receipt).map_err(|e| LedgerError::Unusable(e.to_string()))?;
+        self.execute(sql, &[&carrier, &message_id, &receipt]).await.map(drop)
     }
 }

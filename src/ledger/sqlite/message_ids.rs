@@ -72,11 +72,13 @@ impl MessageIds for Sqlite {
         .await
     }
 
-    async fn forget_unmatched(&self, carrier: &str, message_id: &str) -> Result<(), LedgerError> {
-        let (carrier, message_id) = (carrier.to_owned(), message_id.to_owned());
+    async fn forget_unmatched(
+        &self, carrier: &str, message_id: &str, receipt: &Receipt,
+    ) -> Result<(), LedgerError> {
+        let (carrier, message_id, receipt) = (carrier.to_owned(), message_id.to_owned(), receipt.clone());
         self.write(move |db, _| {
-            let sql = "delete from unmatched_receipt where carrier = ?1 and message_id = ?2";
-            db.prepare_cached(sql)?.execute((carrier, message_id))?;
+            let sql = "delete from unmatched_receipt where carrier = ?1 and message_id = ?2 and receipt = ?3";
+            db.prepare_cached(sql)?.execute((carrier, message_id, serde_json::to_string(&receipt)?))?;
             Ok(())
         })
         .await
