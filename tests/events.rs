@@ -43,6 +43,8 @@ struct Receiver {
     answers: Arc<Mutex<VecDeque<u16>>>,
     /// Never answers.
     dead: Arc<AtomicBool>,
+    /// Answers after half a second.
+    slow: Arc<AtomicBool>,
 }
 
 impl Receiver {
@@ -90,6 +92,9 @@ async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: String
         std::future::pending::<()>().await;
     }
     receiver.posts.send_modify(|posts| posts.push(Post { headers, body }));
+    if receiver.slow.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     let status = receiver.answers.lock().unwrap().pop_front().unwrap_or(204);
     StatusCode::from_u16(status).unwrap()
 }
@@ -313,6 +318,21 @@ async fn a_webhook_gets_refusals_and_needs_no_broker() {
     assert_eq!(deployment.post_bytes(&api, &key.text, body).await.0, 202);
     receiver.until(&["refused 1", "sent 3", "delivered 5"]).await;
     app.stop().await;
+}
+
+/// Fails if a stop abandons the deliveries that are under way: then the events stay in the outbox, and are delivered twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_the_deliveries_under_way() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let (receiver, config) = start_receiver(&deployment).await;
+    receiver.slow.store(true, Ordering::Relaxed);
+    let app = deployment.start(config, Roles::ALL).await;
+    let id = deployment.publish(&job("+9991234567", json!({}))).await;
+    receiver.until(&["refused 1"]).await;
+    app.stop().await;
+    let d = deployment.ledger.find("default", id).await.unwrap().unwrap();
+    let webhook = otpost::ledger::Receiver::Webhook("default".to_owned());
+    assert_eq!(deployment.ledger.undelivered(&webhook, d.order.uid).await.unwrap(), []);
 }
 
 /// One tenant's receiver hangs. Its events wait, another tenant's events do not, and codes are sent.

@@ -6,7 +6,7 @@
 //! rows, it reads the clock after that. A decision names the version that it expects (optimistic locking); a fact does not. On a
 //! conflict the caller gets the current row, or drops its change.
 
-mod decide;
+pub mod decide;
 mod error;
 mod group;
 pub mod health;

@@ -13,32 +13,32 @@ use crate::ledger::items::{Admission, AdmissionResult, Limit};
 
 /// A row with the job's tenant and id.
 #[derive(Debug)]
-pub(in crate::ledger) struct KnownRow {
+pub struct KnownRow {
     /// Our id of the dispatch.
-    pub(in crate::ledger) uid: Uuid,
+    pub uid: Uuid,
     /// Keyed hash of its content.
-    pub(in crate::ledger) content: String,
+    pub content: String,
     /// Its state.
-    pub(in crate::ledger) state: State,
+    pub state: State,
     /// Its version.
-    pub(in crate::ledger) version: i64,
+    pub version: i64,
     /// The claim of its open attempt.
-    pub(in crate::ledger) open_claim: Option<Uuid>,
+    pub open_claim: Option<Uuid>,
 }
 
 /// Other dispatches of the job's sign-in, by `supersedes` and `issued_at`.
 #[derive(Debug, Default)]
-pub(in crate::ledger) struct SameSignIn {
+pub struct SameSignIn {
     /// Whether a newer one was admitted.
-    pub(in crate::ledger) newer_exists: bool,
+    pub newer_exists: bool,
     /// The older ones that are neither final nor stopped. An admission stops them.
-    pub(in crate::ledger) older: Vec<Dispatch>,
+    pub older: Vec<Dispatch>,
 }
 
 impl SameSignIn {
     /// Chooses among the dispatches of a sign-in, each with its `issued_at`. `this` is the job's `issued_at` and id, which order the
     /// jobs of a sign-in. A dispatch that was refused does not count.
-    pub(in crate::ledger) fn of<'d>(
+    pub fn of<'d>(
         this: (Timestamp, Uuid), rows: impl Iterator<Item = (Timestamp, &'d Dispatch)>,
     ) -> Self {
         let mut same = Self::default();
@@ -56,17 +56,17 @@ impl SameSignIn {
 
 /// The decision on a new job.
 #[derive(Debug)]
-pub(in crate::ledger) struct AdmissionDecision {
+pub struct AdmissionDecision {
     /// The answer to the caller.
-    pub(in crate::ledger) result: AdmissionResult,
+    pub result: AdmissionResult,
     /// The row to insert.
-    pub(in crate::ledger) row: Option<Dispatch>,
+    pub row: Option<Dispatch>,
     /// The events to publish.
-    pub(in crate::ledger) events: Vec<Event>,
+    pub events: Vec<Event>,
 }
 
 /// Answers a job whose id has a row. No limit is checked.
-pub(in crate::ledger) fn answer_known(job: &Admission, known: &KnownRow) -> AdmissionResult {
+pub fn answer_known(job: &Admission, known: &KnownRow) -> AdmissionResult {
     if known.content != job.content {
         return AdmissionResult::Conflict;
     }
@@ -75,7 +75,7 @@ pub(in crate::ledger) fn answer_known(job: &Admission, known: &KnownRow) -> Admi
 }
 
 /// Decides on a job whose id has no row. Takes the quota uses, and stops the older dispatches of the sign-in.
-pub(in crate::ledger) fn admit(
+pub fn admit(
     job: &Admission, same_sign_in: &mut SameSignIn, quotas: &mut Quotas, now: Timestamp,
 ) -> AdmissionDecision {
     let mut d = job.queued(now);

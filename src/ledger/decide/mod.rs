@@ -12,6 +12,6 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub(super) use admit::{AdmissionDecision, KnownRow, SameSignIn, admit, answer_known};
-pub(super) use quotas::Quotas;
-pub(super) use write::{advance, begin, begin_without_row, record, stop, write_decision, write_without_row};
+pub use admit::{AdmissionDecision, KnownRow, SameSignIn, admit, answer_known};
+pub use quotas::Quotas;
+pub use write::{advance, begin, begin_without_row, record, stop, write_decision, write_without_row};

@@ -10,7 +10,7 @@ use crate::ledger::items::Limit;
 
 /// The quotas that a store has loaded and locked, by key. A key without a row has no uses.
 #[derive(Debug, Default)]
-pub(in crate::ledger) struct Quotas(BTreeMap<String, Row>);
+pub struct Quotas(BTreeMap<String, Row>);
 
 #[derive(Debug, Default)]
 struct Row {
@@ -23,12 +23,12 @@ struct Row {
 
 impl Quotas {
     /// Adds a loaded row.
-    pub(in crate::ledger) fn insert(&mut self, key: String, uses: Vec<Timestamp>) {
+    pub fn insert(&mut self, key: String, uses: Vec<Timestamp>) {
         self.0.insert(key, Row { uses, loaded: true, changed: false });
     }
 
     /// The rows to write, ordered by key: key, kept admission times, and whether the key was loaded.
-    pub(in crate::ledger) fn changed(&self) -> impl Iterator<Item = (&str, &[Timestamp], bool)> {
+    pub fn changed(&self) -> impl Iterator<Item = (&str, &[Timestamp], bool)> {
         let changed = self.0.iter().filter(|(_, row)| row.changed);
         changed.map(|(key, row)| (key.as_str(), row.uses.as_slice(), row.loaded))
     }

@@ -14,7 +14,7 @@ use crate::ledger::items::{
 };
 
 /// Begins an attempt, if the row still has the expected version and the channel's quota has room.
-pub(in crate::ledger) fn begin(
+pub fn begin(
     d: &mut Dispatch, request: &BeginRequest, quotas: &mut Quotas, now: Timestamp,
 ) -> BeginResult {
     if d.open_attempt().is_some_and(|open| open.claim == request.attempt.claim) {
@@ -48,7 +48,7 @@ pub(in crate::ledger) fn begin(
 }
 
 /// Answers a begin whose row is missing, or is of a later version of otpost.
-pub(in crate::ledger) fn begin_without_row(is_unreadable: bool) -> BeginResult {
+pub fn begin_without_row(is_unreadable: bool) -> BeginResult {
     if is_unreadable {
         BeginResult::VersionConflict(None)
     } else {
@@ -58,7 +58,7 @@ pub(in crate::ledger) fn begin_without_row(is_unreadable: bool) -> BeginResult {
 
 /// Writes an outcome with its transition, or a transition only, if the row still has the expected version. An outcome is written
 /// also on another version, if its attempt is still open; the caller then decides again.
-pub(in crate::ledger) fn write_decision(
+pub fn write_decision(
     d: &mut Dispatch, write: &DecisionWrite, quotas: &mut Quotas, now: Timestamp,
 ) -> WriteResult {
     let version_changed = d.version != write.seen.version;
@@ -103,7 +103,7 @@ pub(in crate::ledger) fn write_decision(
 }
 
 /// Answers a write whose row is missing, or is of a later version of otpost.
-pub(in crate::ledger) fn write_without_row(write: &DecisionWrite, is_unreadable: bool) -> WriteResult {
+pub fn write_without_row(write: &DecisionWrite, is_unreadable: bool) -> WriteResult {
     match write.outcome {
         _ if !is_unreadable => WriteResult::CommitLost(LostCommit::Dispatch),
         Some(_) => WriteResult::AlreadyClosed { proved_acceptance: false },
@@ -135,7 +135,7 @@ fn add_late_answer(d: &mut Dispatch, outcome: &AttemptOutcome, now: Timestamp) -
 }
 
 /// Records a receipt. A dispatch whose attempt it changes is due.
-pub(in crate::ledger) fn record(
+pub fn record(
     d: Option<&mut Dispatch>, receipt: &AttemptReceipt, now: Timestamp,
 ) -> RecordResult {
     let Some(d) = d else { return RecordResult::Stray };
@@ -151,7 +151,7 @@ pub(in crate::ledger) fn record(
 }
 
 /// Stops a dispatch. The first stop counts.
-pub(in crate::ledger) fn stop(d: Option<&mut Dispatch>, request: &StopRequest, now: Timestamp) -> StopResult {
+pub fn stop(d: Option<&mut Dispatch>, request: &StopRequest, now: Timestamp) -> StopResult {
     let Some(d) = d else { return StopResult::Unknown };
     if d.state.is_final() {
         return StopResult::Final { state: d.state };
@@ -173,7 +173,7 @@ pub(super) fn mark(d: &mut Dispatch, stop: Stop, now: Timestamp) {
 }
 
 /// Requests the next step. It begins as soon as no attempt is open, before its fallback time too.
-pub(in crate::ledger) fn advance(
+pub fn advance(
     d: Option<&mut Dispatch>, request: &AdvanceRequest, now: Timestamp,
 ) -> AdvanceResult {
     let Some(d) = d else { return AdvanceResult::Unknown };
