@@ -86,19 +86,11 @@ impl Admitter {
             _ => {}
         }
         let locale = job.locale.as_deref();
-        let country = if locale.is_none() { job.to.metadata().country } else { None };
+        let country = if locale.is_none() { job.metadata.country.as_deref() } else { None };
         for channel in job.plan.channels() {
             let contents = (job.code.as_ref(), &job.params);
-            self.render_with(
-                *channel,
-                &job.tenant,
-                &job.template,
-                locale,
-                country.as_deref(),
-                contents,
-                MIN_LIFE,
-            )
-            .map_err(|e| BadMessage::new("template", e.to_string()))?;
+            self.render_with(*channel, &job.tenant, &job.template, locale, country, contents, MIN_LIFE)
+                .map_err(|e| BadMessage::new("template", e.to_string()))?;
         }
         Ok(job)
     }
@@ -124,7 +116,7 @@ impl Admitter {
     pub fn admission(
         &self, job: &Job, ingress: Ingress, traceparent: Option<&str>, now: Timestamp,
     ) -> Admission {
-        let metadata = job.to.metadata();
+        let metadata = &job.metadata;
         let uid = uid_at(now);
         let code = job.code.as_ref().map(|code| Zeroizing::new(code.expose().to_owned()));
         let secret = Secret { code, params: job.params.clone() };
@@ -159,7 +151,7 @@ impl Admitter {
                 fallback_after_s: job.fallback_after_s,
                 template: job.template.clone(),
                 locale: job.locale.clone(),
-                country: metadata.country,
+                country: metadata.country.clone(),
                 mask: job.to.mask(),
                 number: self.keys.seal_row(RowSecret::Number, uid, job.to.expose().as_bytes()),
                 tags: job.tags.clone(),

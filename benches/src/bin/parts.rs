@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
-use otpost::carriers::{AccountConfig, Answer, Callback, Carrier, OutboundMessage, Report, twilio};
+use otpost::carriers::{AccountConfig, Answer, Callback, Carrier, OutboundMessage, Request, twilio};
 use otpost::config::Config;
 use otpost::domain::attempt::AttemptId;
 use otpost::domain::channel::Channel;
@@ -18,7 +18,9 @@ use otpost::domain::dispatch::{Dispatch, Event};
 use otpost::intake::Job;
 use otpost::intake::admission::{Admitter, Ingress};
 use otpost::ledger::decide::{AdmissionDecision, Quotas, SameSignIn, admit, record, write_decision};
-use otpost::ledger::{Admission, AttemptOutcome, AttemptReceipt, DecisionWrite, NewAttempt, PendingEvents};
+use otpost::ledger::{
+    Admission, AttemptOutcome, AttemptReceipt, DecisionWrite, NewAttempt, PendingEvents, RecordResult,
+};
 use otpost::messages::Templates;
 use otpost::outbox::cloud_event::CloudEvent;
 use otpost::seal::Keys;
@@ -26,23 +28,6 @@ use reqwest::header::HeaderMap;
 use serde_json::json;
 use sha1::Sha1;
 
-const PARTS: [(&str, fn(&Delivery) -> anyhow::Result<()>); 6] = [
-    ("read", |delivery| {
-        black_box(delivery.read()?);
-        Ok(())
-    }),
-    ("admit", |delivery| {
-        black_box(delivery.admit());
-        Ok(())
-    }),
-    ("request", |delivery| delivery.request()),
-    ("finish", |delivery| {
-        black_box(delivery.finish()?);
-        Ok(())
-    }),
-    ("event", |delivery| delivery.event()),
-    ("receipt", |delivery| delivery.receipt()),
-];
 const TOKEN: &str = "token";
 const CARRIER: &str = "main";
 const TIME_OUT: Duration = Duration::from_secs(10);
@@ -50,12 +35,20 @@ const URL: &str = "https://sms.example.com";
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let names = PARTS.map(|(name, _)| name).join(" ");
-    let [part, times] = &arguments[..] else { bail!("usage: parts PART TIMES; the parts are {names}") };
-    let (_, run) = PARTS.iter().find(|(name, _)| name == part).with_context(|| format!("the parts are {names}"))?;
+    let [part, times] = &arguments[..] else {
+        bail!("usage: parts read|admit|request|finish|event|receipt TIMES")
+    };
     let delivery = Delivery::new()?;
     for _ in 0..times.parse::<u32>()? {
-        run(&delivery)?;
+        match part.as_str() {
+            "read" => drop(black_box(delivery.read()?)),
+            "admit" => drop(black_box(delivery.admit())),
+            "request" => drop(black_box(delivery.request()?)),
+            "finish" => drop(black_box(delivery.finish()?)),
+            "event" => delivery.event(),
+            "receipt" => drop(black_box(delivery.receipt()?)),
+            other => bail!("there is no part {other}"),
+        }
     }
     Ok(())
 }
@@ -100,8 +93,11 @@ impl Delivery {
         let account: twilio::Config = serde_json::from_value(json!({
             "account_sid": format!("AC{}", "0".repeat(32)), "auth_token": TOKEN, "from": "+15005550006",
         }))?;
-        let candidate =
-            Candidate { carrier: CARRIER.to_owned(), unknown: UnknownPolicy::Wait, min_life: account.min_life() };
+        let candidate = Candidate {
+            carrier: CARRIER.to_owned(),
+            unknown: UnknownPolicy::Wait,
+            min_life: account.min_life(),
+        };
         let policy = Policy {
             candidates: BTreeMap::from([(Channel::Sms, vec![candidate])]),
             receipt_wait: Duration::from_hours(1),
@@ -115,13 +111,31 @@ impl Delivery {
         let mut admission = admitter.admission(&job, Ingress::Amqp, None, now);
         admission.attempt = Some(NewAttempt::new(Channel::Sms, CARRIER, TIME_OUT, None));
         let sending = admission.inserted(now, vec![]).context("an attempt")?;
-        let accepted = json!({"sid": format!("SM{}", "1".repeat(32)), "status": "queued", "num_segments": "1"});
-        let answer =
-            Answer { status: 201, headers: HeaderMap::new(), body: Some(accepted.to_string().into_bytes()), at: now };
+        let accepted =
+            json!({"sid": format!("SM{}", "1".repeat(32)), "status": "queued", "num_segments": "1"});
+        let answer = Answer {
+            status: 201,
+            headers: HeaderMap::new(),
+            body: Some(accepted.to_string().into_bytes()),
+            at: now,
+        };
         let carrier = account.open().map_err(anyhow::Error::msg)?;
         let (sent, receipt) = (sending.clone(), Receipt::of(&callback(&keys, &sending))?);
-        let mut delivery =
-            Self { now, keys, admitter, carrier, policy, body, job, admission, sending, answer, sent, events: vec![], receipt };
+        let mut delivery = Self {
+            now,
+            keys,
+            admitter,
+            carrier,
+            policy,
+            body,
+            job,
+            admission,
+            sending,
+            answer,
+            sent,
+            events: vec![],
+            receipt,
+        };
         (delivery.sent, delivery.events) = delivery.finish()?;
         ensure!(delivery.events.len() == 1, "a sent text has one event");
         Ok(delivery)
@@ -141,9 +155,10 @@ impl Delivery {
     }
 
     /// Renders the text, and builds the carrier's request.
-    fn request(&self) -> anyhow::Result<()> {
+    fn request(&self) -> anyhow::Result<Request> {
         let (order, life) = (&self.sending.order, Duration::from_mins(5));
-        let text = self.admitter.render(order, Channel::Sms, self.job.code.as_ref(), &self.job.params, life)?;
+        let text =
+            self.admitter.render(order, Channel::Sms, self.job.code.as_ref(), &self.job.params, life)?;
         let callback = callback(&self.keys, &self.sending);
         let message = OutboundMessage {
             channel: Channel::Sms,
@@ -154,8 +169,7 @@ impl Delivery {
             reference: "reference",
             callback: Some(&callback),
         };
-        black_box(self.carrier.build(&message).context("the account sends texts")?);
-        Ok(())
+        self.carrier.build(&message).context("the account sends texts")
     }
 
     /// Interprets the carrier's answer, decides what follows, and applies it to the row.
@@ -168,33 +182,32 @@ impl Delivery {
         let outcome = AttemptOutcome { n: attempt.n, claim: attempt.claim, judgement, at: self.now };
         let transition = decide(&closed, self.now, &self.policy).transition;
         let (events, destinations) = (transition.events.clone(), self.admission.destinations);
-        let write = DecisionWrite::with_outcome(self.sending.clone(), outcome, Some(transition), destinations);
+        let write =
+            DecisionWrite::with_outcome(self.sending.clone(), outcome, Some(transition), destinations);
         let mut d = self.sending.clone();
         write_decision(&mut d, &write, &mut Quotas::default(), self.now);
         Ok((d, events))
     }
 
     /// Builds the event of the sent text.
-    fn event(&self) -> anyhow::Result<()> {
+    fn event(&self) {
         let pending = PendingEvents::of(&self.sent.order, self.events.clone());
         for event in &pending.events {
             black_box(CloudEvent::of(&pending, event).to_json());
         }
-        Ok(())
     }
 
     /// Verifies a receipt, and applies it to the row.
-    fn receipt(&self) -> anyhow::Result<()> {
+    fn receipt(&self) -> anyhow::Result<Dispatch> {
         let Receipt { url, headers, body } = &self.receipt;
         let callback = Callback { url, query: "", headers, body: body.as_bytes() };
-        let reports = self.carrier.parse_callback(&callback)?;
-        ensure!(reports.len() == 1, "one receipt");
+        let report = self.carrier.parse_callback(&callback)?.pop().context("a receipt")?;
         let mut d = self.sent.clone();
-        for Report { receipt, .. } in reports {
-            let receipt = AttemptReceipt { uid: d.order.uid, n: 1, carrier: CARRIER.to_owned(), receipt };
-            black_box(record(Some(&mut d), &receipt, self.now));
-        }
-        Ok(())
+        let receipt =
+            AttemptReceipt { uid: d.order.uid, n: 1, carrier: CARRIER.to_owned(), receipt: report.receipt };
+        let result = record(Some(&mut d), &receipt, self.now);
+        ensure!(result == RecordResult::Recorded, "the receipt changes the row");
+        Ok(d)
     }
 }
 

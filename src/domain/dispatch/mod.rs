@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 pub use code::{BadCode, Code, Kind};
 pub use message::{DEFAULT_TEMPLATE, Params, Part, RenderedMessage, Spoken};
-pub use number::{BadNumber, NumberCheck, PhoneNumber};
+pub use number::{BadNumber, Metadata, NumberCheck, PhoneNumber};
 pub use plan::{BadPlan, Plan};
 
 use crate::domain::attempt::{Attempt, AttemptId, Reason, State};

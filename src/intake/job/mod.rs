@@ -16,7 +16,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::domain::clock::between;
-use crate::domain::dispatch::{Code, DEFAULT_TEMPLATE, Kind, Params, PhoneNumber, Plan, bounds};
+use crate::domain::dispatch::{Code, DEFAULT_TEMPLATE, Kind, Metadata, Params, PhoneNumber, Plan, bounds};
 use crate::seal::Keys;
 use fields::{
     Fields, name, read_code, read_error, read_locale, read_params, read_plan, read_tags, required, shown,
@@ -63,6 +63,8 @@ pub struct Job {
     pub id: Uuid,
     /// The recipient's number.
     pub to: PhoneNumber,
+    /// The metadata of that number.
+    pub metadata: Metadata,
     /// The code; `None` for a notice.
     pub code: Option<Code>,
     /// When the code or the notice expires.
@@ -210,6 +212,7 @@ impl Job {
         let mut job = Self {
             tenant,
             id,
+            metadata: to.metadata(),
             to,
             code,
             expires_at,

@@ -38,9 +38,7 @@ pub struct SameSignIn {
 impl SameSignIn {
     /// Chooses among the dispatches of a sign-in, each with its `issued_at`. `this` is the job's `issued_at` and id, which order the
     /// jobs of a sign-in. A dispatch that was refused does not count.
-    pub fn of<'d>(
-        this: (Timestamp, Uuid), rows: impl Iterator<Item = (Timestamp, &'d Dispatch)>,
-    ) -> Self {
+    pub fn of<'d>(this: (Timestamp, Uuid), rows: impl Iterator<Item = (Timestamp, &'d Dispatch)>) -> Self {
         let mut same = Self::default();
         for (issued_at, d) in rows {
             let other = (issued_at, d.order.id);

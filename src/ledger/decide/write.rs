@@ -14,9 +14,7 @@ use crate::ledger::items::{
 };
 
 /// Begins an attempt, if the row still has the expected version and the channel's quota has room.
-pub fn begin(
-    d: &mut Dispatch, request: &BeginRequest, quotas: &mut Quotas, now: Timestamp,
-) -> BeginResult {
+pub fn begin(d: &mut Dispatch, request: &BeginRequest, quotas: &mut Quotas, now: Timestamp) -> BeginResult {
     if d.open_attempt().is_some_and(|open| open.claim == request.attempt.claim) {
         // An earlier run of this begin was committed, and its answer was lost.
         return BeginResult::Begun(Box::new(d.clone()));
@@ -135,9 +133,7 @@ fn add_late_answer(d: &mut Dispatch, outcome: &AttemptOutcome, now: Timestamp) -
 }
 
 /// Records a receipt. A dispatch whose attempt it changes is due.
-pub fn record(
-    d: Option<&mut Dispatch>, receipt: &AttemptReceipt, now: Timestamp,
-) -> RecordResult {
+pub fn record(d: Option<&mut Dispatch>, receipt: &AttemptReceipt, now: Timestamp) -> RecordResult {
     let Some(d) = d else { return RecordResult::Stray };
     let attempt = d.attempts.iter_mut().find(|a| a.n == receipt.n && a.carrier == receipt.carrier);
     let Some(attempt) = attempt else { return RecordResult::Stray };
@@ -173,9 +169,7 @@ pub(super) fn mark(d: &mut Dispatch, stop: Stop, now: Timestamp) {
 }
 
 /// Requests the next step. It begins as soon as no attempt is open, before its fallback time too.
-pub fn advance(
-    d: Option<&mut Dispatch>, request: &AdvanceRequest, now: Timestamp,
-) -> AdvanceResult {
+pub fn advance(d: Option<&mut Dispatch>, request: &AdvanceRequest, now: Timestamp) -> AdvanceResult {
     let Some(d) = d else { return AdvanceResult::Unknown };
     if d.state.is_final() {
         return AdvanceResult::Final { state: d.state };
