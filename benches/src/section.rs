@@ -116,6 +116,7 @@ impl Section {
                 postgres,
                 Column::new("due_scan_ms", "Due scan, ms (least to greatest)", 2).with_spread(),
                 Column::new("outbox_scan_ms", "Outbox scan, ms (least to greatest)", 2).with_spread(),
+                Column::new("first_scan_ms", "First scan of a process, ms", 1),
             ],
             Self::Memory => vec![
                 Column::new("resident_mb", "Memory, MB", 0),

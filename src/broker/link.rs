@@ -20,10 +20,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Heartbeat interval in seconds, unless the URL sets one. A peer that is silent for twice this time is considered dead.
 const HEARTBEAT_S: u16 = 10;
-/// Maximum size of a frame in bytes, unless the URL sets one. lapin has two buffers of 32 frames for each connection: 1 MiB together, and
-/// 8 MiB with RabbitMQ's default of 128 KiB. The headers of a message are one frame, and a sender's may be large, so
-/// jobs and dead letters are read with the default.
-const SMALL_FRAME: u32 = 16 * 1024;
+/// Maximum size of a frame in bytes, unless the URL sets one: RabbitMQ's own maximum. lapin has two buffers of 32 frames for each
+/// connection. It fills them with zeros if it learns the size from RabbitMQ, which takes 8 MiB of memory; of buffers that it creates with
+/// their size, only the used part takes memory.
+const FRAME_MAX: u32 = 128 * 1024;
 /// Interval at which the connection state is polled, because lapin does not report the end of every connection.
 const STATUS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval at which the topology is checked, because RabbitMQ does not report a deleted exchange.
@@ -69,14 +69,7 @@ impl Link {
 
     async fn open_node(mut uri: AMQPUri, declare: bool, purpose: Operation) -> Result<Self, BrokerError> {
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-        let reads_others_headers = match purpose {
-            Operation::Consumer(queue) => queue == topology::DISPATCH,
-            Operation::Publishing | Operation::PublishingEvents | Operation::Listening => false,
-            _ => true,
-        };
-        if !reads_others_headers {
-            uri.query.frame_max.get_or_insert(SMALL_FRAME);
-        }
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
         let name = match purpose {
             Operation::Consumer(_) => "otpost consuming",
             Operation::Publishing => "otpost publishing",

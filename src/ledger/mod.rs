@@ -39,8 +39,8 @@ pub use items::{
 use outgoing::Outgoing;
 use time::ClockEstimate;
 
-/// Under load, outcomes and receipts wait this long for others to be written with them. No recipient waits for them, and admissions get
-/// the processor time that is saved.
+/// Under load, decisions wait this long for others to be written with them. Admissions get the processor time that is saved. A recipient
+/// waits for a decision only if another request follows.
 const GATHERING: Duration = Duration::from_millis(3);
 
 /// The operations of a database. Each item is changed in one transaction. Answers have the order of the group.
@@ -170,7 +170,7 @@ impl Ledger {
             admits: group!(admit, Duration::ZERO),
             begins: group!(begin, Duration::ZERO),
             decisions: group!(write_decision, GATHERING),
-            records: group!(record, GATHERING),
+            records: group!(record, Duration::ZERO),
             outgoing,
             time: Arc::default(),
             store,

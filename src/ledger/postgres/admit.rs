@@ -134,7 +134,10 @@ impl Postgres {
         &self, connection: &Connection<'_>, quotas: &Quotas, decided: &Decided<'_>,
     ) -> Result<(), LedgerError> {
         let (mut rows, mut timers) = (NewColumns::default(), Timers::default());
-        for (job, d) in &decided.inserted {
+        // In one order everywhere, so that two groups with the same jobs do not wait for each other.
+        let mut inserted: Vec<_> = decided.inserted.iter().collect();
+        inserted.sort_unstable_by_key(|(_, d)| (&d.order.tenant, d.order.id));
+        for (job, d) in inserted {
             rows.push(job, d);
             timers.add_exact(None, d);
         }
@@ -144,14 +147,14 @@ impl Postgres {
             change.timers.add_exact(before.wake_at, d);
         }
         let quotas = QuotaRows::of(quotas);
-        let inserted = [rows.params(), timers.params(), quotas.params()].concat();
+        let params = [rows.params(), timers.params(), quotas.params()].concat();
         let event_uids = decided.events.uids();
         let mut events: Vec<columns::Param<'_>> = vec![&event_uids];
         events.extend(decided.events.params());
         let mut steps = vec![];
         for (is_needed, sql, params) in [
             (!change.is_empty(), CHANGE_LOCKED.as_str(), change.params()),
-            (!decided.inserted.is_empty(), &INSERT, inserted),
+            (!decided.inserted.is_empty(), &INSERT, params),
             (!decided.events.is_empty(), &INSERT_EVENTS, events),
         ] {
             if is_needed {

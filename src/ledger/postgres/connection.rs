@@ -85,6 +85,11 @@ impl Postgres {
         Ok(Connection { store: self, object: Some(object), in_doubt: AtomicBool::new(false) })
     }
 
+    /// Closes the connections that nobody uses. After a lost connection they may lead to the same dead server.
+    fn close_idle(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
     pub(super) async fn object(&self) -> Result<Object, LedgerError> {
         self.pool.get().await.map_err(|e| match e {
             PoolError::Backend(e) if e.as_db_error().is_some() => ledger_error(&e),
@@ -155,14 +160,19 @@ impl Connection<'_> {
 
     async fn prepare(&self, sql: &str) -> Result<Statement, LedgerError> {
         let prepared = tokio::time::timeout(self.store.timeout, self.client().prepare_cached(sql)).await;
-        prepared.map_err(|_| no_answer())?.map_err(|e| ledger_error(&e))
+        prepared
+            .map_err(|_| {
+                self.in_doubt.store(true, Ordering::Relaxed);
+                no_answer()
+            })?
+            .map_err(|e| ledger_error(&e))
     }
 
     /// Runs a statement outside a transaction.
     pub(super) async fn statement<T>(
         &self, work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, LedgerError> {
-        let done = self.part(work).await;
+        let done = self.part(1, work).await;
         // A server that refuses writes may be a standby now. The next connection asks all hosts for the primary again.
         if !matches!(done, Err(LedgerError::Unreachable(_) | LedgerError::Unwritable(_))) {
             self.in_doubt.store(false, Ordering::Relaxed);
@@ -173,13 +183,13 @@ impl Connection<'_> {
     /// Begins a transaction and runs its first statements, in one round trip. Returns the rows of each.
     pub(super) async fn begin_with(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, LedgerError> {
         let begin = self.client().batch_execute("begin");
-        let (_begun, rows) = self.part(try_join(begin, self.pipelined(steps))).await?;
+        let (_begun, rows) = self.part(1 + steps.len(), try_join(begin, self.pipelined(steps))).await?;
         Ok(rows)
     }
 
     /// Runs further statements of a transaction that stays open, in one round trip.
     pub(super) async fn go_on_with(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, LedgerError> {
-        self.part(self.pipelined(steps)).await
+        self.part(steps.len(), self.pipelined(steps)).await
     }
 
     /// Runs the last statements of a transaction and commits it, in one round trip. After a failed statement PostgreSQL answers a
@@ -189,7 +199,7 @@ impl Connection<'_> {
     ) -> Result<Vec<Vec<Row>>, LedgerError> {
         let commit = format!("commit -- {act}");
         let commit = self.client().batch_execute(&commit);
-        let (rows, _committed) = self.part(try_join(self.pipelined(steps), commit)).await?;
+        let (rows, _committed) = self.part(steps.len() + 1, try_join(self.pipelined(steps), commit)).await?;
         self.in_doubt.store(false, Ordering::Relaxed);
         Ok(rows)
     }
@@ -205,17 +215,21 @@ impl Connection<'_> {
         try_join_all(sent).await
     }
 
-    /// Runs statements of a transaction that stays open. An error ends the transaction.
+    /// Runs statements, each with its time limit. An error ends their transaction.
     async fn part<T>(
-        &self, work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        &self, statements: usize, work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, LedgerError> {
         self.in_doubt.store(true, Ordering::Relaxed);
-        match tokio::time::timeout(self.store.timeout, work).await {
+        let statements = u32::try_from(statements).unwrap_or(u32::MAX);
+        match tokio::time::timeout(self.store.timeout.saturating_mul(statements), work).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(e)) => {
                 let error = ledger_error(&e);
                 if matches!(error, LedgerError::Unwritable(_)) {
                     self.store.write_refused.store(true, Ordering::Relaxed);
+                }
+                if matches!(error, LedgerError::Unwritable(_) | LedgerError::Unreachable(_)) {
+                    self.store.close_idle();
                     return Err(error);
                 }
                 if e.as_db_error().is_some() && self.client().batch_execute("rollback").await.is_ok() {
@@ -223,7 +237,10 @@ impl Connection<'_> {
                 }
                 Err(error)
             }
-            Err(_) => Err(no_answer()),
+            Err(_) => {
+                self.store.close_idle();
+                Err(no_answer())
+            }
         }
     }
 }

@@ -92,6 +92,10 @@ impl Locked {
         self.unreadable.contains(&uid)
     }
 
+    pub(super) fn has_unreadable(&self) -> bool {
+        !self.unreadable.is_empty()
+    }
+
     /// Adds the events of a changed row.
     pub(super) fn publish(&mut self, uid: Uuid, events: &[Event], to: Destinations) {
         if let Some(row) = self.rows.get_mut(&uid) {

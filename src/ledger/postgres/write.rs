@@ -7,6 +7,7 @@ use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use super::Postgres;
+use super::error::UNKNOWN_FORM;
 use super::rows::{Change, Locked, Which};
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::LedgerError;
@@ -146,6 +147,9 @@ impl Postgres {
     ) -> Result<R, LedgerError> {
         let connection = self.connect().await?;
         let mut locked = self.lock(&connection, &[], Which::Id(tenant, id)).await?;
+        if locked.has_unreadable() {
+            return Err(LedgerError::Unusable(UNKNOWN_FORM.to_owned()));
+        }
         let now = locked.now;
         let result = decide(locked.rows.values_mut().next().map(|row| &mut row.d), now);
         self.store(&connection, &locked, "request").await?;
