@@ -1,4 +1,4 @@
-//! Group commit. Items that gather while a statement runs form the next group, which is one transaction.
+//! Group commit. Items that gather while a statement runs form the next group, which is usually one transaction.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -173,7 +173,7 @@ async fn run_group<I: Item, O>(
     }
 }
 
-/// Runs a statement again on a conflict, and for a short time after a lost connection.
+/// Runs a statement, again after a conflict, and for a short time again after a lost connection.
 pub(super) async fn run_again<O, F: Future<Output = Result<O, LedgerError>>>(
     run: impl Fn() -> F,
 ) -> Result<O, LedgerError> {

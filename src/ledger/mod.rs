@@ -3,8 +3,8 @@
 //! Comes in: admissions, attempts, facts and decisions. Goes out: rows, and events for the outbox. Nothing here sends a message.
 //!
 //! Callers submit one item each. Items of one kind that gather while a group runs form the next one (`group`). Where a store locks
-//! rows, it reads the clock after that. A decision names the version that it expects (optimistic locking); a fact does not. On a
-//! conflict the caller gets the current row, or drops its change.
+//! rows, it reads the clock after that. A decision names the version that it expects (optimistic locking); a fact does not. If
+//! the row has another version, the decision is not written, and the caller gets the current row and decides again.
 
 pub mod decide;
 mod error;
@@ -256,20 +256,22 @@ impl Ledger {
         self.store.read(uid).await
     }
 
-    /// Hands the events of every commit to the publisher of this process. What does not fit into its queue is found by
-    /// [`Ledger::take_events`] after its lease.
+    /// Sets the publisher of this process, which gets the events of every commit. Stored batches that do not fit into its queue are taken
+    /// by [`Ledger::take_events`] after their lease; those of the live stream are lost and counted.
     pub fn publish_to(&self, publisher: mpsc::Sender<EventBatch>) {
         self.outgoing.publish_to(publisher);
     }
 
-    /// Takes due batches of a receiver for a lease, the longest due first: as many as have `limit` dispatches, and at least one.
+    /// Takes due batches of a receiver for a lease, the longest due first, until they hold `limit` dispatches; the last batch may exceed
+    /// it.
     pub async fn take_events(
         &self, receiver: &Receiver, limit: usize,
     ) -> Result<Vec<EventBatch>, LedgerError> {
         group::run_again(|| self.store.take_events(receiver, limit)).await
     }
 
-    /// Notes that all events of a batch are delivered. The next write deletes its row, or [`Ledger::delete_delivered`].
+    /// Notes that all events of a batch are delivered. In PostgreSQL the next write of decisions deletes its row; otherwise
+    /// [`Ledger::delete_delivered`] does.
     pub fn mark_delivered(&self, batch: &EventBatch) {
         self.outgoing.add_delivered([batch.id]);
     }

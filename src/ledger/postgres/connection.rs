@@ -33,7 +33,7 @@ pub(in crate::ledger) struct Postgres {
     address: String,
     /// Longer than the server's `statement_timeout`. A statement that exceeds it has lost its connection.
     timeout: Duration,
-    /// A write was refused. Only a successful write clears it, because reads succeed on a full disk.
+    /// A write was refused. Only a successful trial write clears it, because reads succeed on a full disk.
     write_refused: AtomicBool,
     pub(super) outgoing: Arc<Outgoing>,
     pub(super) scan_starts: ScanStarts,

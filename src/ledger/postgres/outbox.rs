@@ -1,6 +1,8 @@
-//! The outbox: events that their receiver does not have yet, one row for each receiver and group that was committed together.
+//! The outbox: events that their receiver does not have yet, one row for each receiver and group that was committed together. A row for a
+//! webhook holds the events of at most 16 dispatches.
 //!
-//! A row is deleted when all of its events are delivered: by the next write of outcomes, or by itself if there is none.
+//! A row is deleted when all of its events are delivered: by the next write of decisions, or by `delete_delivered` when
+//! none comes.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

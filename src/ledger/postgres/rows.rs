@@ -1,6 +1,7 @@
 //! A transaction on rows: locks and loads them, and stores what was decided.
 //!
-//! Locks are taken in one order everywhere: quotas by key, then dispatches by uid. The clock is read after the locks.
+//! Locks are taken in one order everywhere: quotas by key, then dispatches by uid. The clock is read after the locks. New rows are
+//! inserted last; if another transaction has inserted one of them, the group runs again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;

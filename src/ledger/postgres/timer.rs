@@ -24,7 +24,7 @@ use crate::ledger::LedgerError;
 const MAX_DISPATCHES: i64 = 512;
 /// Maximum number of timers in one round of a scan.
 const MAX_TIMERS: i64 = 128;
-/// Maximum number of rounds of a scan that finds little: most timers are of dispatches that are final.
+/// Maximum number of rounds of a scan. Most timers are of dispatches that are final.
 const MAX_ROUNDS: usize = 32;
 
 /// The lease in seconds, as a parameter.

@@ -44,7 +44,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 pub(super) struct Sqlite {
     jobs: mpsc::Sender<Job>,
     clock: Clock,
-    /// The last write was refused. Only a successful write clears it, because reads succeed on a full disk.
+    /// The last write was refused. Only a successful trial write clears it, because reads succeed on a full disk.
     write_refused: Arc<AtomicBool>,
     outgoing: Arc<Outgoing>,
 }
