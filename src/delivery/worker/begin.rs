@@ -27,13 +27,13 @@ impl Worker {
         let Ok(contents) = snapshot.rules.admitter.open(d) else {
             tracing::error!(dispatch.uid = %d.order.uid, "the sealed values of a dispatch cannot be opened: is a key missing in keys.previous?");
             let decision = give_up(d, Reason::Template, now, &policy);
-            return self.write(snapshot, decision).await;
+            return self.write(snapshot, decision, true).await;
         };
         let (code, params) = (contents.code.as_ref(), &contents.params);
         let Ok(rendered) = snapshot.rules.admitter.render(&d.order, begin.channel, code, params, life) else {
             tracing::error!(dispatch.uid = %d.order.uid, template = d.order.template, "a template cannot be rendered");
             let decision = give_up(d, Reason::Template, now, &policy);
-            return self.write(snapshot, decision).await;
+            return self.write(snapshot, decision, true).await;
         };
         let country = d.order.country.as_deref();
         let has_waited = d.snoozes > 0 && begin.step == d.step;
@@ -41,12 +41,11 @@ impl Worker {
             Ok(ready) => ready,
             Err(NoRoom { wait }) => {
                 let decision = decide_without_room(d, &begin, wait, now, &policy);
-                if wait.is_some() {
-                    self.schedule_wake(&snapshot, &decision);
-                } else {
+                if wait.is_none() {
                     set_to_now(&self.no_carrier_at);
                 }
-                return self.write(snapshot, decision).await;
+                // Without a turn the scan takes it. There may be very many.
+                return self.write(snapshot, decision, wait.is_some()).await;
             }
         };
         let account = &ready.account;
@@ -76,7 +75,7 @@ impl Worker {
             }
             Some(Ok(BeginResult::ChannelRefused { retry_after_s, .. })) => {
                 let decision = skip_step(&snapshot.d, &begin, retry_after_s, snapshot.now(), &policy);
-                self.write(snapshot, decision).await
+                self.write(snapshot, decision, true).await
             }
             Some(Err(e)) => {
                 self.ledger_health.report_failure(&e);

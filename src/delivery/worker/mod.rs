@@ -222,8 +222,7 @@ impl Worker {
             action = match action {
                 Action::Decide(snapshot) => {
                     let decision = decide(&snapshot.d, snapshot.now(), &snapshot.policy());
-                    self.schedule_wake(&snapshot, &decision);
-                    self.write(snapshot, decision).await
+                    self.write(snapshot, decision, true).await
                 }
                 Action::Begin(snapshot, begin) => {
                     match begin.query_status_of.filter(|n| queried.replace(*n) != Some(*n)) {
@@ -240,8 +239,9 @@ impl Worker {
         }
     }
 
-    /// Writes a decision, unless its begin writes everything.
-    async fn write(&self, mut snapshot: Snapshot, decision: Decision) -> Action {
+    /// Writes a decision, unless its begin writes everything. With `is_woken` it then schedules the wake-up. Before the write a wake-up would
+    /// find that the dispatch is not due, and be lost.
+    async fn write(&self, mut snapshot: Snapshot, decision: Decision, is_woken: bool) -> Action {
         if !decision.begins_only(&snapshot.d) {
             let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
             let write =
@@ -250,6 +250,9 @@ impl Worker {
                 Ok(WriteResult::Written) => {
                     crash::at(Point::DueDecided);
                     snapshot = self.apply_written(snapshot, &decision);
+                    if is_woken {
+                        self.schedule_wake(&snapshot, &decision);
+                    }
                 }
                 Ok(WriteResult::VersionConflict(row)) => return Self::if_due(row, &snapshot.rules),
                 Ok(WriteResult::CommitLost(lost)) => {
