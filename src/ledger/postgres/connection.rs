@@ -172,7 +172,7 @@ impl Connection<'_> {
     pub(super) async fn statement<T>(
         &self, work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, LedgerError> {
-        let done = self.part(1, work).await;
+        let done = self.part(work).await;
         // A server that refuses writes may be a standby now. The next connection asks all hosts for the primary again.
         if !matches!(done, Err(LedgerError::Unreachable(_) | LedgerError::Unwritable(_))) {
             self.in_doubt.store(false, Ordering::Relaxed);
@@ -183,13 +183,13 @@ impl Connection<'_> {
     /// Begins a transaction and runs its first statements, in one round trip. Returns the rows of each.
     pub(super) async fn begin_with(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, LedgerError> {
         let begin = self.client().batch_execute("begin");
-        let (_begun, rows) = self.part(1 + steps.len(), try_join(begin, self.pipelined(steps))).await?;
+        let (_begun, rows) = self.part(try_join(begin, self.pipelined(steps))).await?;
         Ok(rows)
     }
 
     /// Runs further statements of a transaction that stays open, in one round trip.
     pub(super) async fn go_on_with(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, LedgerError> {
-        self.part(steps.len(), self.pipelined(steps)).await
+        self.part(self.pipelined(steps)).await
     }
 
     /// Runs the last statements of a transaction and commits it, in one round trip. After a failed statement PostgreSQL answers a
@@ -199,7 +199,7 @@ impl Connection<'_> {
     ) -> Result<Vec<Vec<Row>>, LedgerError> {
         let commit = format!("commit -- {act}");
         let commit = self.client().batch_execute(&commit);
-        let (rows, _committed) = self.part(steps.len() + 1, try_join(self.pipelined(steps), commit)).await?;
+        let (rows, _committed) = self.part(try_join(self.pipelined(steps), commit)).await?;
         self.in_doubt.store(false, Ordering::Relaxed);
         Ok(rows)
     }
@@ -215,13 +215,12 @@ impl Connection<'_> {
         try_join_all(sent).await
     }
 
-    /// Runs statements, each with its time limit. An error ends their transaction.
+    /// Runs the statements of one round trip, which share one time limit. An error ends their transaction.
     async fn part<T>(
-        &self, statements: usize, work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        &self, work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, LedgerError> {
         self.in_doubt.store(true, Ordering::Relaxed);
-        let statements = u32::try_from(statements).unwrap_or(u32::MAX);
-        match tokio::time::timeout(self.store.timeout.saturating_mul(statements), work).await {
+        match tokio::time::timeout(self.store.timeout, work).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(e)) => {
                 let error = ledger_error(&e);
