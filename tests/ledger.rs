@@ -6,12 +6,13 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use otpost::domain::attempt::{AttemptId, Outcome, Reason, Receipt, ReceiptStatus, State};
 use otpost::domain::clock::Clock;
 use otpost::domain::dispatch::{Dispatch, Stop};
 use otpost::ledger::{
     Admission, AdmissionResult, AdvanceResult, BeginResult, Ledger, LedgerError, LostCommit, Receiver,
-    RecordResult, WriteResult,
+    RecordResult, Refusal, WriteResult,
 };
 use support::ledger_driver::{LedgerDriver, SMS, VOICE, accepted, job, limit, with_begin};
 use support::on_both;
@@ -149,6 +150,40 @@ async fn change_behind(world: &World, sql: &str) {
 }
 
 on_both! {
+
+// Fails if one row that cannot be read makes the other items of its group fail, or keeps back the due dispatches beside it.
+async fn a_row_of_unknown_form_fails_alone(p) {
+    let parked = job(&[SMS], "parked", p.t(300));
+    p.admit(&parked).await;
+    change_behind(&p.world, "update dispatch set state = 'parked'").await;
+    let new: Vec<Admission> = (0..24).map(|n| job(&[SMS], &n.to_string(), p.t(300))).collect();
+    let mut all = new.clone();
+    all.insert(12, parked);
+    let answers = join_all(all.into_iter().map(|job| p.world.ledger.admit(job))).await;
+    for (n, answer) in answers.into_iter().enumerate() {
+        if n == 12 {
+            assert_eq!(answer.unwrap_err(), LedgerError::UnknownForm);
+        } else {
+            assert!(matches!(answer, Ok(AdmissionResult::Inserted { .. })), "{n}: {answer:?}");
+        }
+    }
+    assert_eq!(p.world.ledger.take_due(100, 100).await.unwrap().len(), new.len());
+}
+
+// Fails if only a dispatch with quota uses counts as a newer one.
+async fn an_older_job_of_a_sign_in_is_superseded_also_without_quotas(p) {
+    let of_sign_in = |number: &str, at: u64| Admission {
+        supersedes: Some(("sign-in".to_owned(), p.t(at))),
+        limits: vec![],
+        ..job(&[SMS], number, p.t(300))
+    };
+    let refused = Admission { refusal: Some(Refusal { state: State::Expired, reason: Reason::Life }), ..of_sign_in("a", 9) };
+    p.admit(&refused).await;
+    let first = p.world.ledger.admit(of_sign_in("b", 5)).await.unwrap();
+    assert!(matches!(first, AdmissionResult::Inserted { state: State::Queued, .. }), "a refused job is no newer one: {first:?}");
+    let older = p.world.ledger.admit(of_sign_in("c", 1)).await.unwrap();
+    assert!(matches!(older, AdmissionResult::Inserted { state: State::Superseded, .. }), "{older:?}");
+}
 
 async fn a_receipt_with_only_the_carriers_message_id_finds_its_attempt(p) {
     let ledger = &p.world.ledger;

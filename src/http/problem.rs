@@ -222,8 +222,8 @@ impl From<LedgerError> for Problem {
                 ProblemKind::InvalidJob,
                 "the ledger cannot store this request",
             ),
-            LedgerError::Unusable(_) => {
-                let detail = "the ledger cannot be used; the log of otpost says why";
+            LedgerError::Unusable(_) | LedgerError::UnknownForm => {
+                let detail = "the ledger cannot be used for this request; the log of otpost says why";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::LedgerAway, detail).retry_after(1)
             }
             LedgerError::Unreachable(_)

@@ -9,8 +9,8 @@ pub enum LedgerError {
     /// The ledger answers, but its disk accepts no writes; holds what to do. The same item may be submitted again.
     #[error("{0}")]
     Unwritable(&'static str),
-    /// The ledger answers, but a statement took too long and was rolled back. The same item may be submitted again.
-    #[error("the ledger is too slow: a statement reached its time limit (SQLSTATE {0})")]
+    /// The ledger answers, but did not finish in time; holds what took too long. The same item may be submitted again.
+    #[error("the ledger is too slow: {0}")]
     TooSlow(&'static str),
     /// All connections of this process are in use. The same item may be submitted again.
     #[error("all connections to the ledger are in use; see ledger.pool")]
@@ -23,6 +23,10 @@ pub enum LedgerError {
         /// The violated constraint, if known.
         constraint: Option<String>,
     },
+    /// A row has a form that this version does not know. Other items of the group are not affected. Processes of the version that
+    /// wrote the row can go on with it.
+    #[error("a row of the ledger has an unknown form: a later version of otpost wrote it, or it was changed by hand")]
+    UnknownForm,
     /// The ledger answers but cannot be used: its schema, its version or its file is wrong.
     #[error("{0}")]
     Unusable(String),
@@ -40,6 +44,11 @@ impl LedgerError {
     /// Whether the same item may succeed later. A slow or busy ledger is no outage, but what it did not do is repeated.
     pub fn is_temporary(&self) -> bool {
         self.is_outage() || matches!(self, Self::TooSlow(_) | Self::NoConnection | Self::Conflict)
+    }
+
+    /// Whether a single item of a group may be the cause.
+    pub(super) fn is_of_one_item(&self) -> bool {
+        matches!(self, Self::Data { .. } | Self::UnknownForm)
     }
 
     /// The dead-letter reason, if the message itself is the cause of the error.

@@ -20,7 +20,7 @@ const MAX_GROUP_SIZE: usize = 128;
 /// A group of this size waits for no further items.
 const LARGE_GROUP_SIZE: usize = 32;
 /// Items follow each other closely if a group begins this soon after the end of the last one.
-const CLOSE: Duration = Duration::from_millis(20);
+const BUSY_GAP: Duration = Duration::from_millis(20);
 /// Maximum number of runs of a group that conflicts with other transactions.
 const MAX_RUNS: u32 = 100;
 /// How long a group with a lost connection is run again, with the same claims, before its callers get the error.
@@ -109,7 +109,7 @@ async fn run_groups<I: Item, O: Send + 'static>(
             waiting.push_back(first);
         }
         take_more(&mut waiting, &mut items);
-        let is_close = last_end.is_some_and(|end| end.elapsed() < CLOSE);
+        let is_close = last_end.is_some_and(|end| end.elapsed() < BUSY_GAP);
         if is_close && waiting.len() < LARGE_GROUP_SIZE && !gathering.is_zero() {
             tokio::time::sleep(gathering).await;
             take_more(&mut waiting, &mut items);
@@ -138,14 +138,14 @@ fn take_more<I, O>(waiting: &mut VecDeque<Pending<I, O>>, items: &mut mpsc::Rece
     }
 }
 
-/// Runs a group. When the database refuses its data, runs the halves, until the refused item is alone.
+/// Runs a group. If one of its items may be the cause of an error, runs the halves, until that item is alone.
 async fn run_group<I: Item, O>(
     act: &'static str, group: Vec<Pending<I, O>>, run: &(impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync),
 ) {
     let mut parts = vec![group];
     while let Some(mut part) = parts.pop() {
         let items: Vec<Arc<I>> = part.iter().map(|p| Arc::clone(&p.item)).collect();
-        let whole = run_again(|| run(items.clone()));
+        let whole = with_retries(|| run(items.clone()));
         // A panic in a store fails this group only. Without `catch_unwind` it would end the task, and every later group would
         // fail.
         let ended = AssertUnwindSafe(whole).catch_unwind().await;
@@ -157,7 +157,7 @@ async fn run_group<I: Item, O>(
                     let _ = pending.answer.send(Ok(answer));
                 }
             }
-            Err(LedgerError::Data { .. }) if part.len() > 1 => {
+            Err(e) if e.is_of_one_item() && part.len() > 1 => {
                 let second = part.split_off(part.len() / 2);
                 parts.push(second);
                 parts.push(part);
@@ -174,7 +174,7 @@ async fn run_group<I: Item, O>(
 }
 
 /// Runs a statement, again after a conflict, and for a short time again after a lost connection.
-pub(super) async fn run_again<O, F: Future<Output = Result<O, LedgerError>>>(
+pub(super) async fn with_retries<O, F: Future<Output = Result<O, LedgerError>>>(
     run: impl Fn() -> F,
 ) -> Result<O, LedgerError> {
     let started = Instant::now();

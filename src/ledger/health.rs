@@ -132,7 +132,7 @@ mod tests {
         let data = LedgerError::Data { sqlstate: "22003".to_owned(), constraint: None };
         assert!(!report(data).1, "refused data of one row is not an outage");
         let health = LedgerHealth::new();
-        for e in [LedgerError::TooSlow("57014"), LedgerError::NoConnection] {
+        for e in [LedgerError::TooSlow("a statement"), LedgerError::NoConnection] {
             health.report_failure(&e);
             assert!(health.is_healthy() && e.is_temporary(), "{e}: slow is not away");
         }

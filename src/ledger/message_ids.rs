@@ -62,8 +62,12 @@ impl Ledger {
         let mut changed = vec![];
         for recording in self.store.matched(MAX_UNMATCHED).await? {
             let attempt = AttemptId { uid: recording.uid, n: recording.n };
-            if self.record(recording.clone()).await? == RecordResult::Recorded {
-                changed.push(attempt);
+            match self.record(recording.clone()).await {
+                Ok(RecordResult::Recorded) => changed.push(attempt),
+                Ok(_) => {}
+                // The receipt stays, and does not keep back the others.
+                Err(e) if e.is_of_one_item() => continue,
+                Err(e) => return Err(e),
             }
             let AttemptReceipt { carrier, receipt, .. } = recording;
             if let Some(message_id) = &receipt.message_id {

@@ -228,22 +228,22 @@ impl Ledger {
 
     /// Stops a dispatch: no further attempt begins.
     pub async fn stop(&self, request: StopRequest) -> Result<StopResult, LedgerError> {
-        group::run_again(|| self.store.stop(&request)).await
+        group::with_retries(|| self.store.stop(&request)).await
     }
 
     /// Requests the next step of a dispatch.
     pub async fn advance(&self, request: AdvanceRequest) -> Result<AdvanceResult, LedgerError> {
-        group::run_again(|| self.store.advance(&request)).await
+        group::with_retries(|| self.store.advance(&request)).await
     }
 
     /// Takes one dispatch for a lease if it is due.
     pub async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
-        group::run_again(|| self.store.take(uid)).await
+        group::with_retries(|| self.store.take(uid)).await
     }
 
     /// Takes due dispatches for a lease: at most `fresh` without an attempt, then at most `begun` others.
     pub async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError> {
-        group::run_again(|| self.store.take_due(fresh, begun)).await
+        group::with_retries(|| self.store.take_due(fresh, begun)).await
     }
 
     /// Reads a dispatch with all its attempts, by the tenant's id.
@@ -267,7 +267,7 @@ impl Ledger {
     pub async fn take_events(
         &self, receiver: &Receiver, limit: usize,
     ) -> Result<Vec<EventBatch>, LedgerError> {
-        group::run_again(|| self.store.take_events(receiver, limit)).await
+        group::with_retries(|| self.store.take_events(receiver, limit)).await
     }
 
     /// Notes that all events of a batch are delivered. In PostgreSQL the next write of decisions deletes its row; otherwise
@@ -278,7 +278,7 @@ impl Ledger {
 
     /// Deletes the rows of delivered batches that no write has deleted yet.
     pub async fn delete_delivered(&self) -> Result<(), LedgerError> {
-        group::run_again(|| self.store.delete_delivered()).await
+        group::with_retries(|| self.store.delete_delivered()).await
     }
 
     /// Takes the number of events that the live stream has missed since the last call, because the publisher's queue was full.
@@ -296,7 +296,7 @@ impl Ledger {
 
     /// Records what a try did not deliver.
     pub async fn record_undelivered(&self, left: &Undelivered) -> Result<(), LedgerError> {
-        group::run_again(|| self.store.record_undelivered(left)).await
+        group::with_retries(|| self.store.record_undelivered(left)).await
     }
 
     /// Reads the batches that hold events of this dispatch, the oldest first, without a lease.
@@ -311,7 +311,7 @@ impl Ledger {
 
     /// Makes failed webhook events due again: one, or all of a tenant. Returns their number.
     pub async fn replay_webhooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
-        group::run_again(|| self.store.replay_webhooks(tenant, only)).await
+        group::with_retries(|| self.store.replay_webhooks(tenant, only)).await
     }
 
     /// Records a heartbeat of a worker. Returns the number of live workers.
@@ -336,7 +336,8 @@ impl Ledger {
         for stray in self.store.strays(200).await? {
             match self.record(stray.clone()).await {
                 // The receipt stays stored as a stray.
-                Ok(RecordResult::Stray) | Err(LedgerError::Data { .. }) => {}
+                Ok(RecordResult::Stray) => {}
+                Err(e) if e.is_of_one_item() => {}
                 recorded => {
                     recorded?;
                     self.store.delete_stray(&stray).await?;

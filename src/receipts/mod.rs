@@ -331,8 +331,8 @@ impl Receiver {
         if !self.ledger_health.is_healthy() {
             return Err(LedgerError::Unreachable("known to be unreachable".to_owned()));
         }
-        let late = || LedgerError::Unreachable("no answer in time".to_owned());
-        tokio::time::timeout(COMMIT_WAIT, self.record_once(queued)).await.map_err(|_| late())?
+        let late = LedgerError::TooSlow("a receipt was not recorded within 4 s");
+        tokio::time::timeout(COMMIT_WAIT, self.record_once(queued)).await.map_err(|_| late)?
     }
 
     async fn record_once(

@@ -37,12 +37,13 @@ pub struct SameSignIn {
 
 impl SameSignIn {
     /// Chooses among the dispatches of a sign-in, each with its `issued_at`. `this` is the job's `issued_at` and id, which order the
-    /// jobs of a sign-in. A dispatch that was refused does not count.
+    /// jobs of a sign-in. A dispatch that was refused does not count: its row was final from the beginning.
     pub fn of<'d>(this: (Timestamp, Uuid), rows: impl Iterator<Item = (Timestamp, &'d Dispatch)>) -> Self {
         let mut same = Self::default();
         for (issued_at, d) in rows {
             let other = (issued_at, d.order.id);
-            if other > this && !d.quota_uses.is_empty() {
+            let was_refused = d.state.is_final() && d.version == 1;
+            if other > this && !was_refused {
                 same.newer_exists = true;
             } else if other < this && d.stop.is_none() && !d.state.is_final() {
                 same.older.push(d.clone());

@@ -11,7 +11,6 @@ use uuid::Uuid;
 use super::Postgres;
 use super::columns::{self, NewColumns};
 use super::connection::{Connection, read_clock};
-use super::error::UNKNOWN_FORM;
 use super::outbox::{INSERT_EVENTS, NewEvents};
 use super::reading::{self, ROW};
 use super::rows::{self, CHANGE_LOCKED, Change, LOCK_QUOTAS, QuotaRows, read_quotas};
@@ -180,7 +179,7 @@ impl Loaded {
 fn known_row(row: &Row) -> Result<Option<(JobKey, KnownRow)>, LedgerError> {
     let Some(tenant) = row.get::<_, Option<String>>(1) else { return Ok(None) };
     let state: &str = row.get(5);
-    let state: State = state.parse().map_err(|_| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))?;
+    let state: State = state.parse().map_err(|_| LedgerError::UnknownForm)?;
     let known =
         KnownRow { uid: row.get(3), content: row.get(4), state, version: row.get(6), open_claim: row.get(7) };
     Ok(Some(((tenant, row.get(2)), known)))

@@ -143,7 +143,7 @@ impl<'a> ChangingColumns<'a> {
     }
 
     /// The columns that a decision changes. The rows are not locked.
-    pub(super) fn of_decision() -> Self {
+    pub(super) fn of_unlocked() -> Self {
         Self::default()
     }
 

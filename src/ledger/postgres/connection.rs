@@ -16,7 +16,7 @@ use tokio_postgres::types::Json;
 use tokio_postgres::{Row, Statement};
 
 use super::columns::Param;
-use super::error::{UNKNOWN_FORM, ledger_error};
+use super::error::{NO_ANSWER, ledger_error};
 use super::scan_start::ScanStarts;
 use crate::ledger::outgoing::Outgoing;
 use crate::ledger::{LedgerError, Options};
@@ -124,7 +124,7 @@ impl Postgres {
     ) -> Result<Vec<T>, LedgerError> {
         let rows = self.query(sql, params).await?;
         let read = |row: &Row| row.try_get::<_, Json<T>>(0).map(|json| json.0);
-        rows.iter().map(|row| read(row).map_err(|_| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))).collect()
+        rows.iter().map(|row| read(row).map_err(|_| LedgerError::UnknownForm)).collect()
     }
 
     /// After a refused write: writes as much as a large group, to pages that the disk must find anew, and deletes it again. Returns an
@@ -172,7 +172,7 @@ impl Connection<'_> {
     pub(super) async fn statement<T>(
         &self, work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, LedgerError> {
-        let done = self.part(work).await;
+        let done = self.round_trip(work).await;
         // A server that refuses writes may be a standby now. The next connection asks all hosts for the primary again.
         if !matches!(done, Err(LedgerError::Unreachable(_) | LedgerError::Unwritable(_))) {
             self.in_doubt.store(false, Ordering::Relaxed);
@@ -183,13 +183,13 @@ impl Connection<'_> {
     /// Begins a transaction and runs its first statements, in one round trip. Returns the rows of each.
     pub(super) async fn begin_with(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, LedgerError> {
         let begin = self.client().batch_execute("begin");
-        let (_begun, rows) = self.part(try_join(begin, self.pipelined(steps))).await?;
+        let (_begun, rows) = self.round_trip(try_join(begin, self.pipelined(steps))).await?;
         Ok(rows)
     }
 
     /// Runs further statements of a transaction that stays open, in one round trip.
     pub(super) async fn go_on_with(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, LedgerError> {
-        self.part(self.pipelined(steps)).await
+        self.round_trip(self.pipelined(steps)).await
     }
 
     /// Runs the last statements of a transaction and commits it, in one round trip. After a failed statement PostgreSQL answers a
@@ -199,7 +199,7 @@ impl Connection<'_> {
     ) -> Result<Vec<Vec<Row>>, LedgerError> {
         let commit = format!("commit -- {act}");
         let commit = self.client().batch_execute(&commit);
-        let (rows, _committed) = self.part(try_join(self.pipelined(steps), commit)).await?;
+        let (rows, _committed) = self.round_trip(try_join(self.pipelined(steps), commit)).await?;
         self.in_doubt.store(false, Ordering::Relaxed);
         Ok(rows)
     }
@@ -216,7 +216,7 @@ impl Connection<'_> {
     }
 
     /// Runs the statements of one round trip, which share one time limit. An error ends their transaction.
-    async fn part<T>(
+    async fn round_trip<T>(
         &self, work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, LedgerError> {
         self.in_doubt.store(true, Ordering::Relaxed);
@@ -231,7 +231,8 @@ impl Connection<'_> {
                     self.store.close_idle();
                     return Err(error);
                 }
-                if e.as_db_error().is_some() && self.client().batch_execute("rollback").await.is_ok() {
+                let rollback = self.client().batch_execute("rollback");
+                if let Ok(Ok(())) = tokio::time::timeout(self.store.timeout, rollback).await {
                     self.in_doubt.store(false, Ordering::Relaxed);
                 }
                 Err(error)
@@ -260,7 +261,7 @@ pub(super) struct Step<'a> {
 
 /// The rows of each statement of a round trip.
 pub(super) fn answers<const N: usize>(rows: Vec<Vec<Row>>) -> Result<[Vec<Row>; N], LedgerError> {
-    rows.try_into().map_err(|_| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))
+    rows.try_into().map_err(|_| LedgerError::Unusable(NO_ANSWER.to_owned()))
 }
 
 /// Reads the server's clock.
@@ -268,7 +269,7 @@ pub(super) const CLOCK: &str = "select clock_timestamp()";
 
 /// Reads the row of [`CLOCK`].
 pub(super) fn read_clock(rows: &[Row]) -> Result<Timestamp, LedgerError> {
-    rows.first().map(|row| row.get(0)).ok_or_else(|| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))
+    rows.first().map(|row| row.get(0)).ok_or_else(|| LedgerError::Unusable(NO_ANSWER.to_owned()))
 }
 
 fn no_answer() -> LedgerError {

@@ -4,8 +4,8 @@ use tokio_postgres::error::SqlState;
 
 use crate::ledger::LedgerError;
 
-pub(super) const UNKNOWN_FORM: &str =
-    "the ledger's answer has an unknown form: its schema is of another version; run: otpost migrate";
+pub(super) const NO_ANSWER: &str =
+    "the ledger's answer is incomplete: its schema is of another version; run: otpost migrate";
 
 /// The keys of rows that another transaction may have inserted since we looked. The group runs again and finds them.
 const INSERTED_MEANWHILE: &[&str] = &["dispatch_id", "quota_pkey"];
@@ -37,8 +37,8 @@ pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
         }
         // This process was frozen in a transaction, and the server has rolled it back.
         SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => return LedgerError::Conflict,
-        SqlState::QUERY_CANCELED => return LedgerError::TooSlow("57014"),
-        SqlState::LOCK_NOT_AVAILABLE => return LedgerError::TooSlow("55P03"),
+        SqlState::QUERY_CANCELED => return LedgerError::TooSlow("a statement reached its time limit (SQLSTATE 57014)"),
+        SqlState::LOCK_NOT_AVAILABLE => return LedgerError::TooSlow("a lock was not free in time (SQLSTATE 55P03)"),
         SqlState::DISK_FULL => {
             return LedgerError::Unwritable("the ledger's disk is full; free space on the PostgreSQL server");
         }

@@ -34,7 +34,7 @@ use crate::ledger::items::{
 };
 use crate::ledger::{LedgerError, Store, schema};
 use columns::Param;
-use error::{UNKNOWN_FORM, ledger_error};
+use error::{NO_ANSWER, ledger_error};
 use reading::ROW;
 
 pub(in crate::ledger) use connection::Postgres;
@@ -98,7 +98,7 @@ impl Store for Postgres {
         let sql = "select clock_timestamp(), (select max(version) from refinery_schema_history)::int8,
                           (select max(oldest_version) from compatibility)::int8";
         let rows = self.query(sql, &[]).await?;
-        let row = rows.first().ok_or_else(|| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))?;
+        let row = rows.first().ok_or_else(|| LedgerError::Unusable(NO_ANSWER.to_owned()))?;
         schema::check(row.get(1), row.get::<_, Option<i64>>(2).unwrap_or(0), MIGRATIONS.len() as i64)?;
         self.check_writable().await?;
         Ok(row.get(0))
@@ -133,8 +133,15 @@ impl Store for Postgres {
     }
 
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError> {
-        let mut taken = self.take_due_of(true, fresh).await?;
-        taken.extend(self.take_due_of(false, begun).await?);
+        let mut taken = vec![];
+        for (is_fresh, limit) in [(true, fresh), (false, begun)] {
+            match self.take_due_of(is_fresh, limit, &mut taken).await {
+                Err(e) if taken.is_empty() => return Err(e),
+                // Those that are taken already would otherwise wait for the end of their lease.
+                Err(_) => break,
+                Ok(()) => {}
+            }
+        }
         Ok(taken)
     }
 

@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::columns::{self, EVENT_COLUMNS, Param};
-use super::error::UNKNOWN_FORM;
 use crate::domain::dispatch::{Event, Order};
 use crate::ledger::LedgerError;
 use crate::ledger::items::{Destinations, EventBatch, PendingEvents, Receiver, Undelivered, WebhookRow};
@@ -340,7 +339,7 @@ fn readable(texts: &[&str]) -> Vec<PendingEvents> {
     let read = |text: &&str| {
         let pending = serde_json::from_str(text);
         if pending.is_err() {
-            tracing::error!(reason = UNKNOWN_FORM, "a pending event cannot be read");
+            tracing::error!(reason = %LedgerError::UnknownForm, "a pending event cannot be read");
         }
         pending.ok()
     };

@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::columns::{
     AttemptColumns, Column, FactColumns, OrderColumns, OutcomeColumns, ReceiptColumns, StateColumns, names,
 };
-use super::error::UNKNOWN_FORM;
 use crate::domain::attempt::{Attempt, Details, Outcome};
 use crate::domain::dispatch::{Dispatch, Order, Plan};
 use crate::ledger::LedgerError;
@@ -42,34 +41,29 @@ struct Columns<'r> {
 impl<'r> Columns<'r> {
     fn take<T: FromSql<'r>>(&mut self) -> Result<T, LedgerError> {
         self.next += 1;
-        self.row.try_get(self.next - 1).map_err(|_| unknown_form())
+        self.row.try_get(self.next - 1).map_err(|_| LedgerError::UnknownForm)
     }
 
     /// A word of an enum.
     fn word<T: std::str::FromStr>(&mut self) -> Result<T, LedgerError> {
-        self.take::<&str>()?.parse().map_err(|_| unknown_form())
+        self.take::<&str>()?.parse().map_err(|_| LedgerError::UnknownForm)
     }
 
     fn maybe_word<T: std::str::FromStr>(&mut self) -> Result<Option<T>, LedgerError> {
-        self.take::<Option<&str>>()?.map(|word| word.parse().map_err(|_| unknown_form())).transpose()
+        self.take::<Option<&str>>()?.map(|word| word.parse().map_err(|_| LedgerError::UnknownForm)).transpose()
     }
 
     fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, LedgerError> {
-        serde_json::from_str(self.take()?).map_err(|_| unknown_form())
+        serde_json::from_str(self.take()?).map_err(|_| LedgerError::UnknownForm)
     }
 
     fn number<T: TryFrom<i16>>(&mut self) -> Result<T, LedgerError> {
-        T::try_from(self.take::<i16>()?).map_err(|_| unknown_form())
+        T::try_from(self.take::<i16>()?).map_err(|_| LedgerError::UnknownForm)
     }
 
     fn maybe_number<T: TryFrom<i16>>(&mut self) -> Result<Option<T>, LedgerError> {
-        self.take::<Option<i16>>()?.map(|n| T::try_from(n).map_err(|_| unknown_form())).transpose()
+        self.take::<Option<i16>>()?.map(|n| T::try_from(n).map_err(|_| LedgerError::UnknownForm)).transpose()
     }
-}
-
-/// A row with a word or a form that this version does not know.
-fn unknown_form() -> LedgerError {
-    LedgerError::Unusable(UNKNOWN_FORM.to_owned())
 }
 
 /// Reads a dispatch from the columns [`ROW`], beginning at index `first`.
@@ -82,7 +76,7 @@ pub(super) fn read(row: &Row, first: usize) -> Result<Dispatch, LedgerError> {
         mask: c.take()?,
         number: c.take()?,
         country: c.take()?,
-        plan: Plan::from_text(c.take()?).ok_or_else(unknown_form)?,
+        plan: Plan::from_text(c.take()?).ok_or(LedgerError::UnknownForm)?,
         expires_at: c.take()?,
         fallback_after_s: u32::try_from(c.take::<i32>()?).unwrap_or(0),
         template: c.take()?,
@@ -109,7 +103,7 @@ pub(super) fn read(row: &Row, first: usize) -> Result<Dispatch, LedgerError> {
         requested_step: c.maybe_number()?,
         quota_uses: c.json()?,
         attempts: match c.take::<Option<&str>>()? {
-            Some(earlier) => serde_json::from_str(earlier).map_err(|_| unknown_form())?,
+            Some(earlier) => serde_json::from_str(earlier).map_err(|_| LedgerError::UnknownForm)?,
             None => vec![],
         },
         now: admitted_at,
@@ -128,7 +122,7 @@ pub(super) fn readable(rows: &[Row], first: usize) -> Vec<(&Row, Dispatch)> {
             let uid: Option<Uuid> = row.try_get(first).ok();
             tracing::error!(
                 dispatch.uid = uid.map(tracing::field::display),
-                reason = UNKNOWN_FORM,
+                reason = %LedgerError::UnknownForm,
                 "a dispatch cannot be read"
             );
         }
@@ -153,7 +147,7 @@ fn read_attempt(c: &mut Columns<'_>) -> Result<Option<Attempt>, LedgerError> {
         begun_at: c.take()?,
         deadline: c.take()?,
         closed_at: c.take()?,
-        outcome: Outcome::from_words(c.take()?, c.take()?, c.take()?).map_err(|_| unknown_form())?,
+        outcome: Outcome::from_words(c.take()?, c.take()?, c.take()?).map_err(|_| LedgerError::UnknownForm)?,
         details: Details {
             message_id: c.take()?,
             carrier_code: c.take()?,

@@ -16,7 +16,6 @@ use uuid::Uuid;
 use super::Postgres;
 use super::columns::{self, ChangingColumns, Param};
 use super::connection::{CLOCK, Connection, answers, read_clock};
-use super::error::UNKNOWN_FORM;
 use super::outbox::{NewEvents, insert_events};
 use super::reading::{self, ROW};
 use super::timer::{Timers, insert_timers};
@@ -45,7 +44,7 @@ static LOCK_ID: LazyLock<String> =
 pub(super) static CHANGE_LOCKED: LazyLock<String> = LazyLock::new(|| change(true));
 /// The same for rows that are not locked: those that still have their expected version and newest attempt, and only what a decision
 /// changes. Returns their uids.
-static CHANGE_SEEN: LazyLock<String> = LazyLock::new(|| change(false));
+static CHANGE_UNLOCKED: LazyLock<String> = LazyLock::new(|| change(false));
 
 fn change(are_all: bool) -> String {
     let (update, next) = columns::update(are_all);
@@ -68,7 +67,7 @@ pub(super) enum Which<'a> {
 }
 
 /// A row of a transaction: as it was loaded, and as it was decided.
-pub(super) struct Loaded {
+pub(super) struct LockedRow {
     before: Dispatch,
     pub(super) d: Dispatch,
     events: Option<(Vec<Event>, Destinations)>,
@@ -76,7 +75,7 @@ pub(super) struct Loaded {
 
 /// The locked rows of a transaction.
 pub(super) struct Locked {
-    pub(super) rows: BTreeMap<Uuid, Loaded>,
+    pub(super) rows: BTreeMap<Uuid, LockedRow>,
     /// The rows that only a later version of otpost can read.
     unreadable: BTreeSet<Uuid>,
     pub(super) quotas: Quotas,
@@ -126,7 +125,7 @@ impl Postgres {
         let mut loaded = BTreeMap::new();
         for (_, mut d) in reading::readable(&rows, 0) {
             d.now = now;
-            loaded.insert(d.order.uid, Loaded { before: d.clone(), d, events: None });
+            loaded.insert(d.order.uid, LockedRow { before: d.clone(), d, events: None });
         }
         let uids = rows.iter().filter_map(|row| row.try_get(0).ok());
         let unreadable = uids.filter(|uid| !loaded.contains_key(uid)).collect();
@@ -138,7 +137,7 @@ impl Postgres {
         &self, connection: &Connection<'_>, locked: &Locked, act: &str,
     ) -> Result<(), LedgerError> {
         let mut change = Change::of_locked();
-        for Loaded { before, d, events } in locked.rows.values() {
+        for LockedRow { before, d, events } in locked.rows.values() {
             if before != d {
                 let events = events.as_ref().map(|(events, to)| (events.as_slice(), *to));
                 change.add(before, d, events);
@@ -165,7 +164,7 @@ impl Postgres {
     ) -> Result<BTreeSet<Uuid>, LedgerError> {
         change.delivered = self.outgoing.take_delivered();
         let since = Instant::now();
-        let rows = match self.query(&CHANGE_SEEN, &change.params()).await {
+        let rows = match self.query(&CHANGE_UNLOCKED, &change.params()).await {
             Ok(rows) => rows,
             Err(e) => {
                 self.outgoing.add_delivered(change.delivered);
@@ -176,10 +175,6 @@ impl Postgres {
         self.outgoing.publish(change.events.batches(since, |uid| written.contains(uid)));
         Ok(written)
     }
-}
-
-fn unknown_form() -> LedgerError {
-    LedgerError::Unusable(UNKNOWN_FORM.to_owned())
 }
 
 /// Changed rows, as arrays.
@@ -202,8 +197,8 @@ impl<'a> Change<'a> {
     }
 
     /// Decisions on rows that are not locked.
-    pub(super) fn of_seen() -> Self {
-        Self::with(ChangingColumns::of_decision())
+    pub(super) fn of_unlocked() -> Self {
+        Self::with(ChangingColumns::of_unlocked())
     }
 
     fn with(columns: ChangingColumns<'a>) -> Self {
@@ -247,7 +242,7 @@ pub(super) fn read_quotas(rows: &[Row]) -> Result<Quotas, LedgerError> {
         let micros =
             bytes.chunks_exact(8).map(|chunk| i64::from_be_bytes(chunk.try_into().unwrap_or([0; 8])));
         let uses: Result<Vec<Timestamp>, _> = micros.map(Timestamp::from_microsecond).collect();
-        quotas.insert(key, uses.map_err(|_| unknown_form())?);
+        quotas.insert(key, uses.map_err(|_| LedgerError::UnknownForm)?);
     }
     Ok(quotas)
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::columns::Param;
-use super::connection::{CLOCK, Connection, answers, read_clock};
+use super::connection::{CLOCK, answers, read_clock};
 use super::reading::{self, ROW};
 use crate::domain::attempt::State;
 use crate::domain::clock::after;
@@ -97,27 +97,27 @@ impl Postgres {
         Ok(readable(&rows).pop())
     }
 
-    /// Takes due dispatches for a lease: at most `limit`, without an attempt if `fresh`, or else with one.
-    pub(super) async fn take_due_of(&self, fresh: bool, limit: usize) -> Result<Vec<Dispatch>, LedgerError> {
-        let mut taken = vec![];
+    /// Takes due dispatches for a lease, and adds them to `taken`: at most `limit`, without an attempt if `fresh`, or else with one.
+    pub(super) async fn take_due_of(
+        &self, fresh: bool, mut limit: usize, taken: &mut Vec<Dispatch>,
+    ) -> Result<(), LedgerError> {
         for _ in 0..MAX_ROUNDS {
-            if taken.len() >= limit {
+            if limit == 0 {
                 break;
             }
-            let connection = self.connect().await?;
-            let round = self.take_round(&connection, fresh, limit - taken.len()).await?;
+            let round = self.take_round(fresh, limit).await?;
+            limit = limit.saturating_sub(round.taken.len());
             taken.extend(round.taken);
             if !round.more {
                 break;
             }
         }
-        Ok(taken)
+        Ok(())
     }
 
     /// One transaction of a scan: deletes due timers, takes their due dispatches, and writes timers for the others.
-    async fn take_round(
-        &self, connection: &Connection<'_>, fresh: bool, limit: usize,
-    ) -> Result<Round, LedgerError> {
+    async fn take_round(&self, fresh: bool, limit: usize) -> Result<Round, LedgerError> {
+        let connection = self.connect().await?;
         let start = if fresh { &self.scan_starts.fresh_timers } else { &self.scan_starts.other_timers };
         let from = start.begin();
         let take = connection.step(TAKE_TIMERS, vec![&fresh, &MAX_TIMERS, &MAX_DISPATCHES, &from]).await?;

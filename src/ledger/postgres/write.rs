@@ -7,7 +7,6 @@ use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::error::UNKNOWN_FORM;
 use super::rows::{Change, Locked, Which};
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::LedgerError;
@@ -54,7 +53,7 @@ impl Postgres {
     ) -> Result<Vec<WriteResult>, LedgerError> {
         let decided: BTreeMap<Uuid, (&DecisionWrite, Dispatch)> =
             group.iter().filter_map(|write| Some((write.uid, (&**write, decided_on_seen(write)?)))).collect();
-        let mut change = Change::of_seen();
+        let mut change = Change::of_unlocked();
         for (write, d) in decided.values() {
             let events = write.transition.as_ref().map(|t| (t.events.as_slice(), write.destinations));
             change.add(&write.seen, d, events);
@@ -148,7 +147,7 @@ impl Postgres {
         let connection = self.connect().await?;
         let mut locked = self.lock(&connection, &[], Which::Id(tenant, id)).await?;
         if locked.has_unreadable() {
-            return Err(LedgerError::Unusable(UNKNOWN_FORM.to_owned()));
+            return Err(LedgerError::UnknownForm);
         }
         let now = locked.now;
         let result = decide(locked.rows.values_mut().next().map(|row| &mut row.d), now);

@@ -7,18 +7,23 @@ const DISK_IS_FULL: &str = "the ledger's disk is full; make room on it";
 /// An error inside the file's thread.
 pub(super) enum Fault {
     Sql(rusqlite::Error),
-    BadRow,
+    /// A row has a word or a form that this version does not know.
+    UnknownForm,
 }
 
 impl From<rusqlite::Error> for Fault {
     fn from(e: rusqlite::Error) -> Self {
-        Self::Sql(e)
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+        match e {
+            FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) => Self::UnknownForm,
+            e => Self::Sql(e),
+        }
     }
 }
 
 impl From<serde_json::Error> for Fault {
     fn from(_: serde_json::Error) -> Self {
-        Self::BadRow
+        Self::UnknownForm
     }
 }
 
@@ -27,9 +32,7 @@ impl From<Fault> for LedgerError {
         use rusqlite::ErrorCode::{
             ConstraintViolation, DatabaseBusy, DatabaseCorrupt, NotADatabase, TypeMismatch,
         };
-        let Fault::Sql(e) = fault else {
-            return Self::Unusable("the ledger's file holds a row of another form".to_owned());
-        };
+        let Fault::Sql(e) = fault else { return Self::UnknownForm };
         if let Some(error) = disk_error(&e) {
             return error;
         }

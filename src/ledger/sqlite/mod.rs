@@ -7,6 +7,7 @@ mod operations;
 mod row;
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,7 +65,8 @@ impl Sqlite {
             .name("ledger".to_owned())
             .spawn(move || {
                 while let Some(job) = inbox.blocking_recv() {
-                    job(&mut db);
+                    // A panic fails this job only. Its transaction is rolled back when it is dropped.
+                    let _ = catch_unwind(AssertUnwindSafe(|| job(&mut db)));
                 }
                 drop(db);
                 drop(lock);
@@ -160,7 +162,7 @@ fn receipts(db: &Connection, sql: &str, limit: usize) -> Result<Vec<AttemptRecei
         .collect::<Result<_, _>>()?;
     rows.into_iter()
         .map(|(uid, n, carrier, receipt)| {
-            let uid = uid.parse().map_err(|_| Fault::BadRow)?;
+            let uid = uid.parse().map_err(|_| Fault::UnknownForm)?;
             Ok(AttemptReceipt { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
         })
         .collect()

@@ -255,24 +255,24 @@ impl Columns<'_> {
 
     fn text(&mut self) -> Result<Option<&str>, Fault> {
         self.next += 1;
-        self.row.get_ref(self.next - 1)?.as_str_or_null().map_err(|_| Fault::BadRow)
+        self.row.get_ref(self.next - 1)?.as_str_or_null().map_err(|_| Fault::UnknownForm)
     }
 
     /// A text of another type: a word, or an id.
     fn parsed<T: FromStr>(&mut self) -> Result<T, Fault> {
-        self.maybe_parsed()?.ok_or(Fault::BadRow)
+        self.maybe_parsed()?.ok_or(Fault::UnknownForm)
     }
 
     fn maybe_parsed<T: FromStr>(&mut self) -> Result<Option<T>, Fault> {
-        self.text()?.map(|text| text.parse().map_err(|_| Fault::BadRow)).transpose()
+        self.text()?.map(|text| text.parse().map_err(|_| Fault::UnknownForm)).transpose()
     }
 
     fn time(&mut self) -> Result<Timestamp, Fault> {
-        self.maybe_time()?.ok_or(Fault::BadRow)
+        self.maybe_time()?.ok_or(Fault::UnknownForm)
     }
 
     fn maybe_time(&mut self) -> Result<Option<Timestamp>, Fault> {
-        let at = |us| Timestamp::from_microsecond(us).map_err(|_| Fault::BadRow);
+        let at = |us| Timestamp::from_microsecond(us).map_err(|_| Fault::UnknownForm);
         self.take::<Option<i64>>()?.map(at).transpose()
     }
 
@@ -290,7 +290,7 @@ fn read(c: &mut Columns<'_>, now: Timestamp) -> Result<Dispatch, Fault> {
         mask: c.take()?,
         number: c.take()?,
         country: c.take()?,
-        plan: c.text()?.and_then(Plan::from_text).ok_or(Fault::BadRow)?,
+        plan: c.text()?.and_then(Plan::from_text).ok_or(Fault::UnknownForm)?,
         expires_at: c.time()?,
         fallback_after_s: c.take()?,
         template: c.take()?,
@@ -326,7 +326,7 @@ fn read_attempt(c: &mut Columns<'_>) -> Result<Attempt, Fault> {
     let (repeats, begun_at, deadline, closed_at) = (c.take()?, c.time()?, c.time()?, c.maybe_time()?);
     let (word, detail): (Option<String>, Option<String>) = (c.take()?, c.take()?);
     let outcome =
-        Outcome::from_words(word.as_deref(), detail.as_deref(), c.take()?).map_err(|_| Fault::BadRow)?;
+        Outcome::from_words(word.as_deref(), detail.as_deref(), c.take()?).map_err(|_| Fault::UnknownForm)?;
     Ok(Attempt {
         n,
         step,

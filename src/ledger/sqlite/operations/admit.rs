@@ -53,8 +53,8 @@ fn load_same_sign_in(db: &Connection, job: &Admission, now: Timestamp) -> Result
         .collect::<Result<_, _>>()?;
     let mut loaded = vec![];
     for (uid, issued_at) in rows {
-        let issued_at = Timestamp::from_microsecond(issued_at).map_err(|_| Fault::BadRow)?;
-        let d = load(db, uid.parse().map_err(|_| Fault::BadRow)?, now)?;
+        let issued_at = Timestamp::from_microsecond(issued_at).map_err(|_| Fault::UnknownForm)?;
+        let d = load(db, uid.parse().map_err(|_| Fault::UnknownForm)?, now)?;
         loaded.extend(d.map(|d| (issued_at, d)));
     }
     Ok(SameSignIn::of((*at, job.order.id), loaded.iter().map(|(issued_at, d)| (*issued_at, d))))

@@ -69,7 +69,7 @@ pub(in crate::ledger::sqlite) fn take_events(
     for (id, tries, events) in due {
         db.prepare_cached("update outbox set due_at = ?2 where id = ?1")?.execute((&id, lease_end))?;
         let Some(pending) = readable(&events) else { continue };
-        let id = id.parse().map_err(|_| Fault::BadRow)?;
+        let id = id.parse().map_err(|_| Fault::UnknownForm)?;
         batches.push(EventBatch { tries, ..EventBatch::leased(since, id, receiver.clone(), vec![pending]) });
     }
     Ok(batches)
@@ -105,7 +105,7 @@ pub(in crate::ledger::sqlite) fn undelivered(
     let (since, mut batches) = (Instant::now(), vec![]);
     for (id, tries, events) in rows {
         let Some(pending) = readable(&events) else { continue };
-        let id = id.parse().map_err(|_| Fault::BadRow)?;
+        let id = id.parse().map_err(|_| Fault::UnknownForm)?;
         batches.push(EventBatch { tries, ..EventBatch::leased(since, id, receiver.clone(), vec![pending]) });
     }
     Ok(batches)
@@ -126,7 +126,7 @@ pub(in crate::ledger::sqlite) fn webhook_rows(
     let sql = "select events, tries, due_at, created_at, problem from outbox
                 where receiver = ?1 order by created_at desc, id limit ?2";
     let webhook = Receiver::Webhook(tenant.to_owned()).to_string();
-    let at = |us| Timestamp::from_microsecond(us).map_err(|_| Fault::BadRow);
+    let at = |us| Timestamp::from_microsecond(us).map_err(|_| Fault::UnknownForm);
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query((webhook, limit as i64))?;
     let mut events = vec![];

@@ -8,6 +8,7 @@ use super::Fault;
 use crate::domain::clock::after;
 use crate::domain::decide::LEASE;
 use crate::domain::dispatch::Dispatch;
+use crate::ledger::LedgerError;
 use crate::ledger::sqlite::row::load;
 
 /// Takes a dispatch for a lease if it is due.
@@ -34,7 +35,15 @@ pub(in crate::ledger::sqlite) fn take_due(
             .query_map((now.as_microsecond(), i64::try_from(limit).unwrap_or(i64::MAX)), |r| r.get(0))?
             .collect::<Result<_, _>>()?;
         for uid in due.iter().filter_map(|u| u.parse().ok()) {
-            taken.extend(take(db, uid, now)?);
+            match take(db, uid, now) {
+                // The others go on. This one keeps its lease, so that it is not logged at every scan.
+                Err(Fault::UnknownForm) => tracing::error!(
+                    dispatch.uid = %uid,
+                    reason = %LedgerError::UnknownForm,
+                    "a dispatch cannot be read"
+                ),
+                found => taken.extend(found?),
+            }
         }
     }
     Ok(taken)
