@@ -2,8 +2,10 @@
 //!
 //! Bare: consume, insert a claim, POST, update, ack, each job by itself. Honest: the same with an exact quota, an
 //! attempt that is committed before the request, and one confirmed event, written in groups with pinned plans.
-//! Statements are prepared and pipelined, connections are kept, and jobs run in parallel.
+//! Statements are prepared and pipelined, connections are kept, jobs run in parallel, and one ack covers all jobs that have finished in
+//! a row.
 
+mod acks;
 mod events;
 mod groups;
 mod store;
@@ -14,7 +16,7 @@ use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use futures_util::{StreamExt, TryStreamExt};
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -22,6 +24,7 @@ use uuid::Uuid;
 use crate::broker;
 use crate::jobs::Job;
 use crate::worker::DONE;
+use acks::Acks;
 use events::Events;
 use store::Store;
 
@@ -70,10 +73,13 @@ struct Worker {
     events: Option<Events>,
     http: reqwest::Client,
     url: String,
+    acks: Acks,
 }
 
 /// Processes the jobs, prints a line, and waits until it is killed.
 pub(crate) async fn work(options: Options) -> anyhow::Result<()> {
+    let connection = broker::connect(&options.amqp_url, "floor consuming").await?;
+    let channel = connection.create_channel().await?;
     let account = "AC00000000000000000000000000000000";
     let worker = Arc::new(Worker {
         store: Store::connect(options.floor, &options.ledger_url).await?,
@@ -82,10 +88,9 @@ pub(crate) async fn work(options: Options) -> anyhow::Result<()> {
             Floor::Honest => Some(Events::connect(&options.amqp_url).await?),
         },
         http: reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?,
+        acks: Acks::start(channel.clone()),
         url: format!("{}/2010-04-01/Accounts/{account}/Messages.json", options.carrier),
     });
-    let connection = broker::connect(&options.amqp_url, "floor consuming").await?;
-    let channel = connection.create_channel().await?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let consuming = BasicConsumeOptions::default();
     let consumer = channel
@@ -122,8 +127,7 @@ impl Worker {
                 events.sent(job.id).await?;
             }
         }
-        ensure!(delivery.ack(BasicAckOptions::default()).await?, "an ack was not sent");
-        Ok(())
+        self.acks.ack(delivery.delivery_tag)
     }
 
     async fn post(&self, job: &Job<'_>) -> anyhow::Result<Vec<u8>> {
