@@ -17,8 +17,8 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use otpost::broker::topology::{DEAD, DISPATCH, JOBS, key};
 use otpost::broker::{
-    Broker, BrokerError, ConnectionStates, ConsumedQueue, Deliveries, Delivery, Exchange, Message, Operation,
-    PublishError, Settings,
+    Broker, BrokerError, ConnectionStates, ConsumedQueue, Deliveries, Delivery, Exchange, Message, Nodes,
+    Operation, PublishError, Settings,
 };
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -38,9 +38,13 @@ struct Running {
     shutdown: CancellationToken,
 }
 
+fn nodes(urls: &str) -> Nodes {
+    Nodes::parse(urls, None).unwrap()
+}
+
 fn settings(url: String) -> Settings {
     Settings {
-        url,
+        nodes: nodes(&url),
         declare: true,
         linger: Duration::from_secs(20),
         publish_timeout: Duration::from_secs(5),
@@ -153,13 +157,12 @@ async fn a_node_that_does_not_answer_is_passed_over() {
     let away = "amqp://guest:guest@127.0.0.1:1/%2f";
     for urls in [format!("{away}, {}", vhost.url()), format!("{}, {away}", vhost.url())] {
         for _ in 0..3 {
-            Broker::declare(&urls, true).await.unwrap();
+            Broker::declare(&nodes(&urls), true).await.unwrap();
         }
     }
-    let problem = Broker::declare(&format!("{away}, {away}"), true).await.unwrap_err().to_string();
+    let problem = Broker::declare(&nodes(&format!("{away}, {away}")), true).await.unwrap_err().to_string();
     assert!(problem.contains("cannot be reached"), "{problem}");
-    let problem = Broker::declare(&format!("{}, nonsense", vhost.url()), true).await.unwrap_err().to_string();
-    assert!(problem.contains("cannot be read"), "{problem}");
+    assert!(Nodes::parse(&format!("{}, nonsense", vhost.url()), None).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -519,7 +522,7 @@ async fn a_queue_with_other_arguments_is_reported_until_it_is_deleted() {
     assert!(problem.contains("queue otpost.dispatch") && problem.contains("406"), "{problem}");
     assert!(!up.publishing() && !up.consuming());
     assert_eq!(
-        Broker::declare(&vhost.url(), true).await,
+        Broker::declare(&nodes(&vhost.url()), true).await,
         Err(BrokerError::OtherArguments(Operation::Queue(DISPATCH)))
     );
     connection.close(200, "OK".into()).await.unwrap();
@@ -634,17 +637,17 @@ async fn shutdown_completes_while_the_broker_is_unreachable() {
 async fn declaring_is_repeatable_and_a_check_finds_missing_objects() {
     let vhost = Vhost::new();
     assert_eq!(
-        Broker::declare(&vhost.url(), false).await,
+        Broker::declare(&nodes(&vhost.url()), false).await,
         Err(BrokerError::Missing(Operation::Exchange(JOBS)))
     );
-    Broker::declare(&vhost.url(), true).await.unwrap();
-    Broker::declare(&vhost.url(), true).await.unwrap();
-    Broker::declare(&vhost.url(), false).await.unwrap();
+    Broker::declare(&nodes(&vhost.url()), true).await.unwrap();
+    Broker::declare(&nodes(&vhost.url()), true).await.unwrap();
+    Broker::declare(&nodes(&vhost.url()), false).await.unwrap();
     let mut worker = Running::up(Settings { declare: false, ..settings(vhost.url()) }).await;
     worker.broker.publish(job("a")).await.unwrap();
     worker.next().await.ack();
     vhost.ctl("delete_queue", &[DEAD]);
-    assert_eq!(Broker::declare(&vhost.url(), false).await, Err(BrokerError::Missing(Operation::Queue(DEAD))));
+    assert_eq!(Broker::declare(&nodes(&vhost.url()), false).await, Err(BrokerError::Missing(Operation::Queue(DEAD))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -653,14 +656,13 @@ async fn an_invalid_url_is_reported_without_quoting_it() {
     let url = vhost.url();
     let gone = Relay::start(vhost.upstream()).await.addr();
     let wrong = [
-        ("nonsense".to_owned(), BrokerError::Url),
         (url.replace(":guest@", ":hunter2@"), BrokerError::LoginRejected(403)),
         (format!("{url}-elsewhere"), BrokerError::LoginRejected(530)),
         (vhost.url_by(gone), BrokerError::Unreachable("connection refused")),
         (url.replace("amqp:", "amqps:"), BrokerError::Unreachable("the TLS handshake failed")),
     ];
     for (url, expected) in wrong {
-        let error = Broker::declare(&url, true).await.unwrap_err();
+        let error = Broker::declare(&nodes(&url), true).await.unwrap_err();
         assert_eq!(error, expected, "{url}");
         let text = error.to_string();
         assert!(

@@ -8,7 +8,7 @@ mod rabbit;
 use std::time::Duration;
 
 use otpost::broker::topology::{DISPATCH, key};
-use otpost::broker::{Broker, ConsumedQueue, Exchange, Message, PublishError, Settings};
+use otpost::broker::{Broker, ConsumedQueue, Exchange, Message, Nodes, PublishError, Settings};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,7 @@ async fn a_blocked_publish_fails_and_acks_still_work() {
     let vhost = Vhost::new();
     let (_may_consume, may) = watch::channel(true);
     let settings = Settings {
-        url: vhost.url(),
+        nodes: Nodes::parse(&vhost.url(), None).unwrap(),
         declare: true,
         linger: Duration::from_secs(20),
         publish_timeout: Duration::from_secs(1),

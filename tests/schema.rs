@@ -80,7 +80,7 @@ async fn a_missing_right_is_named_and_row_rights_are_enough_for_the_service() {
     assert!(problem.contains("needs CREATE on the schema"), "{problem}");
     ledger_at(&url, Clock::System).migrate().await.unwrap();
     let problem = theirs.check().await.unwrap_err().to_string();
-    assert!(problem.contains("SELECT, INSERT, UPDATE and DELETE"), "{problem}");
+    assert!(problem.contains("GRANT SELECT, INSERT, UPDATE, DELETE ON "), "{problem}");
     let grant = format!("grant select, insert, update, delete on all tables in schema {schema} to {role}");
     admin.batch_execute(&grant).await.unwrap();
     theirs.check().await.unwrap();

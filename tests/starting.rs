@@ -48,9 +48,9 @@ async fn no_wait_reports_the_brokers_problem() {
     let right = std::fs::read_to_string(&file).unwrap();
     let (broker, nobody) = (deployment.broker().to_string(), free_port().to_string());
     for (wrong, what) in [
-        (right.replace("guest:guest", "guest:guessed"), "check the user, the password"),
+        (right.replace("guest:guest", "guest:guessed"), "check the user and the password"),
         (right.replace(&broker, &nobody), "cannot be reached"),
-        (right.replace("/t-", "/no-"), "and the vhost"),
+        (right.replace("/t-", "/no-"), "the vhost in it does not exist"),
     ] {
         assert_ne!(wrong, right);
         std::fs::write(&file, wrong).unwrap();
@@ -162,8 +162,7 @@ async fn the_process_waits_for_the_broker_with_a_clear_log_line() {
 
     std::fs::write(&file, right.replace("guest:guest", "guest:guessed")).unwrap();
     let mut locked_out = deployment.run(&file, "worker", "locked out");
-    let clear =
-        "RabbitMQ rejects the login in amqp.url (403); check the user, the password and the vhost in it";
+    let clear = "RabbitMQ rejects the login in amqp.url (403); check the user and the password in it";
     wait::until("it is in the log", async || deployment.log("locked out").contains(clear)).await;
     assert!(locked_out.0.try_wait().unwrap().is_none(), "it waits");
     assert!(!deployment.log("locked out").contains("guessed"), "{}", deployment.log("locked out"));
@@ -199,25 +198,22 @@ async fn a_refused_login_at_the_ledger_ends_the_process_with_a_remedy() {
     let there = place(&deployment.ledger_url).to_string();
     let (database, user) = (format!("{there}/otpost"), "postgres://otpost@");
     let cases = [
-        (right.replace(&database, &format!("{there}/nowhere")), "3D000"),
-        (right.replace(user, "postgres://nobody@"), "28000"),
+        (right.replace(&database, &format!("{there}/nowhere")), "the database in ledger.url does not exist"),
+        (right.replace(user, "postgres://nobody@"), "PostgreSQL rejects the login (SQLSTATE 28000)"),
         (
             right
                 .replace(&there, &locked_out().await.to_string())
                 .replace(user, "postgres://otpost:guessed@"),
-            "28P01",
+            "PostgreSQL rejects the login (SQLSTATE 28P01)",
         ),
     ];
-    for (wrong, state) in cases {
+    for (wrong, clear) in cases {
         assert_ne!(wrong, right);
         std::fs::write(&file, wrong).unwrap();
         for more in [&["--no-wait"][..], &[]] {
             let printed = ends(&file, more);
-            let clear = format!(
-                "the ledger is not usable: PostgreSQL rejects the login (SQLSTATE {state}); check user, password and database \
-                 in ledger.url"
-            );
-            assert!(printed.contains(&clear), "{state} {more:?}: {printed}");
+            let clear = format!("the ledger is not usable: {clear}");
+            assert!(printed.contains(&clear), "{clear} {more:?}: {printed}");
             assert!(!printed.contains("guessed") && !printed.contains("failed for"), "{printed}");
         }
     }

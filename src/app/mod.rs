@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::broker::{Broker, Settings};
+use crate::broker::{Broker, BrokerError, Nodes, Settings};
 use crate::config::live::Live;
 use crate::config::{BadConfig, Config};
 use crate::delivery::wake::DispatchWaker;
@@ -94,10 +94,10 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let metrics = Arc::new(Metrics::default());
     let ledger = open_ledger(&config)?;
     let unreachable = check_ledger(&ledger, options).await?;
-    let settings = broker_settings(&config);
+    let settings = broker_settings(&config)?;
     if let Some(settings) = settings.as_ref().filter(|_| !options.wait) {
         // With `wait`, the broker tasks keep retrying and log the reason each time it changes.
-        Broker::declare(&settings.url, settings.declare).await.context("the broker is not usable")?;
+        Broker::declare(&settings.nodes, settings.declare).await.context("the broker is not usable")?;
     }
     let shutdown = CancellationToken::new();
     let broker = settings.map(|settings| Broker::start(settings, shutdown.child_token()));
@@ -223,18 +223,28 @@ async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
     let location: ledger::Location = config.ledger_url().parse()?;
-    let options = ledger::Options { pool: config.ledger.pool, ..ledger::Options::default() };
-    Ok(ledger::open(&location, &options)?)
+    Ok(ledger::open(&location, &ledger_options(config))?)
 }
 
-fn broker_settings(config: &Config) -> Option<Settings> {
+/// The connection options of a configuration's ledger.
+pub fn ledger_options(config: &Config) -> ledger::Options {
+    let ca_file = config.ledger.ca_file.clone();
+    ledger::Options { pool: config.ledger.pool, ca_file, ..ledger::Options::default() }
+}
+
+/// The nodes of a configuration's broker. `None` if it has no broker.
+pub fn broker_nodes(config: &Config) -> Result<Option<Nodes>, BrokerError> {
     use secrecy::ExposeSecret;
-    let url = config.amqp.url.as_ref()?.expose_secret().to_owned();
-    Some(Settings {
-        url,
+    let Some(url) = &config.amqp.url else { return Ok(None) };
+    Nodes::parse(url.expose_secret(), config.amqp.ca_file.as_deref()).map(Some)
+}
+
+fn broker_settings(config: &Config) -> Result<Option<Settings>, BrokerError> {
+    Ok(broker_nodes(config)?.map(|nodes| Settings {
+        nodes,
         declare: config.amqp.declare,
         linger: Duration::from_secs(config.worker.grace_s) + CLOSE_TIMEOUT,
         publish_timeout: Duration::from_secs(10),
         max_outstanding: 1024,
-    })
+    }))
 }

@@ -46,7 +46,9 @@ pub(super) fn ledger_ready(ledger: Ledger) -> (Readiness, impl Future<Output = (
         let mut tick = tokio::time::interval(Duration::from_secs(2));
         loop {
             tick.tick().await;
-            result_sender.send_replace(ledger.check().await.err().map(|e| public_text(&e)));
+            // A slow ledger is no reason to send the work elsewhere.
+            let problem = ledger.check().await.err().filter(|e| e.is_outage() || !e.is_temporary());
+            result_sender.send_replace(problem.map(|e| public_text(&e)));
         }
     };
     (Arc::new(move || result.borrow().clone()), checks)

@@ -5,6 +5,7 @@ use lapin::types::AMQPValue;
 use tokio::time::timeout;
 
 use super::link::{Link, with_timeout};
+use super::nodes::Nodes;
 use super::problem::{BrokerError, Operation};
 use super::{REQUEST_TIMEOUT, topology};
 
@@ -36,8 +37,8 @@ impl BrowsedMessage {
 
 impl QueueBrowser {
     /// Connects and starts at the head of `otpost.dead`.
-    pub async fn dead(url: &str) -> Result<Self, BrokerError> {
-        Ok(Self { link: Link::open(url, false, Operation::Queue(topology::DEAD)).await? })
+    pub async fn dead(nodes: &Nodes) -> Result<Self, BrokerError> {
+        Ok(Self { link: Link::open(nodes, false, Operation::Queue(topology::DEAD)).await? })
     }
 
     /// Returns the next message, or `None` at the end of the queue.

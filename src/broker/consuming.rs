@@ -34,7 +34,7 @@ pub(super) async fn run(
     let ConsumerOptions { queue, prefetch } = options;
     let link = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        link = Link::open(&settings.url, settings.declare, Operation::Consumer(queue.name())) => link?,
+        link = Link::open(&settings.nodes, settings.declare, Operation::Consumer(queue.name())) => link?,
     };
     let (settling, settled) = mpsc::unbounded_channel();
     let mut reader = QueueReader {

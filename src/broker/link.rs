@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, StreamExt};
+use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
+use super::nodes::Nodes;
 use super::problem::{BrokerError, Operation};
 use super::{REQUEST_TIMEOUT, topology};
 
@@ -18,12 +20,6 @@ use super::{REQUEST_TIMEOUT, topology};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit for an orderly close. After it the connection is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Heartbeat interval in seconds, unless the URL sets one. A peer that is silent for twice this time is considered dead.
-const HEARTBEAT_S: u16 = 10;
-/// Maximum size of a frame in bytes, unless the URL sets one: RabbitMQ's own maximum. lapin has two buffers of 32 frames for each
-/// connection. It fills them with zeros if it learns the size from RabbitMQ, which takes 8 MiB of memory; of buffers that it creates with
-/// their size, only the used part takes memory.
-const FRAME_MAX: u32 = 128 * 1024;
 /// Interval at which the connection state is polled, because lapin does not report the end of every connection.
 const STATUS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval at which the topology is checked, because RabbitMQ does not report a deleted exchange.
@@ -50,16 +46,15 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects to the first of the nodes that answers, opens the channel, and declares or checks the topology. `urls` has one URL
-    /// for each node, separated by commas. Each call begins with another node, so the connections are spread.
-    pub(super) async fn open(urls: &str, declare: bool, purpose: Operation) -> Result<Self, BrokerError> {
-        let nodes: Result<Vec<AMQPUri>, _> = urls.split(',').map(|url| url.trim().parse()).collect();
-        let mut nodes = nodes.map_err(|_| BrokerError::Url)?;
-        let first = NEXT_NODE.fetch_add(1, Ordering::Relaxed) % nodes.len();
-        nodes.rotate_left(first);
-        let mut problem = BrokerError::Url;
-        for node in nodes {
-            match Self::open_node(node, declare, purpose).await {
+    /// Connects to the first of the nodes that answers, opens the channel, and declares or checks the topology. Each call begins with
+    /// another node, so the connections are spread.
+    pub(super) async fn open(nodes: &Nodes, declare: bool, purpose: Operation) -> Result<Self, BrokerError> {
+        let mut uris = nodes.uris.clone();
+        let first = NEXT_NODE.fetch_add(1, Ordering::Relaxed) % uris.len();
+        uris.rotate_left(first);
+        let mut problem = BrokerError::Unreachable("no node is named");
+        for uri in uris {
+            match Self::open_node(uri, nodes.tls.clone(), declare, purpose).await {
                 Ok(link) => return Ok(link),
                 Err(e) => problem = e,
             }
@@ -67,9 +62,9 @@ impl Link {
         Err(problem)
     }
 
-    async fn open_node(mut uri: AMQPUri, declare: bool, purpose: Operation) -> Result<Self, BrokerError> {
-        uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-        uri.query.frame_max.get_or_insert(FRAME_MAX);
+    async fn open_node(
+        uri: AMQPUri, tls: OwnedTLSConfig, declare: bool, purpose: Operation,
+    ) -> Result<Self, BrokerError> {
         let name = match purpose {
             Operation::Consumer(_) => "otpost consuming",
             Operation::Publishing => "otpost publishing",
@@ -78,7 +73,9 @@ impl Link {
             _ => "otpost declaring",
         };
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connection = timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties))
+        let runtime = lapin::runtime::default_runtime().map_err(|e| BrokerError::of(&e, Operation::Connection))?;
+        let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
+        let connection = timeout(CONNECT_TIMEOUT, connecting)
             .await
             .map_err(|_| BrokerError::Unreachable("timed out"))?
             .map_err(|e| BrokerError::of(&e, Operation::Connection))?;

@@ -22,7 +22,7 @@ pub(super) async fn run(
 ) -> Result<(), BrokerError> {
     let mut link = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        link = Link::open(&settings.url, settings.declare, Operation::Listening) => link?,
+        link = Link::open(&settings.nodes, settings.declare, Operation::Listening) => link?,
     };
     let failed = |e| BrokerError::of(&e, Operation::Listening);
     let mut events = with_timeout(async {

@@ -18,6 +18,7 @@ mod link;
 mod listening;
 mod message;
 mod monitor;
+mod nodes;
 mod problem;
 mod publishing;
 pub mod topology;
@@ -34,6 +35,7 @@ pub use browsing::{BrowsedMessage, QueueBrowser};
 pub use deliveries::{ConsumedQueue, Deliveries, Delivery};
 pub use message::{Exchange, Message};
 pub use monitor::ConnectionStates;
+pub use nodes::Nodes;
 pub use problem::{BrokerError, Operation};
 
 use consuming::ConsumerOptions;
@@ -48,9 +50,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Connection settings of RabbitMQ.
 #[derive(Clone)]
 pub struct Settings {
-    /// `amqp://` or `amqps://`, with user, password and vhost; one URL for each node, separated by commas. The heartbeat is 10 s unless
-    /// `?heartbeat=` sets another.
-    pub url: String,
+    /// The nodes to connect to.
+    pub nodes: Nodes,
     /// Whether to declare exchanges, queues and bindings. Otherwise only the existence of exchanges and queues is checked.
     pub declare: bool,
     /// How long held deliveries can still be acknowledged, and messages published, after `shutdown`.
@@ -62,7 +63,7 @@ pub struct Settings {
 }
 
 impl fmt::Debug for Settings {
-    /// Leaves out the URL, which holds a password.
+    /// Leaves out the nodes, which have passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings").field("declare", &self.declare).finish_non_exhaustive()
     }
@@ -196,8 +197,8 @@ impl Broker {
     }
 
     /// Declares the topology once, on a connection of its own. With `declare` false it checks exchanges and queues only.
-    pub async fn declare(url: &str, declare: bool) -> Result<(), BrokerError> {
-        Link::open(url, declare, Operation::Connection).await?.close().await;
+    pub async fn declare(nodes: &Nodes, declare: bool) -> Result<(), BrokerError> {
+        Link::open(nodes, declare, Operation::Connection).await?.close().await;
         Ok(())
     }
 

@@ -3,18 +3,19 @@
 use std::io;
 
 use lapin::{Error, ErrorKind};
+use rustls::CertificateError;
 
 /// Why there is no working connection. The text says what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
-    /// The URL cannot be parsed.
-    #[error("amqp.url cannot be read; write it as amqp://user:password@host:5672/vhost, or amqps:// for TLS")]
-    Url,
+    /// A URL or its file of authorities cannot be used; holds a sentence.
+    #[error("{0}")]
+    Url(String),
     /// The connection could not be established.
     #[error("RabbitMQ cannot be reached ({0}); check that it runs and that amqp.url names its host and port")]
     Unreachable(&'static str),
     /// RabbitMQ rejected the user, the password or the vhost; holds the AMQP code.
-    #[error("RabbitMQ rejects the login in amqp.url ({0}); check the user, the password and the vhost in it")]
+    #[error("RabbitMQ rejects the login in amqp.url ({0}); {hint}", hint = login_hint(*.0))]
     LoginRejected(u16),
     /// An exchange or queue exists with other arguments.
     #[error(
@@ -91,9 +92,9 @@ impl BrokerError {
         match error.kind() {
             ErrorKind::ProtocolError(e) => Self::of_code(e.get_id(), operation),
             ErrorKind::IOError(e) if operation == Operation::Connection => {
-                Self::Unreachable(describe(e.kind()))
+                Self::Unreachable(describe(e))
             }
-            ErrorKind::IOError(e) => Self::Lost(describe(e.kind())),
+            ErrorKind::IOError(e) => Self::Lost(describe(e)),
             ErrorKind::MissingHeartbeatError => Self::Lost("no heartbeat came"),
             _ if operation == Operation::Connection => Self::Unreachable("the AMQP handshake failed"),
             _ => Self::Lost("it ended"),
@@ -113,8 +114,29 @@ impl BrokerError {
     }
 }
 
-fn describe(kind: io::ErrorKind) -> &'static str {
-    match kind {
+fn login_hint(code: u16) -> &'static str {
+    match code {
+        530 => "the vhost in it does not exist, or the user has no permissions on it (the vhost \"/\" is written /%2f)",
+        _ => "check the user and the password in it; special characters of a password must be percent-encoded, and guest may log in only \
+              from the same machine",
+    }
+}
+
+fn describe(error: &io::Error) -> &'static str {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    if let Some(rustls::Error::InvalidCertificate(refused)) = inner {
+        return match refused {
+            CertificateError::UnknownIssuer => {
+                "its TLS certificate is signed by an authority that this machine does not know: name it in amqp.ca_file"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "its TLS certificate is for another name than the host"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its TLS certificate has expired",
+            _ => "its TLS certificate is not valid",
+        };
+    }
+    match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused",
         io::ErrorKind::ConnectionReset => "connection reset",
         io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => "closed by the peer",

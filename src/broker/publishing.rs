@@ -42,7 +42,7 @@ pub(super) async fn run(
         Operation::Publishing
     };
     let opening = async {
-        let link = Link::open(&settings.url, settings.declare, operation).await?;
+        let link = Link::open(&settings.nodes, settings.declare, operation).await?;
         let confirms = link.channel.confirm_select(ConfirmSelectOptions::default());
         with_timeout(async { confirms.await.map_err(|e| BrokerError::of(&e, operation)) }).await?;
         Ok(link)

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::publish::{amqp_url, connect};
+use super::publish::{connect, nodes};
 use super::{ConfigFile, Failure};
 use crate::broker::topology::header;
 use crate::broker::{BrowsedMessage, Exchange, Message, QueueBrowser};
@@ -160,7 +160,7 @@ impl List {
     async fn letters(&self, most: usize) -> Result<Vec<DeadLetter>, Failure> {
         let config = self.file.load()?;
         let (keys, mut browser) =
-            (config.keys()?, QueueBrowser::dead(&amqp_url(&config)?).await.map_err(failed)?);
+            (config.keys()?, QueueBrowser::dead(&nodes(&config)?).await.map_err(failed)?);
         let mut letters = vec![];
         while letters.len() < most
             && let Some(found) = browser.next().await.map_err(failed)?
@@ -207,9 +207,9 @@ enum DeadAction {
 impl Selection {
     async fn apply(self, word: &str, action: DeadAction) -> Result<(), Failure> {
         let config = self.file.load()?;
-        let (keys, url) = (config.keys()?, amqp_url(&config)?);
-        let broker = connect(url.clone()).await?;
-        let mut browser = QueueBrowser::dead(&url).await.map_err(failed)?;
+        let (keys, nodes) = (config.keys()?, nodes(&config)?);
+        let broker = connect(nodes.clone()).await?;
+        let mut browser = QueueBrowser::dead(&nodes).await.map_err(failed)?;
         let (mut done, mut skipped) = (0, vec![]);
         let mut behind = None;
         while behind != Some(0)

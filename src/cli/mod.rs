@@ -226,9 +226,15 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     crate::ops::telemetry::filter(&config.log)?;
     crate::app::Reloadable::new(&config, config.keys()?)?;
     has_carriers(&config)?;
-    config.ledger_url().parse::<crate::ledger::Location>().map_err(|e| Failure::Usage(e.to_string()))?;
+    let usage = |e: crate::ledger::LedgerError| Failure::Usage(e.to_string());
+    let location: crate::ledger::Location = config.ledger_url().parse().map_err(usage)?;
+    if let crate::ledger::Location::Postgres(_) = &location {
+        // This connects to nothing yet.
+        crate::ledger::open(&location, &crate::app::ledger_options(&config)).map_err(usage)?;
+    }
+    let nodes = crate::app::broker_nodes(&config).map_err(|e| Failure::Usage(e.to_string()))?;
     let broker =
-        if config.amqp.url.is_some() { "RabbitMQ and HTTP" } else { "HTTP only (amqp.url is not set)" };
+        if nodes.is_some() { "RabbitMQ and HTTP" } else { "HTTP only (amqp.url is not set)" };
     let names: Vec<&str> = config.carriers.keys().map(String::as_str).collect();
     println!("The configuration is valid. Jobs: {broker}. Carriers: {}.", names.join(", "));
     if is_loopback(&config.receipts.public_url)
@@ -254,7 +260,6 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
 
 impl Migrate {
     async fn run(self) -> Result<(), Failure> {
-        use secrecy::ExposeSecret;
         let config = self.file.load()?;
         let location: crate::ledger::Location = config
             .ledger_url()
@@ -267,11 +272,12 @@ impl Migrate {
             }
             return Ok(());
         }
-        let ledger = crate::ledger::open(&location, &crate::ledger::Options::default())?;
+        let nodes = crate::app::broker_nodes(&config).map_err(|e| Failure::Usage(e.to_string()))?;
+        let ledger = crate::ledger::open(&location, &crate::app::ledger_options(&config))?;
         ledger.migrate().await?;
         println!("The ledger's schema is up to date.");
-        if let Some(url) = &config.amqp.url {
-            Broker::declare(url.expose_secret(), config.amqp.declare)
+        if let Some(nodes) = nodes {
+            Broker::declare(&nodes, config.amqp.declare)
                 .await
                 .map_err(|e| Failure::Failed(e.to_string()))?;
             println!("The broker's exchanges and queues are up to date.");

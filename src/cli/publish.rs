@@ -10,7 +10,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{ConfigFile, Failure};
-use crate::broker::{Broker, Exchange, Message, Settings};
+use crate::broker::{Broker, Exchange, Message, Nodes, Settings};
 use crate::config::Config;
 use crate::domain::dispatch::DEFAULT_TEMPLATE;
 use crate::intake::{Act, Job, Verb};
@@ -80,9 +80,9 @@ impl Publish {
         if let Ok(verb) = self.routing_key.parse::<Verb>() {
             Act::decode(verb, body.as_bytes(), None).map_err(|e| Failure::Usage(e.to_string()))?;
         }
-        let url = match self.amqp_url {
-            Some(url) => url,
-            None => amqp_url(&self.key.file.load()?)?,
+        let nodes = match self.amqp_url {
+            Some(url) => Nodes::parse(&url, None).map_err(|e| Failure::Usage(e.to_string()))?,
+            None => nodes(&self.key.file.load()?)?,
         };
         let id = job.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
         let message = Message {
@@ -97,7 +97,7 @@ impl Publish {
             mandatory: true,
         };
         let named = message.user_id.is_some();
-        let broker = connect(url).await?;
+        let broker = connect(nodes).await?;
         let published = broker.publish(message).await;
         broker.close().await;
         published.map_err(|e| {
@@ -123,9 +123,9 @@ fn check(job: &Map<String, Value>) -> Result<(), Failure> {
 }
 
 /// Connects for publishing. Fails when RabbitMQ does not answer within 10 s.
-pub(super) async fn connect(url: String) -> Result<Broker, Failure> {
+pub(super) async fn connect(nodes: Nodes) -> Result<Broker, Failure> {
     let settings = Settings {
-        url,
+        nodes,
         declare: false,
         linger: Duration::ZERO,
         publish_timeout: Duration::from_secs(10),
@@ -142,13 +142,12 @@ pub(super) async fn connect(url: String) -> Result<Broker, Failure> {
     problem.map_or(Ok(broker), |problem| Err(Failure::Failed(problem)))
 }
 
-/// The RabbitMQ URL of a configuration.
-pub(super) fn amqp_url(config: &Config) -> Result<String, Failure> {
-    use secrecy::ExposeSecret;
+/// The nodes of a configuration's broker.
+pub(super) fn nodes(config: &Config) -> Result<Nodes, Failure> {
     let missing = || {
         Failure::Usage("no broker is named: set amqp.url in the configuration, or OTPOST_AMQP_URL".to_owned())
     };
-    config.amqp.url.as_ref().map(|u| u.expose_secret().to_owned()).ok_or_else(missing)
+    crate::app::broker_nodes(config).map_err(|e| Failure::Usage(e.to_string()))?.ok_or_else(missing)
 }
 
 impl SealingKey {

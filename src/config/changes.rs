@@ -11,9 +11,11 @@ impl Config {
         let secret = |s: &Option<SecretString>| s.as_ref().map(|s| s.expose_secret().to_owned());
         let differs = [
             ("ledger.url", new.ledger_url() != old.ledger_url()),
+            ("ledger.ca_file", new.ledger.ca_file != old.ledger.ca_file),
             ("ledger.pool", new.ledger.pool != old.ledger.pool),
             ("ledger.retention_days", new.ledger.retention_days != old.ledger.retention_days),
             ("amqp.url", secret(&new.amqp.url) != secret(&old.amqp.url)),
+            ("amqp.ca_file", new.amqp.ca_file != old.amqp.ca_file),
             ("amqp.declare", new.amqp.declare != old.amqp.declare),
             ("amqp.prefetch", new.amqp.prefetch != old.amqp.prefetch),
             ("api.listen", new.api.listen != old.api.listen),

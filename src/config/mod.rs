@@ -112,7 +112,9 @@ impl Config {
     fn resolve_paths(&mut self, folder: &Path) {
         let mut files = vec![
             &mut self.ledger.url_file,
+            &mut self.ledger.ca_file,
             &mut self.amqp.url_file,
+            &mut self.amqp.ca_file,
             &mut self.keys.root_file,
             &mut self.keys.hash_root_file,
             &mut self.ops.token_file,

@@ -35,6 +35,8 @@ section! {
         url: Option<SecretString> = None,
         /// A file that holds the URL.
         url_file: Option<PathBuf> = None,
+        /// A file with certificates of authorities that are trusted beside those of the machine.
+        ca_file: Option<PathBuf> = None,
         /// Maximum number of connections (PostgreSQL only).
         pool: usize = 8,
         /// Number of days that final dispatches are kept.
@@ -48,6 +50,8 @@ section! {
         url: Option<SecretString> = None,
         /// A file that holds the URL.
         url_file: Option<PathBuf> = None,
+        /// A file with certificates of authorities that are trusted beside those of the machine.
+        ca_file: Option<PathBuf> = None,
         /// Whether to declare the topology, or only check it.
         declare: bool = true,
         /// Maximum number of unacknowledged jobs before admission.

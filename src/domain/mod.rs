@@ -10,4 +10,5 @@ pub mod clock;
 pub mod decide;
 pub mod dispatch;
 pub mod quota;
+pub mod server_url;
 pub(crate) mod words;

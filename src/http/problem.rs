@@ -222,7 +222,7 @@ impl From<LedgerError> for Problem {
                 ProblemKind::InvalidJob,
                 "the ledger cannot store this request",
             ),
-            LedgerError::Unusable(_) | LedgerError::UnknownForm => {
+            LedgerError::Unusable(_) | LedgerError::UnknownForm | LedgerError::Panic(_) => {
                 let detail = "the ledger cannot be used for this request; the log of otpost says why";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::LedgerAway, detail).retry_after(1)
             }

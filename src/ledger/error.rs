@@ -12,8 +12,8 @@ pub enum LedgerError {
     /// The ledger answers, but did not finish in time; holds what took too long. The same item may be submitted again.
     #[error("the ledger is too slow: {0}")]
     TooSlow(&'static str),
-    /// All connections of this process are in use. The same item may be submitted again.
-    #[error("all connections to the ledger are in use; see ledger.pool")]
+    /// All connections of this process, or of the server, are in use. The same item may be submitted again.
+    #[error("all connections to the ledger are in use; see ledger.pool, and max_connections of the server")]
     NoConnection,
     /// The database refuses the data of this one item. Other items of the group are not affected.
     #[error("the ledger refuses the data (SQLSTATE {sqlstate}{})", constraint.as_ref().map(|c| format!(", {c}")).unwrap_or_default())]
@@ -27,6 +27,9 @@ pub enum LedgerError {
     /// wrote the row can go on with it.
     #[error("a row of the ledger has an unknown form: a later version of otpost wrote it, or it was changed by hand")]
     UnknownForm,
+    /// A panic in this process; holds the name of the call. Other items of the group are not affected.
+    #[error("internal error (panic) in {0}")]
+    Panic(&'static str),
     /// The ledger answers but cannot be used: its schema, its version or its file is wrong.
     #[error("{0}")]
     Unusable(String),
@@ -48,7 +51,7 @@ impl LedgerError {
 
     /// Whether a single item of a group may be the cause.
     pub(super) fn is_of_one_item(&self) -> bool {
-        matches!(self, Self::Data { .. } | Self::UnknownForm)
+        matches!(self, Self::Data { .. } | Self::UnknownForm | Self::Panic(_))
     }
 
     /// The dead-letter reason, if the message itself is the cause of the error.

@@ -23,6 +23,8 @@ const LARGE_GROUP_SIZE: usize = 32;
 const BUSY_GAP: Duration = Duration::from_millis(20);
 /// Maximum number of runs of a group that conflicts with other transactions.
 const MAX_RUNS: u32 = 100;
+/// How long a group is run again that conflicts with other transactions.
+const CONFLICT_RETRY_WINDOW: Duration = Duration::from_secs(10);
 /// How long a group with a lost connection is run again, with the same claims, before its callers get the error.
 const COMMIT_RETRY_WINDOW: Duration = Duration::from_millis(1500);
 
@@ -149,8 +151,7 @@ async fn run_group<I: Item, O>(
         // A panic in a store fails this group only. Without `catch_unwind` it would end the task, and every later group would
         // fail.
         let ended = AssertUnwindSafe(whole).catch_unwind().await;
-        match ended.unwrap_or_else(|_| Err(LedgerError::Unreachable(format!("{act} internal error (panic)"))))
-        {
+        match ended.unwrap_or(Err(LedgerError::Panic(act))) {
             Ok(answers) if answers.len() == part.len() => {
                 for (pending, answer) in part.into_iter().zip(answers) {
                     // The caller may have stopped waiting. The write stays committed.
@@ -182,13 +183,13 @@ pub(super) async fn with_retries<O, F: Future<Output = Result<O, LedgerError>>>(
     loop {
         runs += 1;
         match run().await {
-            Err(LedgerError::Conflict) if runs < MAX_RUNS => {
+            Err(LedgerError::Conflict) if runs < MAX_RUNS && started.elapsed() < CONFLICT_RETRY_WINDOW => {
                 // A random pause, so that two groups in conflict do not collide again.
                 let pause = u64::from(crate::seal::random::<1>()[0]) * u64::from(runs.min(10)) / 10;
                 tokio::time::sleep(Duration::from_micros(200 + pause * 50)).await;
             }
             Err(LedgerError::Conflict) => {
-                return Err(LedgerError::Unreachable("too many conflicting transactions".to_owned()));
+                return Err(LedgerError::TooSlow("other transactions change the same rows all the time"));
             }
             Err(LedgerError::Unreachable(_)) if started.elapsed() < COMMIT_RETRY_WINDOW => {
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -114,13 +114,16 @@ pub struct Options {
     pub statement_timeout: Duration,
     /// The clock of an SQLite ledger. PostgreSQL uses the server's clock.
     pub clock: Clock,
+    /// A file with certificates of authorities that are trusted beside those of the machine (PostgreSQL only).
+    pub ca_file: Option<std::path::PathBuf>,
     /// Whether to lock the file of an SQLite ledger against other processes. A process that sends needs this lock.
     pub exclusive: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { pool: 8, statement_timeout: Duration::from_secs(5), clock: Clock::System, exclusive: true }
+        let statement_timeout = Duration::from_secs(5);
+        Self { pool: 8, statement_timeout, clock: Clock::System, ca_file: None, exclusive: true }
     }
 }
 

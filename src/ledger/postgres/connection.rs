@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{
-    ClientWrapper, Manager, ManagerConfig, Object, Pool, PoolError, QueueMode, RecyclingMethod, Runtime,
-    TimeoutType,
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, QueueMode,
+    RecyclingMethod, Runtime, TimeoutType,
 };
 use futures_util::FutureExt;
 use futures_util::future::{try_join, try_join_all};
@@ -16,15 +16,25 @@ use tokio_postgres::types::Json;
 use tokio_postgres::{Row, Statement};
 
 use super::columns::Param;
-use super::error::{NO_ANSWER, ledger_error};
+use super::error::{INCOMPLETE_ANSWER, connect_error, ledger_error, no_connection};
 use super::scan_start::ScanStarts;
+use super::server::Server;
 use crate::ledger::outgoing::Outgoing;
 use crate::ledger::{LedgerError, Options};
 
 /// Settings of each connection. Left alone, the planner chooses other plans for fresh tables than for analysed ones, and they cost four
 /// times as much. A transaction whose process is frozen ends by itself, because others wait for its locks.
-const SETTINGS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
-                        -c enable_mergejoin=off -c jit=off -c idle_in_transaction_session_timeout=2000";
+const SETTINGS: &[(&str, &str)] = &[
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+    ("idle_in_transaction_session_timeout", "2000"),
+];
+
+/// Time limit for TLS, the login and the settings of a new connection, beside the `connect_timeout` of each host.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The ledger in PostgreSQL.
 pub(in crate::ledger) struct Postgres {
@@ -43,34 +53,30 @@ impl Postgres {
     pub(in crate::ledger) fn new(
         url: &str, options: &Options, outgoing: Arc<Outgoing>,
     ) -> Result<Self, LedgerError> {
-        let mut config: tokio_postgres::Config = url.parse().map_err(|_| {
-            LedgerError::Unusable(
-                "ledger.url is not a PostgreSQL URL: postgres://user:password@host:port/database".into(),
-            )
-        })?;
-        let limit = format!("{SETTINGS} -c statement_timeout={}", options.statement_timeout.as_millis());
-        let given = config.get_options().map(|o| format!("{limit} {o}")).unwrap_or(limit);
-        config
-            .options(given)
-            .application_name("otpost")
-            .connect_timeout(Duration::from_secs(3))
-            .tcp_user_timeout(Duration::from_secs(10))
-            .keepalives_idle(Duration::from_secs(30));
-        let address = address(&config);
-        let tls =
-            rustls::ClientConfig::builder().with_root_certificates(root_certificates()).with_no_client_auth();
+        let server = Server::parse(url).map_err(|why| LedgerError::Unusable(format!("ledger.url {why}")))?;
+        let tls = server.trust.client_config(options.ca_file.as_ref()).map_err(LedgerError::Unusable)?;
+        let address = address(&server.config);
+        let each_host = server.config.get_connect_timeout().copied().unwrap_or_default();
+        let hosts = server.config.get_hosts().len().max(server.config.get_hostaddrs().len());
+        let create_timeout = each_host * u32::try_from(hosts).unwrap_or(1) + LOGIN_TIMEOUT;
+        let settings = set_settings(options.statement_timeout, &server.settings);
         let manager = Manager::from_config(
-            config,
+            server.config,
             tokio_postgres_rustls::MakeRustlsConnect::new(tls),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
+        let set_all = Hook::async_fn(move |client, _| {
+            let settings = settings.clone();
+            Box::pin(async move { client.batch_execute(&settings).await.map_err(HookError::Backend) })
+        });
         let pool = Pool::builder(manager)
             .max_size(options.pool)
             // The connection that was used last: its process has its plans and pages in the processor's cache.
             .queue_mode(QueueMode::Lifo)
             .wait_timeout(Some(Duration::from_secs(2)))
-            .create_timeout(Some(Duration::from_secs(5)))
+            .create_timeout(Some(create_timeout))
             .recycle_timeout(Some(Duration::from_secs(1)))
+            .post_create(set_all)
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|_| LedgerError::Unusable("the connection pool cannot be built".to_owned()))?;
@@ -92,15 +98,14 @@ impl Postgres {
 
     pub(super) async fn object(&self) -> Result<Object, LedgerError> {
         self.pool.get().await.map_err(|e| match e {
-            PoolError::Backend(e) if e.as_db_error().is_some() => ledger_error(&e),
+            PoolError::Backend(e) | PoolError::PostCreateHook(HookError::Backend(e)) => {
+                connect_error(&e, &self.address)
+            }
             PoolError::Timeout(TimeoutType::Wait) => LedgerError::NoConnection,
             PoolError::Timeout(_) => {
                 LedgerError::Unreachable(format!("no connection to {} in time", self.address))
             }
-            _ => LedgerError::Unreachable(format!(
-                "no connection to {}; check that PostgreSQL runs there, and check ledger.url",
-                self.address
-            )),
+            _ => no_connection(&self.address),
         })
     }
 
@@ -261,7 +266,7 @@ pub(super) struct Step<'a> {
 
 /// The rows of each statement of a round trip.
 pub(super) fn answers<const N: usize>(rows: Vec<Vec<Row>>) -> Result<[Vec<Row>; N], LedgerError> {
-    rows.try_into().map_err(|_| LedgerError::Unusable(NO_ANSWER.to_owned()))
+    rows.try_into().map_err(|_| LedgerError::Unusable(INCOMPLETE_ANSWER.to_owned()))
 }
 
 /// Reads the server's clock.
@@ -269,11 +274,21 @@ pub(super) const CLOCK: &str = "select clock_timestamp()";
 
 /// Reads the row of [`CLOCK`].
 pub(super) fn read_clock(rows: &[Row]) -> Result<Timestamp, LedgerError> {
-    rows.first().map(|row| row.get(0)).ok_or_else(|| LedgerError::Unusable(NO_ANSWER.to_owned()))
+    rows.first().map(|row| row.get(0)).ok_or_else(|| LedgerError::Unusable(INCOMPLETE_ANSWER.to_owned()))
 }
 
 fn no_answer() -> LedgerError {
     LedgerError::Unreachable("no answer in time".to_owned())
+}
+
+/// The statement that sets a connection's settings. Those of the URL come last.
+fn set_settings(statement_timeout: Duration, given: &[(String, String)]) -> String {
+    let timeout = statement_timeout.as_millis().to_string();
+    let all = SETTINGS.iter().copied().chain([("statement_timeout", timeout.as_str())]);
+    let all = all.chain(given.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let quoted = |text: &str| text.replace('\'', "''");
+    let set = |(name, value)| format!("set_config('{}', '{}', false)", quoted(name), quoted(value));
+    format!("select {}", all.map(set).collect::<Vec<_>>().join(", "))
 }
 
 fn address(config: &tokio_postgres::Config) -> String {
@@ -284,10 +299,4 @@ fn address(config: &tokio_postgres::Config) -> String {
         tokio_postgres::config::Host::Unix(path) => format!("{}:{}", path.display(), port(i)),
     });
     hosts.collect::<Vec<_>>().join(", ")
-}
-
-fn root_certificates() -> rustls::RootCertStore {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
 }

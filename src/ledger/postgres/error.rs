@@ -1,14 +1,79 @@
 //! The meaning of PostgreSQL's errors.
 
+use rustls::CertificateError;
 use tokio_postgres::error::SqlState;
 
 use crate::ledger::LedgerError;
 
-pub(super) const NO_ANSWER: &str =
+/// What a pooler that changes the server between two transactions of a connection breaks.
+pub(super) const TRANSACTION_POOLER: &str = "a pooler in front of PostgreSQL changes the server between transactions, and otpost keeps \
+    settings and statements in its connections; use pool_mode = session in PgBouncer, or connect to PostgreSQL itself";
+
+pub(super) const INCOMPLETE_ANSWER: &str =
     "the ledger's answer is incomplete: its schema is of another version; run: otpost migrate";
 
 /// The keys of rows that another transaction may have inserted since we looked. The group runs again and finds them.
 const INSERTED_MEANWHILE: &[&str] = &["dispatch_id", "quota_pkey"];
+
+/// Maps an error of a new connection. Errors that stay until somebody changes the configuration or the server have a sentence of their
+/// own.
+pub(super) fn connect_error(e: &tokio_postgres::Error, address: &str) -> LedgerError {
+    if e.as_db_error().is_some() {
+        return ledger_error(e);
+    }
+    let cause = std::error::Error::source(e);
+    let said = cause.map(ToString::to_string).unwrap_or_default();
+    let certificate = cause.and_then(|e| e.downcast_ref::<std::io::Error>()).and_then(certificate_error);
+    let why = match (said.as_str(), certificate) {
+        (_, Some(why)) => format!("the TLS certificate of {address} {why}"),
+        ("password missing", _) => format!("{address} asks for a password, and ledger.url has none"),
+        ("server does not support TLS", _) => {
+            format!("{address} offers no TLS, which sslmode in ledger.url requires")
+        }
+        _ => return no_connection(address),
+    };
+    LedgerError::Unusable(why)
+}
+
+/// Names the right that the user in the URL lacks. PostgreSQL's message holds the name of a table or schema, and no values.
+fn missing_right(message: &str) -> String {
+    let object = message.strip_prefix("permission denied for ").unwrap_or_default();
+    let grant = match object.split_once(' ') {
+        Some(("schema", name)) => format!(
+            "GRANT USAGE ON SCHEMA {name} TO it; the user of `otpost migrate` also needs CREATE on the schema (since PostgreSQL 15 the \
+             schema public gives it to the owner of the database only)"
+        ),
+        Some(("table", name)) => {
+            format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO it, and on all other tables of otpost")
+        }
+        _ if message.starts_with("must be owner") => "run `otpost migrate` as the owner of otpost's tables".to_owned(),
+        _ => "`otpost migrate` needs CREATE on the schema; the service needs SELECT, INSERT, UPDATE and DELETE on all tables".to_owned(),
+    };
+    format!("the user in ledger.url lacks a right (SQLSTATE 42501): {grant}")
+}
+
+/// Why a server's certificate is refused, if it is.
+fn certificate_error(e: &std::io::Error) -> Option<&'static str> {
+    let rustls::Error::InvalidCertificate(e) = e.get_ref()?.downcast_ref()? else { return None };
+    Some(match e {
+        CertificateError::UnknownIssuer => {
+            "is signed by an authority that this machine does not know; name a file with the authority's certificate in ledger.ca_file"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "is for another name than the host in ledger.url; use the name of the certificate, or sslmode=verify-ca"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet; check the clocks",
+        _ => "is not valid",
+    })
+}
+
+/// Nobody answers there.
+pub(super) fn no_connection(address: &str) -> LedgerError {
+    LedgerError::Unreachable(format!(
+        "no connection to {address}; check that PostgreSQL runs there, and check ledger.url"
+    ))
+}
 
 /// Maps a database error. The server's message is dropped, because it quotes values.
 pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
@@ -28,11 +93,21 @@ pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
         return LedgerError::Conflict;
     }
     match *state {
-        SqlState::INSUFFICIENT_PRIVILEGE => {
+        SqlState::INSUFFICIENT_PRIVILEGE => return LedgerError::Unusable(missing_right(db.message())),
+        SqlState::DUPLICATE_PSTATEMENT => return LedgerError::Unusable(TRANSACTION_POOLER.to_owned()),
+        SqlState::PROTOCOL_VIOLATION => {
             return LedgerError::Unusable(
-                "the user in ledger.url lacks a right (SQLSTATE 42501): `otpost migrate` needs CREATE on the schema; the service needs \
-                 SELECT, INSERT, UPDATE and DELETE on all of its tables"
+                "the server or a pooler in front of it refuses the connection (SQLSTATE 08P01); its log says why. PgBouncer must use \
+                 pool_mode = session"
                     .to_owned(),
+            );
+        }
+        // The pool may not grow now. Its connections go on.
+        SqlState::TOO_MANY_CONNECTIONS => return LedgerError::NoConnection,
+        SqlState::OUT_OF_MEMORY => return LedgerError::TooSlow("the server is out of memory (SQLSTATE 53200)"),
+        SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => {
+            return LedgerError::Unusable(
+                "the ledger is damaged; see the PostgreSQL server's log, and restore a backup".to_owned(),
             );
         }
         // This process was frozen in a transaction, and the server has rolled it back.
@@ -56,14 +131,21 @@ pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
     }
     match &state.code()[..2] {
         "22" | "23" => LedgerError::Data { sqlstate: state.code().to_owned(), constraint },
-        "42" | "3F" => LedgerError::Unusable(format!(
+        "26" => LedgerError::Unusable(TRANSACTION_POOLER.to_owned()),
+        "3F" => LedgerError::Unusable(
+            "the schema in ledger.url (its search_path) does not exist; create it with CREATE SCHEMA".to_owned(),
+        ),
+        "42" => LedgerError::Unusable(format!(
             "the ledger has no schema of this version (SQLSTATE {}); run: otpost migrate",
             state.code()
         )),
-        "28" | "3D" => LedgerError::Unusable(format!(
-            "PostgreSQL rejects the login (SQLSTATE {}); check user, password and database in ledger.url",
+        "28" => LedgerError::Unusable(format!(
+            "PostgreSQL rejects the login (SQLSTATE {}); check user and password in ledger.url, and the server's pg_hba.conf",
             state.code()
         )),
+        "3D" => LedgerError::Unusable(
+            "the database in ledger.url does not exist; create it, or correct its name in ledger.url".to_owned(),
+        ),
         _ => LedgerError::Unreachable(format!("SQLSTATE {}", state.code())),
     }
 }

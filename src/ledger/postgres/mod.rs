@@ -13,7 +13,9 @@ mod outbox;
 mod reading;
 mod rows;
 mod scan_start;
+mod server;
 mod timer;
+mod tls;
 mod write;
 
 use std::sync::{Arc, LazyLock};
@@ -34,7 +36,7 @@ use crate::ledger::items::{
 };
 use crate::ledger::{LedgerError, Store, schema};
 use columns::Param;
-use error::{NO_ANSWER, ledger_error};
+use error::{INCOMPLETE_ANSWER, ledger_error};
 use reading::ROW;
 
 pub(in crate::ledger) use connection::Postgres;
@@ -98,7 +100,7 @@ impl Store for Postgres {
         let sql = "select clock_timestamp(), (select max(version) from refinery_schema_history)::int8,
                           (select max(oldest_version) from compatibility)::int8";
         let rows = self.query(sql, &[]).await?;
-        let row = rows.first().ok_or_else(|| LedgerError::Unusable(NO_ANSWER.to_owned()))?;
+        let row = rows.first().ok_or_else(|| LedgerError::Unusable(INCOMPLETE_ANSWER.to_owned()))?;
         schema::check(row.get(1), row.get::<_, Option<i64>>(2).unwrap_or(0), MIGRATIONS.len() as i64)?;
         self.check_writable().await?;
         Ok(row.get(0))
@@ -231,7 +233,7 @@ impl Store for Postgres {
                     select d.uid from dispatch d
                      where d.uid < $1 and d.wake_at is null and d.state not in ('queued', 'sending', 'sent')
                        and d.uid not in (select u from outbox o, unnest(o.uids) u where o.due_at is not null and u < $1)
-                     order by d.uid limit $2)";
+                     order by d.uid limit $2 for update skip locked)";
         self.execute(sql, &[&uuid_at(admitted_before), &(limit as i64)]).await
     }
 

@@ -185,7 +185,7 @@ const HELD_BY_OTHERS: &str = "select 1 from timer
     where fresh = $1 and due_at >= $2 and due_at <= (select clock_timestamp()) limit 1";
 
 /// The wake-ups of dispatches that have one.
-const WAKES: &str = "select d.wake_at, d.uid, d.state = 'queued', d.wake_at <= clock_timestamp()
+const WAKES: &str = "select d.wake_at, d.uid, d.state, clock_timestamp()
                        from dispatch d where d.uid = any($1) and d.wake_at is not null";
 
 /// Leases the dispatches of `$1` that are due and that nobody else changes now.
