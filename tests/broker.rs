@@ -647,7 +647,10 @@ async fn declaring_is_repeatable_and_a_check_finds_missing_objects() {
     worker.broker.publish(job("a")).await.unwrap();
     worker.next().await.ack();
     vhost.ctl("delete_queue", &[DEAD]);
-    assert_eq!(Broker::declare(&nodes(&vhost.url()), false).await, Err(BrokerError::Missing(Operation::Queue(DEAD))));
+    assert_eq!(
+        Broker::declare(&nodes(&vhost.url()), false).await,
+        Err(BrokerError::Missing(Operation::Queue(DEAD)))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

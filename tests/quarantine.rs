@@ -274,7 +274,8 @@ async fn a_dead_letter_without_our_seal_is_shown_and_stays() {
         .await
         .unwrap();
     deployment.until_waiting("otpost.dead", 1).await;
-    let mut browse = QueueBrowser::dead(&otpost::broker::Nodes::parse(&deployment.amqp_url, None).unwrap()).await.unwrap();
+    let mut browse =
+        QueueBrowser::dead(&otpost::broker::Nodes::parse(&deployment.amqp_url, None).unwrap()).await.unwrap();
     let found = browse.next().await.unwrap().unwrap();
     assert!(Envelope::open(&deployment.keys, "otpost.dead", &found.body).is_none());
     assert!(browse.next().await.unwrap().is_none());

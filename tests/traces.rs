@@ -335,7 +335,7 @@ async fn trace_9_the_receipt_comes_between_take_and_begin(p) {
     p.expect(uid, "delivered v4 step 1 wake none no code uses [0] outbox [sent 2, delivered 4] | 1 accepted SM1 delivered").await;
     p.world.at(30.3).await;
     let lost = p.begin_as_seen(&a, begin, Some(voice_limit("a"))).await;
-    assert!(matches!(lost, BeginResult::VersionConflict(Some(_))), "{lost:?}");
+    assert!(matches!(lost, BeginResult::VersionConflict(_)), "{lost:?}");
     p.expect(uid, "delivered v4 step 1 wake none no code uses [0] outbox [sent 2, delivered 4] | 1 accepted SM1 delivered").await;
 }
 
@@ -550,7 +550,7 @@ async fn trace_13_the_mark_comes_between_take_and_begin(p) {
     let begin = p.decide(&a).await.unwrap();
     p.world.at(30.1).await;
     p.stop(&j, Stop::Verified).await;
-    let BeginResult::VersionConflict(Some(row)) = p.begin_as_seen(&a, begin, Some(voice_limit("a"))).await else { panic!() };
+    let BeginResult::VersionConflict(row) = p.begin_as_seen(&a, begin, Some(voice_limit("a"))).await else { panic!() };
     assert_eq!(p.decide(&row).await, None);
     p.expect(uid, "sent v4 step 1 wake 300 stop verified code uses [0] outbox [sent 2] | 1 accepted SM1").await;
 }
@@ -574,7 +574,7 @@ async fn trace_14_cancel_in_each_state(p) {
     let begin = p.decide(&a).await.unwrap();
     p.world.at(0.5).await;
     p.stop(&j, Stop::Cancel).await;
-    let BeginResult::VersionConflict(Some(row)) = p.begin_as_seen(&a, begin, None).await else { panic!() };
+    let BeginResult::VersionConflict(row) = p.begin_as_seen(&a, begin, None).await else { panic!() };
     p.decide(&row).await;
     p.expect(uid, "cancelled v3 step 1 wake none stop cancel no code uses [] outbox [cancelled 3]").await;
     // 3 to 6: an attempt is open.

@@ -26,6 +26,7 @@ use crate::config::{BadConfig, Config};
 use crate::delivery::wake::DispatchWaker;
 use crate::delivery::worker::Worker;
 use crate::http::Api;
+use crate::ledger::health::LedgerHealth;
 use crate::ledger::{self, Ledger};
 use crate::ops::metrics::Metrics;
 use crate::outbox::feed::Feed;
@@ -103,12 +104,14 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let broker = settings.map(|settings| Broker::start(settings, shutdown.child_token()));
     let (to_worker, woken) = mpsc::channel(WAKE_QUEUE_CAPACITY);
     let waker = DispatchWaker::new(options.roles.worker.then_some(to_worker), broker.clone());
-    let (ledger_ready, checks) = ready::ledger_ready(ledger.clone());
+    let ledger_health = Arc::new(LedgerHealth::new());
+    let (ledger_ready, checks) = ready::ledger_ready(ledger.clone(), Arc::clone(&ledger_health));
     let mut starting = Starting {
         config,
         rules,
         metrics,
         ledger,
+        ledger_health,
         broker,
         waker,
         feed: Feed::default(),
@@ -120,6 +123,8 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         ready: Live::new(BTreeMap::new()),
     };
     starting.spawn_until_shutdown(checks);
+    let (health, checked) = (Arc::clone(&starting.ledger_health), starting.ledger.clone());
+    starting.spawn_until_shutdown(async move { health.poll_until_recovered(&checked).await });
     let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
     let api = listeners.api.as_ref().and_then(|l| l.local_addr().ok());
     let receipts = listeners.receipts.as_ref().and_then(|l| l.local_addr().ok());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::broker::Broker;
-use crate::delivery::worker::Worker;
+use crate::ledger::health::LedgerHealth;
 use crate::ledger::{Ledger, LedgerError};
 use crate::ops::Readiness;
 use crate::ops::metrics::Metrics;
@@ -14,12 +14,10 @@ use crate::ops::metrics::Metrics;
 /// Maximum difference in seconds between this machine's clock and the ledger's. Above it the worker is not ready.
 const CLOCK_TOLERANCE_S: f64 = 5.0;
 
-/// Readiness of the worker. It includes the ledger's own check, because an idle worker does not notice that writes fail.
-pub(super) fn worker_ready(
-    worker: Arc<Worker>, ledger: Readiness, broker: Option<Broker>, metrics: Arc<Metrics>,
-) -> Readiness {
+/// Readiness of the worker.
+pub(super) fn worker_ready(ledger: Readiness, broker: Option<Broker>, metrics: Arc<Metrics>) -> Readiness {
     Arc::new(move || {
-        if let Some(why) = worker.ledger_health.reason().map(|e| public_text(&e)).or_else(|| ledger()) {
+        if let Some(why) = ledger() {
             return Some(why);
         }
         let ahead = metrics.clock_ahead.get();
@@ -39,8 +37,11 @@ pub(super) fn worker_ready(
     })
 }
 
-/// Readiness of the ledger, and the task that checks the ledger every two seconds.
-pub(super) fn ledger_ready(ledger: Ledger) -> (Readiness, impl Future<Output = ()>) {
+/// Readiness of the ledger, and the task that checks the ledger every two seconds, because an idle process does not notice that writes
+/// fail.
+pub(super) fn ledger_ready(
+    ledger: Ledger, health: Arc<LedgerHealth>,
+) -> (Readiness, impl Future<Output = ()>) {
     let (result_sender, result) = watch::channel(None);
     let checks = async move {
         let mut tick = tokio::time::interval(Duration::from_secs(2));
@@ -51,7 +52,7 @@ pub(super) fn ledger_ready(ledger: Ledger) -> (Readiness, impl Future<Output = (
             result_sender.send_replace(problem.map(|e| public_text(&e)));
         }
     };
-    (Arc::new(move || result.borrow().clone()), checks)
+    (Arc::new(move || health.reason().map(|e| public_text(&e)).or_else(|| result.borrow().clone())), checks)
 }
 
 /// The public text of a ledger error. It leaves out the ledger's address, because `/readyz` needs no token. The log has it.

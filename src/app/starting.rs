@@ -36,6 +36,7 @@ pub(super) struct Starting {
     pub(super) rules: ActiveConfig,
     pub(super) metrics: Arc<Metrics>,
     pub(super) ledger: Ledger,
+    pub(super) ledger_health: Arc<LedgerHealth>,
     pub(super) broker: Option<Broker>,
     pub(super) waker: DispatchWaker,
     pub(super) feed: Feed,
@@ -99,6 +100,7 @@ impl Starting {
         self.tasks.spawn(publisher.run(self.stop_publishing.clone()));
         let worker = Worker::new(worker::WorkerDeps {
             ledger: ledger.clone(),
+            ledger_health: Arc::clone(&self.ledger_health),
             rules: self.rules.rules.clone(),
             public_url: self.config.receipts.public_url.clone(),
             broker: self.broker.clone(),
@@ -108,7 +110,7 @@ impl Starting {
             shutdown: self.shutdown.clone(),
         });
         self.tasks.spawn(scheduler::run(Arc::clone(&worker), woken, self.shutdown.clone()));
-        let may = self.while_ledger_answers(&worker.ledger_health);
+        let may = self.while_ledger_answers();
         if let Some(broker) = &self.broker {
             let jobs = broker.consume(ConsumedQueue::Dispatch, self.config.amqp.prefetch, may.clone());
             self.tasks.spawn(Arc::clone(&worker).consume(jobs));
@@ -118,10 +120,6 @@ impl Starting {
                 may,
             )));
         }
-        let watched = Arc::clone(&worker);
-        self.spawn_until_shutdown(async move {
-            watched.ledger_health.poll_until_recovered(watched.ledger()).await;
-        });
         let rules = self.rules.rules.clone();
         self.spawn_until_shutdown(duties::heartbeats(
             ledger.clone(),
@@ -134,8 +132,7 @@ impl Starting {
         let receivers = move || publisher::receivers(has_broker, &webhooks.current());
         self.spawn_until_shutdown(duties::housekeeping(ledger, name.to_owned(), retention_days, receivers));
         let ledger_ready = Arc::clone(&self.ledger_ready);
-        let ready =
-            ready::worker_ready(Arc::clone(&worker), ledger_ready, self.broker.clone(), Arc::clone(&metrics));
+        let ready = ready::worker_ready(ledger_ready, self.broker.clone(), Arc::clone(&metrics));
         self.set_readiness("worker", ready);
         worker
     }
@@ -165,6 +162,7 @@ impl Starting {
     pub(super) fn receipts(&mut self, listener: TcpListener) {
         let receiver = Arc::new(Receiver::new(receipts::ReceiptDeps {
             ledger: self.ledger.clone(),
+            ledger_health: Arc::clone(&self.ledger_health),
             rules: self.rules.rules.clone(),
             public_url: self.config.receipts.public_url.clone(),
             waker: self.waker.clone(),
@@ -172,23 +170,21 @@ impl Starting {
             metrics: Arc::clone(&self.metrics),
         }));
         serve(&self.tasks, &self.shutdown, listener, http::callback_routes(Arc::clone(&receiver)));
-        let may = self.while_ledger_answers(&receiver.ledger_health);
+        let may = self.while_ledger_answers();
         if let Some(broker) = &self.broker {
-            self.tasks.spawn(Arc::clone(&receiver).consume(broker.consume(
+            self.tasks.spawn(receiver.consume(broker.consume(
                 ConsumedQueue::Receipts,
                 RECEIPTS_PREFETCH,
                 may,
             )));
         }
-        let (watched, ledger) = (receiver, self.ledger.clone());
-        self.spawn_until_shutdown(async move { watched.ledger_health.poll_until_recovered(&ledger).await });
         self.set_readiness("receipts", Arc::clone(&self.ledger_ready));
     }
 
     /// A watch channel whose value is true while the ledger answers.
-    fn while_ledger_answers(&self, health: &LedgerHealth) -> watch::Receiver<bool> {
-        let (may_consume, may) = watch::channel(true);
-        let mut outage = health.watch();
+    fn while_ledger_answers(&self) -> watch::Receiver<bool> {
+        let mut outage = self.ledger_health.watch();
+        let (may_consume, may) = watch::channel(outage.borrow_and_update().is_none());
         self.spawn_until_shutdown(async move {
             while outage.changed().await.is_ok() {
                 may_consume.send_replace(outage.borrow().is_none());

@@ -73,7 +73,8 @@ impl Link {
             _ => "otpost declaring",
         };
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let runtime = lapin::runtime::default_runtime().map_err(|e| BrokerError::of(&e, Operation::Connection))?;
+        let runtime =
+            lapin::runtime::default_runtime().map_err(|e| BrokerError::of(&e, Operation::Connection))?;
         let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
         let connection = timeout(CONNECT_TIMEOUT, connecting)
             .await

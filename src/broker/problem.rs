@@ -91,9 +91,7 @@ impl BrokerError {
     pub(super) fn of(error: &Error, operation: Operation) -> Self {
         match error.kind() {
             ErrorKind::ProtocolError(e) => Self::of_code(e.get_id(), operation),
-            ErrorKind::IOError(e) if operation == Operation::Connection => {
-                Self::Unreachable(describe(e))
-            }
+            ErrorKind::IOError(e) if operation == Operation::Connection => Self::Unreachable(describe(e)),
             ErrorKind::IOError(e) => Self::Lost(describe(e)),
             ErrorKind::MissingHeartbeatError => Self::Lost("no heartbeat came"),
             _ if operation == Operation::Connection => Self::Unreachable("the AMQP handshake failed"),
@@ -116,9 +114,13 @@ impl BrokerError {
 
 fn login_hint(code: u16) -> &'static str {
     match code {
-        530 => "the vhost in it does not exist, or the user has no permissions on it (the vhost \"/\" is written /%2f)",
-        _ => "check the user and the password in it; special characters of a password must be percent-encoded, and guest may log in only \
-              from the same machine",
+        530 => {
+            "the vhost in it does not exist, or the user has no permissions on it (the vhost \"/\" is written /%2f)"
+        }
+        _ => {
+            "check the user and the password in it; special characters of a password must be percent-encoded, and guest may log in only \
+              from the same machine"
+        }
     }
 }
 
@@ -132,7 +134,9 @@ fn describe(error: &io::Error) -> &'static str {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "its TLS certificate is for another name than the host"
             }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its TLS certificate has expired",
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "its TLS certificate has expired"
+            }
             _ => "its TLS certificate is not valid",
         };
     }

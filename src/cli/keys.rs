@@ -98,7 +98,8 @@ async fn open(config: &Config) -> Result<ledger::Ledger, Failure> {
             file.display()
         )));
     }
-    let ledger = ledger::open(&location, &Options { exclusive: false, ..crate::app::ledger_options(config) })?;
+    let ledger =
+        ledger::open(&location, &Options { exclusive: false, ..crate::app::ledger_options(config) })?;
     ledger.check().await?;
     Ok(ledger)
 }

@@ -233,8 +233,7 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
         crate::ledger::open(&location, &crate::app::ledger_options(&config)).map_err(usage)?;
     }
     let nodes = crate::app::broker_nodes(&config).map_err(|e| Failure::Usage(e.to_string()))?;
-    let broker =
-        if nodes.is_some() { "RabbitMQ and HTTP" } else { "HTTP only (amqp.url is not set)" };
+    let broker = if nodes.is_some() { "RabbitMQ and HTTP" } else { "HTTP only (amqp.url is not set)" };
     let names: Vec<&str> = config.carriers.keys().map(String::as_str).collect();
     println!("The configuration is valid. Jobs: {broker}. Carriers: {}.", names.join(", "));
     if is_loopback(&config.receipts.public_url)
@@ -277,9 +276,7 @@ impl Migrate {
         ledger.migrate().await?;
         println!("The ledger's schema is up to date.");
         if let Some(nodes) = nodes {
-            Broker::declare(&nodes, config.amqp.declare)
-                .await
-                .map_err(|e| Failure::Failed(e.to_string()))?;
+            Broker::declare(&nodes, config.amqp.declare).await.map_err(|e| Failure::Failed(e.to_string()))?;
             println!("The broker's exchanges and queues are up to date.");
         }
         Ok(())

@@ -19,7 +19,7 @@ use crate::domain::attempt::{Reason, State as DispatchState};
 use crate::http::timeline::Timeline;
 use crate::intake::admission::Ingress;
 use crate::intake::{BadMessage, JobShape};
-use crate::ledger::{Admission, AdmissionResult, KeyRow};
+use crate::ledger::{Admission, AdmissionResult, KeyRow, LedgerError};
 use crate::ops::crash::{self, Point};
 
 /// A dispatch that is stored in the ledger.
@@ -144,6 +144,7 @@ async fn answer(
             if has_our_claim || uid == order.uid {
                 api.state.waker.wake(uid);
             }
+            let state = state.ok_or(LedgerError::UnknownForm)?;
             Ok((StatusCode::OK, Json(DispatchAnswer { id: order.id, uid, state })))
         }
         AdmissionResult::Conflict => Err(conflict()),

@@ -25,7 +25,9 @@ pub enum LedgerError {
     },
     /// A row has a form that this version does not know. Other items of the group are not affected. Processes of the version that
     /// wrote the row can go on with it.
-    #[error("a row of the ledger has an unknown form: a later version of otpost wrote it, or it was changed by hand")]
+    #[error(
+        "a row of the ledger has an unknown form: a later version of otpost wrote it, or it was changed by hand"
+    )]
     UnknownForm,
     /// A panic in this process; holds the name of the call. Other items of the group are not affected.
     #[error("internal error (panic) in {0}")]

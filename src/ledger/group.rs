@@ -25,7 +25,7 @@ const BUSY_GAP: Duration = Duration::from_millis(20);
 const MAX_RUNS: u32 = 100;
 /// How long a group is run again that conflicts with other transactions.
 const CONFLICT_RETRY_WINDOW: Duration = Duration::from_secs(10);
-/// How long a group with a lost connection is run again, with the same claims, before its callers get the error.
+/// How long a group without a connection is run again, with the same claims, before its callers get the error.
 const COMMIT_RETRY_WINDOW: Duration = Duration::from_millis(1500);
 
 type Running<O> = Pin<Box<dyn Future<Output = Result<Vec<O>, LedgerError>> + Send>>;
@@ -191,7 +191,9 @@ pub(super) async fn with_retries<O, F: Future<Output = Result<O, LedgerError>>>(
             Err(LedgerError::Conflict) => {
                 return Err(LedgerError::TooSlow("other transactions change the same rows all the time"));
             }
-            Err(LedgerError::Unreachable(_)) if started.elapsed() < COMMIT_RETRY_WINDOW => {
+            Err(LedgerError::Unreachable(_) | LedgerError::NoConnection)
+                if started.elapsed() < COMMIT_RETRY_WINDOW =>
+            {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             outcome => return outcome,

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use super::{AttemptReceipt, Ledger, LedgerError, RecordResult};
 use crate::domain::attempt::{AttemptId, Receipt};
 
-/// Maximum number of unmatched receipts that are read at once.
-const MAX_UNMATCHED: usize = 200;
+/// Maximum number of kept receipts that are recorded at once.
+const MAX_MATCHED: usize = 200;
 
 /// The operations of a database on carriers' message ids.
 #[async_trait]
@@ -60,7 +60,7 @@ impl Ledger {
     /// Records kept receipts whose message id is known by now. Returns the attempts that changed.
     pub async fn match_message_ids(&self) -> Result<Vec<AttemptId>, LedgerError> {
         let mut changed = vec![];
-        for recording in self.store.matched(MAX_UNMATCHED).await? {
+        for recording in self.store.matched(MAX_MATCHED).await? {
             let attempt = AttemptId { uid: recording.uid, n: recording.n };
             match self.record(recording.clone()).await {
                 Ok(RecordResult::Recorded) => changed.push(attempt),

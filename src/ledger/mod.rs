@@ -50,7 +50,11 @@ trait Store: message_ids::MessageIds {
     async fn check(&self) -> Result<Timestamp, LedgerError>;
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError>;
     async fn begin(&self, group: &[Arc<BeginRequest>]) -> Result<Vec<BeginResult>, LedgerError>;
-    async fn write_decision(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError>;
+    /// Writes decisions without a lock, each on the row that its worker has seen. `None` for those that need [`Store::write_locked`].
+    async fn write_unlocked(
+        &self, group: &[Arc<DecisionWrite>],
+    ) -> Result<Vec<Option<WriteResult>>, LedgerError>;
+    async fn write_locked(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError>;
     async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError>;
     async fn stop(&self, request: &StopRequest) -> Result<StopResult, LedgerError>;
     async fn advance(&self, request: &AdvanceRequest) -> Result<AdvanceResult, LedgerError>;
@@ -134,7 +138,10 @@ pub struct Ledger {
     time: Arc<ClockEstimate>,
     admits: Group<Admission, AdmissionResult>,
     begins: Group<BeginRequest, BeginResult>,
-    decisions: Group<DecisionWrite, WriteResult>,
+    decisions: Group<DecisionWrite, Option<WriteResult>>,
+    /// Those that could not be written without a lock. In a group of their own, because a transaction that waits for a lock, or fails,
+    /// must not take the answers of the others with it.
+    locked_decisions: Group<DecisionWrite, WriteResult>,
     records: Group<AttemptReceipt, RecordResult>,
     outgoing: Arc<Outgoing>,
 }
@@ -172,7 +179,8 @@ impl Ledger {
         Self {
             admits: group!(admit, Duration::ZERO),
             begins: group!(begin, Duration::ZERO),
-            decisions: group!(write_decision, GATHERING),
+            decisions: group!(write_unlocked, GATHERING),
+            locked_decisions: group!(write_locked, Duration::ZERO),
             records: group!(record, Duration::ZERO),
             outgoing,
             time: Arc::default(),
@@ -212,7 +220,11 @@ impl Ledger {
     pub async fn write_decision(
         &self, write: impl Into<Arc<DecisionWrite>>,
     ) -> Result<WriteResult, LedgerError> {
-        self.decisions.submit(write).await
+        let write = write.into();
+        match self.decisions.submit(Arc::clone(&write)).await? {
+            Some(written) => Ok(written),
+            None => self.locked_decisions.submit(write).await,
+        }
     }
 
     /// Records a delivery receipt. If the carrier's texts cannot be stored, the receipt is recorded without them.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::domain::clock::{after, whole_micros};
 
@@ -27,6 +28,11 @@ impl ClockEstimate {
         let read = *self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.map(|(theirs, at)| whole_micros(after(theirs, here.saturating_sub(at))))
     }
+}
+
+/// The smallest UUIDv7 of this millisecond.
+pub(super) fn uuid_at(t: Timestamp) -> Uuid {
+    Uuid::from_u128(u128::try_from(t.as_millisecond().max(0)).unwrap_or(0) << 80)
 }
 
 #[cfg(test)]

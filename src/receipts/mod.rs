@@ -98,6 +98,8 @@ pub enum CallbackAnswer {
 pub struct ReceiptDeps {
     /// The ledger.
     pub ledger: Ledger,
+    /// Whether the ledger answers. All parts of the process share it.
+    pub ledger_health: Arc<LedgerHealth>,
     /// The rules in force.
     pub rules: Live<Rules>,
     /// Base URL of the callbacks. Carriers sign the URL.
@@ -114,13 +116,13 @@ pub struct ReceiptDeps {
 pub struct Receiver {
     deps: ReceiptDeps,
     /// Whether the ledger answers.
-    pub ledger_health: LedgerHealth,
+    ledger_health: Arc<LedgerHealth>,
 }
 
 impl Receiver {
     /// Creates a receiver for callbacks to URLs under `public_url`.
     pub fn new(deps: ReceiptDeps) -> Self {
-        Self { deps, ledger_health: LedgerHealth::new() }
+        Self { ledger_health: Arc::clone(&deps.ledger_health), deps }
     }
 
     /// Verifies a callback and records its receipts.

@@ -156,7 +156,12 @@ mod long {
             })
             .await;
             assert!(!is_there(&cluster, name).await, "{name} was declared although declare = false");
-            otpost::broker::Broker::declare(&otpost::broker::Nodes::parse(&cluster.deployment.amqp_url, None).unwrap(), true).await.unwrap();
+            otpost::broker::Broker::declare(
+                &otpost::broker::Nodes::parse(&cluster.deployment.amqp_url, None).unwrap(),
+                true,
+            )
+            .await
+            .unwrap();
             wait::until("it is ready again", async || ready(&cluster, "all").await.0 == 200).await;
             one_fault();
             checker::listen(&cluster).await;

@@ -24,7 +24,8 @@ impl Acks {
                 while later.remove(&(last + 1)) {
                     last += 1;
                 }
-                if last > before && channel.basic_ack(last, BasicAckOptions { multiple: true }).await.is_err() {
+                if last > before && channel.basic_ack(last, BasicAckOptions { multiple: true }).await.is_err()
+                {
                     return;
                 }
             }

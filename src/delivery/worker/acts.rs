@@ -7,6 +7,7 @@ use super::disposition::Disposition;
 use crate::broker::Delivery;
 use crate::delivery::act::{ActResult, perform};
 use crate::intake::{Act, BadMessage, Verb};
+use crate::ledger::LedgerError;
 use crate::ops::crash::{self, Point};
 
 /// An act may arrive before its job is committed by another worker. An unknown id is looked up again after these pauses.
@@ -20,10 +21,13 @@ impl Worker {
         let mut pauses = LOOKUP_RETRY_PAUSES.iter();
         loop {
             match perform(&self.deps.ledger, &self.deps.waker, &self.deps.metrics, &act).await {
-                Ok(ActResult::Unknown) => {
-                    let Some(pause) = pauses.next() else {
-                        return Err(BadMessage::new("id", "is not known here").into());
+                unknown @ (Ok(ActResult::Unknown) | Err(LedgerError::UnknownForm)) => {
+                    let rule = if unknown.is_ok() {
+                        "is not known here"
+                    } else {
+                        "is of a dispatch that this version cannot read; replay it to a later version"
                     };
+                    let Some(pause) = pauses.next() else { return Err(BadMessage::new("id", rule).into()) };
                     self.pause(*pause).await?;
                 }
                 Ok(_) => {

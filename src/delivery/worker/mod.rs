@@ -44,6 +44,8 @@ const NO_CARRIER_WINDOW: Duration = Duration::from_secs(1);
 pub struct WorkerDeps {
     /// The ledger.
     pub ledger: Ledger,
+    /// Whether the ledger answers. All parts of the process share it.
+    pub ledger_health: Arc<LedgerHealth>,
     /// The rules in force.
     pub rules: Live<Rules>,
     /// Base URL of the callbacks of carriers.
@@ -74,7 +76,7 @@ pub struct Worker {
     /// Messages that are being moved to quarantine or dead letters.
     moving: disposition::MoveCounter,
     /// Whether the ledger answers.
-    pub ledger_health: LedgerHealth,
+    pub ledger_health: Arc<LedgerHealth>,
     /// The tasks under way.
     pub tasks: TaskTracker,
 }
@@ -149,8 +151,8 @@ impl Worker {
             no_carrier_at: AtomicU64::new(0),
             retries: AtomicUsize::new(0),
             moving: disposition::MoveCounter::new(),
-            ledger_health: LedgerHealth::new(),
             tasks: TaskTracker::new(),
+            ledger_health: Arc::clone(&deps.ledger_health),
             deps,
         })
     }
@@ -296,9 +298,9 @@ impl Worker {
     }
 
     /// After a version conflict, the dispatch is processed again only if it is due. Otherwise another worker holds it.
-    fn if_due(row: Option<Box<Dispatch>>, rules: &Arc<Rules>) -> Action {
-        let due = row.filter(|d| d.wake_at.is_some_and(|at| at <= d.now));
-        due.map_or(Action::Nothing, |d| Action::Decide(Snapshot::new(*d, rules)))
+    fn if_due(row: Box<Dispatch>, rules: &Arc<Rules>) -> Action {
+        let is_due = row.wake_at.is_some_and(|at| at <= row.now);
+        if is_due { Action::Decide(Snapshot::new(*row, rules)) } else { Action::Nothing }
     }
 
     async fn read_again(&self, snapshot: &Snapshot) -> Action {

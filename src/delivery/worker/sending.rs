@@ -186,6 +186,11 @@ impl Worker {
                     self.ledger_health.report_failure(&e);
                     return None;
                 }
+                // Another version has changed the row. After the deadline it has closed the attempt too.
+                Err(e @ LedgerError::UnknownForm) if write.is_late(self.deps.ledger.now()) => {
+                    self.ledger_health.report_failure(&e);
+                    return None;
+                }
                 Err(e) => {
                     self.ledger_health.report_failure(&e);
                     tokio::time::sleep(RETRY_INTERVAL).await;

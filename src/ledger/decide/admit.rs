@@ -18,8 +18,8 @@ pub struct KnownRow {
     pub uid: Uuid,
     /// Keyed hash of its content.
     pub content: String,
-    /// Its state.
-    pub state: State,
+    /// Its state. `None` if this version does not know it.
+    pub state: Option<State>,
     /// Its version.
     pub version: i64,
     /// The claim of its open attempt.

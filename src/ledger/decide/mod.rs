@@ -14,4 +14,4 @@ mod tests;
 
 pub use admit::{AdmissionDecision, KnownRow, SameSignIn, admit, answer_known};
 pub use quotas::Quotas;
-pub use write::{advance, begin, begin_without_row, record, stop, write_decision, write_without_row};
+pub use write::{advance, begin, record, stop, write_decision};

@@ -146,7 +146,7 @@ fn a_known_id_is_answered_by_its_content_and_claim() {
     let known = |content: &str, open_claim| KnownRow {
         uid: new.order.uid,
         content: content.to_owned(),
-        state: State::Sending,
+        state: Some(State::Sending),
         version: 1,
         open_claim,
     };
@@ -196,7 +196,7 @@ fn a_begin_needs_the_expected_version_no_open_attempt_and_the_code() {
     let mut quotas = Quotas::default();
     let mut d = sending(1);
     let conflict = |d: &mut Dispatch, request: &BeginRequest, quotas: &mut Quotas| {
-        matches!(begin(d, request, quotas, t(2.0)), BeginResult::VersionConflict(Some(_)))
+        matches!(begin(d, request, quotas, t(2.0)), BeginResult::VersionConflict(_))
     };
     let request = begin_request(&d, 2, Channel::Voice);
     assert!(conflict(&mut d, &request, &mut quotas), "an attempt is open");
@@ -259,20 +259,6 @@ fn a_change_that_the_ledger_has_lost_is_no_version_conflict() {
     let unsent = DecisionWrite::with_outcome(d.clone(), outcome, None, Destinations::default());
     let closed = WriteResult::AlreadyClosed { proved_acceptance: false };
     assert_eq!(write_decision(&mut d, &unsent, &mut quotas, t(3.0)), closed);
-}
-
-/// A row that only a later version of otpost can read is not lost.
-#[test]
-fn a_missing_row_has_lost_a_commit_and_an_unreadable_one_has_not() {
-    let d = sending(1);
-    let outcome = answer(&d, Outcome::Accepted);
-    let write = DecisionWrite::with_outcome(d, outcome, None, Destinations::default());
-    let lost = LostCommit::Dispatch;
-    assert_eq!(begin_without_row(false), BeginResult::CommitLost(lost));
-    assert_eq!(write_without_row(&write, false), WriteResult::CommitLost(lost));
-    assert_eq!(begin_without_row(true), BeginResult::VersionConflict(None));
-    let closed = WriteResult::AlreadyClosed { proved_acceptance: false };
-    assert_eq!(write_without_row(&write, true), closed);
 }
 
 #[test]

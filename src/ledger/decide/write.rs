@@ -23,7 +23,7 @@ pub fn begin(d: &mut Dispatch, request: &BeginRequest, quotas: &mut Quotas, now:
         return BeginResult::CommitLost(LostCommit::Change);
     }
     if d.version != request.expected_version || d.open_attempt().is_some() || d.code.is_none() {
-        return BeginResult::VersionConflict(Some(Box::new(d.clone())));
+        return BeginResult::VersionConflict(Box::new(d.clone()));
     }
     if let Some(limit) = &request.channel_limit {
         match quotas.take(&[limit], now) {
@@ -43,15 +43,6 @@ pub fn begin(d: &mut Dispatch, request: &BeginRequest, quotas: &mut Quotas, now:
     d.wake_at = Some(attempt.deadline);
     d.attempts.push(attempt);
     BeginResult::Begun(Box::new(d.clone()))
-}
-
-/// Answers a begin whose row is missing, or is of a later version of otpost.
-pub fn begin_without_row(is_unreadable: bool) -> BeginResult {
-    if is_unreadable {
-        BeginResult::VersionConflict(None)
-    } else {
-        BeginResult::CommitLost(LostCommit::Dispatch)
-    }
 }
 
 /// Writes an outcome with its transition, or a transition only, if the row still has the expected version. An outcome is written
@@ -96,16 +87,7 @@ pub fn write_decision(
             d.wake_at = Some(after(now, LEASE));
             WriteResult::OutcomeOnly(Box::new(d.clone()))
         }
-        _ => WriteResult::VersionConflict(Some(Box::new(d.clone()))),
-    }
-}
-
-/// Answers a write whose row is missing, or is of a later version of otpost.
-pub fn write_without_row(write: &DecisionWrite, is_unreadable: bool) -> WriteResult {
-    match write.outcome {
-        _ if !is_unreadable => WriteResult::CommitLost(LostCommit::Dispatch),
-        Some(_) => WriteResult::AlreadyClosed { proved_acceptance: false },
-        None => WriteResult::VersionConflict(None),
+        _ => WriteResult::VersionConflict(Box::new(d.clone())),
     }
 }
 

@@ -125,8 +125,8 @@ pub enum AdmissionResult {
     Known {
         /// The dispatch's uid.
         uid: Uuid,
-        /// The dispatch's state.
-        state: State,
+        /// The dispatch's state. `None` if this version does not know it.
+        state: Option<State>,
         /// The dispatch's version.
         version: i64,
         /// Whether its open attempt has the claim of this job: an earlier run of the same group was committed.

@@ -88,8 +88,8 @@ pub struct BeginRequest {
 pub enum BeginResult {
     /// The attempt is committed. Holds the dispatch with its open attempt.
     Begun(Box<Dispatch>),
-    /// The version had changed. Holds the current dispatch, or `None` if only a later version of otpost can read it.
-    VersionConflict(Option<Box<Dispatch>>),
+    /// The row has another version, an open attempt, or no code. Holds the current dispatch.
+    VersionConflict(Box<Dispatch>),
     /// The ledger has lost the row that the decision was made on.
     CommitLost(LostCommit),
     /// The channel's quota is used up.

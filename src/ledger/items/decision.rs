@@ -57,6 +57,11 @@ impl DecisionWrite {
         Self { uid: seen.order.uid, seen, outcome: None, transition, destinations, keys }
     }
 
+    /// Whether the deadline of the attempt has passed.
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        self.seen.open_attempt().is_none_or(|attempt| attempt.deadline <= now)
+    }
+
     /// Whether the write changes quota uses and must lock the quotas.
     pub(in crate::ledger) fn changes_quota_uses(&self) -> bool {
         self.transition.as_ref().is_some_and(|c| c.quota_change != QuotaChange::Keep)
@@ -75,8 +80,8 @@ pub enum WriteResult {
         /// Whether the attempt was `Unknown` and this answer proved its acceptance. The row was then updated.
         proved_acceptance: bool,
     },
-    /// The version had changed. Holds the current dispatch, or `None` if only a later version of otpost can read it.
-    VersionConflict(Option<Box<Dispatch>>),
+    /// The version had changed. Holds the current dispatch.
+    VersionConflict(Box<Dispatch>),
     /// The ledger has lost the row that the decision was made on, or a change of it. An outcome is written if its attempt exists.
     CommitLost(LostCommit),
 }

@@ -15,7 +15,6 @@ use super::outbox::{INSERT_EVENTS, NewEvents};
 use super::reading::{self, ROW};
 use super::rows::{self, CHANGE_LOCKED, Change, LOCK_QUOTAS, QuotaRows, read_quotas};
 use super::timer::{Timers, insert_timers};
-use crate::domain::attempt::State;
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::LedgerError;
 use crate::ledger::decide::{self, AdmissionDecision, KnownRow, Quotas, SameSignIn};
@@ -27,10 +26,12 @@ const KNOWN: &str = "select clock_timestamp(), d.tenant, d.id, d.uid, d.content,
                        from unnest($1::text[], $2::uuid[]) as u(tenant, id)
                        left join dispatch d on d.tenant = u.tenant and d.id = u.id";
 
-/// All dispatches of the group's sign-ins, locked.
+/// The newest dispatches of each of the group's sign-ins, locked. Older ones are final or stopped.
 static SAME_SIGN_IN: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "select d.supersedes, d.issued_at, {} from dispatch d where d.supersedes = any($1) order by d.uid for update",
+        "select k.key, d.issued_at, {} from unnest($1::text[]) as k(key)
+           cross join lateral (select * from dispatch s where s.supersedes = k.key
+                                order by s.issued_at desc, s.id desc limit {MAX_SAME_SIGN_IN} for update) d",
         *ROW
     )
 });
@@ -42,6 +43,9 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
     let timers = insert_timers(next);
     format!("with updated as ({update_quotas}), inserted as ({insert_quotas}), timers as ({timers}) {insert}")
 });
+
+/// Maximum number of dispatches of a sign-in that an admission looks at.
+const MAX_SAME_SIGN_IN: usize = 64;
 
 /// Tenant and id.
 type JobKey = (String, Uuid);
@@ -117,15 +121,14 @@ impl Postgres {
         let mut answers = connection.begin_with(&steps).await?;
         let known = answers.pop().unwrap_or_default();
         let now = read_clock(&known)?;
-        let known: Result<_, LedgerError> =
-            known.iter().filter_map(|row| known_row(row).transpose()).collect();
+        let known = known.iter().filter_map(known_row).collect();
         let mut sign_ins: BTreeMap<String, Vec<(Timestamp, Dispatch)>> = BTreeMap::new();
         for (row, mut d) in answers.get(1).map(|same| reading::readable(same, 2)).unwrap_or_default() {
             d.now = now;
             sign_ins.entry(row.get(0)).or_default().push((row.get(1), d));
         }
         let quotas = read_quotas(answers.first().map(Vec::as_slice).unwrap_or_default())?;
-        Ok(Loaded { known: known?, sign_ins, quotas, now })
+        Ok(Loaded { known, sign_ins, quotas, now })
     }
 
     /// The second round trip: stores what was decided.
@@ -176,11 +179,10 @@ impl Loaded {
 }
 
 /// Reads a row of [`KNOWN`]. `None` if the job is new.
-fn known_row(row: &Row) -> Result<Option<(JobKey, KnownRow)>, LedgerError> {
-    let Some(tenant) = row.get::<_, Option<String>>(1) else { return Ok(None) };
-    let state: &str = row.get(5);
-    let state: State = state.parse().map_err(|_| LedgerError::UnknownForm)?;
+fn known_row(row: &Row) -> Option<(JobKey, KnownRow)> {
+    let tenant: String = row.get::<_, Option<String>>(1)?;
+    let state = row.get::<_, &str>(5).parse().ok();
     let known =
         KnownRow { uid: row.get(3), content: row.get(4), state, version: row.get(6), open_claim: row.get(7) };
-    Ok(Some(((tenant, row.get(2)), known)))
+    Some(((tenant, row.get(2)), known))
 }

@@ -12,8 +12,10 @@ use futures_util::FutureExt;
 use futures_util::future::{try_join, try_join_all};
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 use tokio_postgres::types::Json;
 use tokio_postgres::{Row, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::columns::Param;
 use super::error::{INCOMPLETE_ANSWER, connect_error, ledger_error, no_connection};
@@ -36,15 +38,22 @@ const SETTINGS: &[(&str, &str)] = &[
 /// Time limit for TLS, the login and the settings of a new connection, beside the `connect_timeout` of each host.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Time limit of the connection that tells a slow server from one that is away.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The ledger in PostgreSQL.
 pub(in crate::ledger) struct Postgres {
     pool: Pool,
+    config: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
     /// Host and port for error texts, without user and password.
     address: String,
     /// Longer than the server's `statement_timeout`. A statement that exceeds it has lost its connection.
     timeout: Duration,
     /// A write was refused. Only a successful trial write clears it, because reads succeed on a full disk.
     write_refused: AtomicBool,
+    /// No pooler gives each transaction another server process; checked once.
+    pub(super) keeps_backends: OnceCell<()>,
     pub(super) outgoing: Arc<Outgoing>,
     pub(super) scan_starts: ScanStarts,
 }
@@ -60,9 +69,10 @@ impl Postgres {
         let hosts = server.config.get_hosts().len().max(server.config.get_hostaddrs().len());
         let create_timeout = each_host * u32::try_from(hosts).unwrap_or(1) + LOGIN_TIMEOUT;
         let settings = set_settings(options.statement_timeout, &server.settings);
+        let (config, tls) = (server.config, MakeRustlsConnect::new(tls));
         let manager = Manager::from_config(
-            server.config,
-            tokio_postgres_rustls::MakeRustlsConnect::new(tls),
+            config.clone(),
+            tls.clone(),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let set_all = Hook::async_fn(move |client, _| {
@@ -81,14 +91,29 @@ impl Postgres {
             .build()
             .map_err(|_| LedgerError::Unusable("the connection pool cannot be built".to_owned()))?;
         let timeout = options.statement_timeout + Duration::from_secs(1);
-        let write_refused = AtomicBool::new(false);
-        Ok(Self { pool, address, timeout, write_refused, outgoing, scan_starts: ScanStarts::default() })
+        let (write_refused, keeps_backends) = (AtomicBool::new(false), OnceCell::new());
+        let scan_starts = ScanStarts::default();
+        Ok(Self { pool, config, tls, address, timeout, write_refused, keeps_backends, outgoing, scan_starts })
     }
 
     /// A connection of the pool, for statements and transactions.
     pub(super) async fn connect(&self) -> Result<Connection<'_>, LedgerError> {
         let object = self.object().await?;
         Ok(Connection { store: self, object: Some(object), in_doubt: AtomicBool::new(false) })
+    }
+
+    /// A connection of its own, without the settings. The task drives it until it is dropped.
+    pub(super) async fn connect_alone(&self) -> Result<tokio_postgres::Client, LedgerError> {
+        let failed = |e| connect_error(&e, &self.address);
+        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(failed)?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// Whether the server accepts a new connection.
+    async fn answers(&self) -> bool {
+        let connecting = self.config.connect(self.tls.clone());
+        tokio::time::timeout(PROBE_TIMEOUT, connecting).await.is_ok_and(|connected| connected.is_ok())
     }
 
     /// Closes the connections that nobody uses. After a lost connection they may lead to the same dead server.
@@ -130,6 +155,20 @@ impl Postgres {
         let rows = self.query(sql, params).await?;
         let read = |row: &Row| row.try_get::<_, Json<T>>(0).map(|json| json.0);
         rows.iter().map(|row| read(row).map_err(|_| LedgerError::UnknownForm)).collect()
+    }
+
+    /// The same, but a value that this version cannot read is logged, and the others go on.
+    pub(super) async fn readable_json<T: for<'de> Deserialize<'de>>(
+        &self, sql: &str, params: &[Param<'_>],
+    ) -> Result<Vec<T>, LedgerError> {
+        let read = |row: &Row| match row.try_get::<_, Json<T>>(0) {
+            Ok(json) => Some(json.0),
+            Err(_) => {
+                tracing::error!(reason = %LedgerError::UnknownForm, "a kept receipt cannot be read");
+                None
+            }
+        };
+        Ok(self.query(sql, params).await?.iter().filter_map(read).collect())
     }
 
     /// After a refused write: writes as much as a large group, to pages that the disk must find anew, and deletes it again. Returns an
@@ -244,6 +283,10 @@ impl Connection<'_> {
             }
             Err(_) => {
                 self.store.close_idle();
+                // Several statements of one round trip may each stay below the server's time limit.
+                if self.store.answers().await {
+                    return Err(LedgerError::TooSlow("several statements together reached the time limit"));
+                }
                 Err(no_answer())
             }
         }

@@ -63,7 +63,9 @@ fn certificate_error(e: &std::io::Error) -> Option<&'static str> {
             "is for another name than the host in ledger.url; use the name of the certificate, or sslmode=verify-ca"
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet; check the clocks",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "is not valid yet; check the clocks"
+        }
         _ => "is not valid",
     })
 }
@@ -104,7 +106,9 @@ pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
         }
         // The pool may not grow now. Its connections go on.
         SqlState::TOO_MANY_CONNECTIONS => return LedgerError::NoConnection,
-        SqlState::OUT_OF_MEMORY => return LedgerError::TooSlow("the server is out of memory (SQLSTATE 53200)"),
+        SqlState::OUT_OF_MEMORY => {
+            return LedgerError::TooSlow("the server is out of memory (SQLSTATE 53200)");
+        }
         SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => {
             return LedgerError::Unusable(
                 "the ledger is damaged; see the PostgreSQL server's log, and restore a backup".to_owned(),
@@ -112,8 +116,12 @@ pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
         }
         // This process was frozen in a transaction, and the server has rolled it back.
         SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => return LedgerError::Conflict,
-        SqlState::QUERY_CANCELED => return LedgerError::TooSlow("a statement reached its time limit (SQLSTATE 57014)"),
-        SqlState::LOCK_NOT_AVAILABLE => return LedgerError::TooSlow("a lock was not free in time (SQLSTATE 55P03)"),
+        SqlState::QUERY_CANCELED => {
+            return LedgerError::TooSlow("a statement reached its time limit (SQLSTATE 57014)");
+        }
+        SqlState::LOCK_NOT_AVAILABLE => {
+            return LedgerError::TooSlow("a lock was not free in time (SQLSTATE 55P03)");
+        }
         SqlState::DISK_FULL => {
             return LedgerError::Unwritable("the ledger's disk is full; free space on the PostgreSQL server");
         }
@@ -133,7 +141,8 @@ pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
         "22" | "23" => LedgerError::Data { sqlstate: state.code().to_owned(), constraint },
         "26" => LedgerError::Unusable(TRANSACTION_POOLER.to_owned()),
         "3F" => LedgerError::Unusable(
-            "the schema in ledger.url (its search_path) does not exist; create it with CREATE SCHEMA".to_owned(),
+            "the schema in ledger.url (its search_path) does not exist; create it with CREATE SCHEMA"
+                .to_owned(),
         ),
         "42" => LedgerError::Unusable(format!(
             "the ledger has no schema of this version (SQLSTATE {}); run: otpost migrate",
@@ -144,7 +153,8 @@ pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
             state.code()
         )),
         "3D" => LedgerError::Unusable(
-            "the database in ledger.url does not exist; create it, or correct its name in ledger.url".to_owned(),
+            "the database in ledger.url does not exist; create it, or correct its name in ledger.url"
+                .to_owned(),
         ),
         _ => LedgerError::Unreachable(format!("SQLSTATE {}", state.code())),
     }

@@ -58,7 +58,7 @@ impl MessageIds for Postgres {
              select u.receipt || jsonb_build_object('uid', r.uid, 'n', r.n, 'carrier', u.carrier)
                from unmatched_receipt u join carrier_message r using (carrier, message_id)
               order by u.received_at limit $1";
-        self.json(sql, &[&(most as i64)]).await
+        self.readable_json(sql, &[&(most as i64)]).await
     }
 
     async fn forget_unmatched(

@@ -10,6 +10,7 @@ mod connection;
 mod error;
 mod message_ids;
 mod outbox;
+mod pooler;
 mod reading;
 mod rows;
 mod scan_start;
@@ -34,6 +35,7 @@ use crate::ledger::items::{
     DecisionWrite, EventBatch, KeyRow, Receiver, RecordResult, StopRequest, StopResult, Undelivered,
     WebhookRow, WriteResult,
 };
+use crate::ledger::time::uuid_at;
 use crate::ledger::{LedgerError, Store, schema};
 use columns::Param;
 use error::{INCOMPLETE_ANSWER, ledger_error};
@@ -73,6 +75,7 @@ impl Postgres {
 #[async_trait]
 impl Store for Postgres {
     async fn migrate(&self) -> Result<(), LedgerError> {
+        self.check_pooler().await?;
         // A connection outside the pool. Closing it releases the advisory lock in every case.
         let mut connection = Object::take(self.object().await?);
         let setting = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0";
@@ -97,6 +100,7 @@ impl Store for Postgres {
     }
 
     async fn check(&self) -> Result<Timestamp, LedgerError> {
+        self.keeps_backends.get_or_try_init(|| self.check_pooler()).await?;
         let sql = "select clock_timestamp(), (select max(version) from refinery_schema_history)::int8,
                           (select max(oldest_version) from compatibility)::int8";
         let rows = self.query(sql, &[]).await?;
@@ -114,8 +118,14 @@ impl Store for Postgres {
         self.begin_group(group).await
     }
 
-    async fn write_decision(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
-        self.write_group(group).await
+    async fn write_unlocked(
+        &self, group: &[Arc<DecisionWrite>],
+    ) -> Result<Vec<Option<WriteResult>>, LedgerError> {
+        self.unlocked_group(group).await
+    }
+
+    async fn write_locked(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
+        self.locked_group(group).await
     }
 
     async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError> {
@@ -208,13 +218,14 @@ impl Store for Postgres {
     }
 
     async fn strays(&self, limit: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {
-        // Whether the attempt exists is decided when the receipt is recorded.
+        // Whether the attempt exists is decided when the receipt is recorded. The choice is random, so that those that can never be
+        // recorded do not keep back the others.
         let sql =
-            "with old as (delete from stray_receipt where received_at < clock_timestamp() - interval '72 hours')
-                   select s.receipt || jsonb_build_object('uid', s.uid, 'n', s.n, 'carrier', s.carrier)
-                     from stray_receipt s join dispatch d on d.uid = s.uid
-                    where d.n > s.n or (d.n = s.n and d.carrier = s.carrier) limit $1";
-        self.json(sql, &[&(limit as i64)]).await
+            "with old as (delete from stray_receipt where received_at < clock_timestamp() - interval '72 hours'),
+                  chosen as (select s.* from stray_receipt s join dispatch d on d.uid = s.uid
+                            where d.n > s.n or (d.n = s.n and d.carrier = s.carrier) order by random() limit $1)
+             select s.receipt || jsonb_build_object('uid', s.uid, 'n', s.n, 'carrier', s.carrier) from chosen s order by s.received_at";
+        self.readable_json(sql, &[&(limit as i64)]).await
     }
 
     async fn delete_stray(&self, stray: &AttemptReceipt) -> Result<(), LedgerError> {
@@ -287,9 +298,4 @@ async fn run_migrations(client: &mut tokio_postgres::Client) -> Result<(), Ledge
         .await
         .map_err(failed)?;
     Ok(())
-}
-
-/// The smallest UUIDv7 of this millisecond.
-fn uuid_at(t: Timestamp) -> Uuid {
-    Uuid::from_u128(u128::try_from(t.as_millisecond().max(0)).unwrap_or(0) << 80)
 }

@@ -50,7 +50,9 @@ impl<'r> Columns<'r> {
     }
 
     fn maybe_word<T: std::str::FromStr>(&mut self) -> Result<Option<T>, LedgerError> {
-        self.take::<Option<&str>>()?.map(|word| word.parse().map_err(|_| LedgerError::UnknownForm)).transpose()
+        self.take::<Option<&str>>()?
+            .map(|word| word.parse().map_err(|_| LedgerError::UnknownForm))
+            .transpose()
     }
 
     fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, LedgerError> {
@@ -147,7 +149,8 @@ fn read_attempt(c: &mut Columns<'_>) -> Result<Option<Attempt>, LedgerError> {
         begun_at: c.take()?,
         deadline: c.take()?,
         closed_at: c.take()?,
-        outcome: Outcome::from_words(c.take()?, c.take()?, c.take()?).map_err(|_| LedgerError::UnknownForm)?,
+        outcome: Outcome::from_words(c.take()?, c.take()?, c.take()?)
+            .map_err(|_| LedgerError::UnknownForm)?,
         details: Details {
             message_id: c.take()?,
             carrier_code: c.take()?,

@@ -4,13 +4,14 @@
 //! inserted last; if another transaction has inserted one of them, the group runs again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use tokio_postgres::Row;
+use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use super::Postgres;
@@ -24,7 +25,7 @@ use crate::domain::dispatch::{Dispatch, Event};
 use crate::domain::quota;
 use crate::ledger::LedgerError;
 use crate::ledger::decide::Quotas;
-use crate::ledger::items::Destinations;
+use crate::ledger::items::{AttemptReceipt, Destinations};
 
 /// Locks quotas and reads them.
 pub(super) const LOCK_QUOTAS: &str =
@@ -34,6 +35,11 @@ static WRITE_QUOTAS: LazyLock<String> = LazyLock::new(|| {
     let [update, insert] = write_quotas(1);
     format!("with updated as ({update}) {insert}")
 });
+/// Keeps receipts for attempts that have no row.
+const INSERT_STRAYS: &str = "insert into stray_receipt (uid, n, carrier, receipt, received_at)
+     select u.uid, u.n, u.carrier, jsonb_strip_nulls(u.receipt), clock_timestamp()
+       from unnest($1::uuid[], $2::int2[], $3::text[], $4::jsonb[]) as u(uid, n, carrier, receipt)
+     on conflict do nothing";
 static LOCK_UIDS: LazyLock<String> = LazyLock::new(|| {
     format!("select {} from dispatch d where d.uid = any($1) order by d.uid for update", *ROW)
 });
@@ -76,10 +82,12 @@ pub(super) struct LockedRow {
 /// The locked rows of a transaction.
 pub(super) struct Locked {
     pub(super) rows: BTreeMap<Uuid, LockedRow>,
-    /// The rows that only a later version of otpost can read.
+    /// The rows that this version cannot read.
     unreadable: BTreeSet<Uuid>,
     pub(super) quotas: Quotas,
     pub(super) now: Timestamp,
+    /// Receipts to keep, because their attempt has no row.
+    pub(super) strays: Vec<Arc<AttemptReceipt>>,
 }
 
 impl Locked {
@@ -87,9 +95,11 @@ impl Locked {
         Some((&mut self.rows.get_mut(&uid)?.d, &mut self.quotas))
     }
 
-    /// Whether the row exists, but only a later version of otpost can read it.
-    pub(super) fn is_unreadable(&self, uid: Uuid) -> bool {
-        self.unreadable.contains(&uid)
+    /// The same, but an error if the row exists and this version cannot read it.
+    pub(super) fn readable_row(
+        &mut self, uid: Uuid,
+    ) -> Result<Option<(&mut Dispatch, &mut Quotas)>, LedgerError> {
+        if self.unreadable.contains(&uid) { Err(LedgerError::UnknownForm) } else { Ok(self.row(uid)) }
     }
 
     pub(super) fn has_unreadable(&self) -> bool {
@@ -129,7 +139,7 @@ impl Postgres {
         }
         let uids = rows.iter().filter_map(|row| row.try_get(0).ok());
         let unreadable = uids.filter(|uid| !loaded.contains_key(uid)).collect();
-        Ok(Locked { rows: loaded, unreadable, quotas, now })
+        Ok(Locked { rows: loaded, unreadable, quotas, now, strays: vec![] })
     }
 
     /// Stores the changes of the rows and commits. `act` names the transaction for whoever reads the server's log.
@@ -151,6 +161,14 @@ impl Postgres {
         }
         if !change.is_empty() {
             steps.push(connection.step(&CHANGE_LOCKED, change.params()).await?);
+        }
+        let strays = &locked.strays;
+        let uids: Vec<Uuid> = strays.iter().map(|stray| stray.uid).collect();
+        let n: Vec<i16> = strays.iter().map(|stray| i16::try_from(stray.n).unwrap_or(i16::MAX)).collect();
+        let carriers: Vec<&str> = strays.iter().map(|stray| stray.carrier.as_str()).collect();
+        let receipts: Vec<Json<_>> = strays.iter().map(|stray| Json(&stray.receipt)).collect();
+        if !strays.is_empty() {
+            steps.push(connection.step(INSERT_STRAYS, vec![&uids, &n, &carriers, &receipts]).await?);
         }
         let since = Instant::now();
         connection.commit_with(&steps, act).await?;

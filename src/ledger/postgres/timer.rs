@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -26,6 +27,9 @@ const MAX_DISPATCHES: i64 = 512;
 const MAX_TIMERS: i64 = 128;
 /// Maximum number of rounds of a scan. Most timers are of dispatches that are final.
 const MAX_ROUNDS: usize = 32;
+
+/// How long a scan leaves a dispatch alone whose state it does not know.
+const UNKNOWN_STATE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The lease in seconds, as a parameter.
 const LEASE_S: f64 = LEASE.as_secs() as f64;
@@ -136,23 +140,29 @@ impl Postgres {
         }
         let wakes = connection.step(WAKES, vec![&uids]).await?;
         let [wakes] = answers(connection.go_on_with(&[wakes]).await?)?;
-        let mut waiting: Vec<(Timestamp, Uuid, bool, bool)> =
-            wakes.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect();
+        let mut timers = Timers::default();
+        let mut waiting: Vec<(Timestamp, Uuid, State)> = vec![];
+        for row in &wakes {
+            let (wake_at, uid, now): (Timestamp, Uuid, Timestamp) = (row.get(0), row.get(1), row.get(3));
+            match row.get::<_, &str>(2).parse() {
+                Ok(state) => waiting.push((wake_at, uid, state)),
+                // Processes of the version that wrote it take it. This one looks at it again later, so that it finds its own work.
+                Err(_) => timers.add(fresh, wake_at.max(after(now, UNKNOWN_STATE_PAUSE)), uid),
+            }
+        }
         waiting.sort_unstable();
-        let mut chosen: Vec<Uuid> = waiting
-            .iter()
-            .filter(|(_, _, is_fresh, is_due)| *is_fresh == fresh && *is_due)
-            .map(|(_, uid, ..)| *uid)
-            .take(limit)
-            .collect();
+        let now = wakes.first().map(|row| row.get(3)).unwrap_or_default();
+        let is_chosen = |wake_at, state| wake_at <= now && (state == State::Queued) == fresh;
+        let chosen = waiting.iter().filter(|(wake_at, _, state)| is_chosen(*wake_at, *state));
+        let mut chosen: Vec<Uuid> = chosen.map(|(_, uid, _)| *uid).take(limit).collect();
         chosen.sort_unstable();
         let take = connection.step(&TAKE, vec![&chosen, &LEASE_S]).await?;
         let [rows] = answers(connection.go_on_with(&[take]).await?)?;
         let lease_ends: BTreeMap<Uuid, Timestamp> =
             rows.iter().map(|row| (row.get(0), row.get("wake_at"))).collect();
-        let mut timers = Timers::default();
-        for (wake_at, uid, is_fresh, _) in waiting {
-            timers.add(is_fresh, lease_ends.get(&uid).copied().unwrap_or(wake_at), uid);
+        for (wake_at, uid, state) in waiting {
+            let wake_at = lease_ends.get(&uid).copied().unwrap_or(wake_at);
+            timers.add(state == State::Queued, wake_at, uid);
         }
         let insert = connection.step(&INSERT_TIMERS, timers.params()).await?;
         connection.commit_with(&[insert], "scan").await?;
@@ -184,7 +194,7 @@ const TAKE_TIMERS: &str = "with due as materialized (
 const HELD_BY_OTHERS: &str = "select 1 from timer
     where fresh = $1 and due_at >= $2 and due_at <= (select clock_timestamp()) limit 1";
 
-/// The wake-ups of dispatches that have one.
+/// The wake-ups of dispatches that have one, and the clock.
 const WAKES: &str = "select d.wake_at, d.uid, d.state, clock_timestamp()
                        from dispatch d where d.uid = any($1) and d.wake_at is not null";
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use super::Postgres;
@@ -12,14 +11,9 @@ use crate::domain::dispatch::Dispatch;
 use crate::ledger::LedgerError;
 use crate::ledger::decide::{self, Quotas};
 use crate::ledger::items::{
-    AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult, DecisionWrite, RecordResult,
-    StopRequest, StopResult, WriteResult,
+    AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult, DecisionWrite, LostCommit,
+    RecordResult, StopRequest, StopResult, WriteResult,
 };
-
-const INSERT_STRAYS: &str = "insert into stray_receipt (uid, n, carrier, receipt, received_at)
-     select u.uid, u.n, u.carrier, jsonb_strip_nulls(u.receipt), clock_timestamp()
-       from unnest($1::uuid[], $2::int2[], $3::text[], $4::jsonb[]) as u(uid, n, carrier, receipt)
-     on conflict do nothing";
 
 impl Postgres {
     pub(super) async fn begin_group(
@@ -32,25 +26,23 @@ impl Postgres {
             .collect();
         let uids = group.iter().map(|request| request.uid).collect();
         self.change_locked("begin", keys, uids, |locked| {
-            group
-                .iter()
-                .map(|request| {
-                    let now = locked.now;
-                    match locked.row(request.uid) {
-                        None => decide::begin_without_row(locked.is_unreadable(request.uid)),
-                        Some((d, quotas)) => decide::begin(d, request, quotas, now),
-                    }
+            let now = locked.now;
+            let one = |request: &Arc<BeginRequest>| {
+                Ok(match locked.readable_row(request.uid)? {
+                    None => BeginResult::CommitLost(LostCommit::Dispatch),
+                    Some((d, quotas)) => decide::begin(d, request, quotas, now),
                 })
-                .collect()
+            };
+            group.iter().map(one).collect()
         })
         .await
     }
 
-    /// Writes decisions. One statement writes those whose row still has the expected version, that have a transition, and that change no
-    /// quotas. The others are decided on locked rows.
-    pub(super) async fn write_group(
+    /// Writes, in one statement, the decisions whose row still has the expected version, that have a transition, and that change no
+    /// quotas. Returns `None` for the others.
+    pub(super) async fn unlocked_group(
         &self, group: &[Arc<DecisionWrite>],
-    ) -> Result<Vec<WriteResult>, LedgerError> {
+    ) -> Result<Vec<Option<WriteResult>>, LedgerError> {
         let decided: BTreeMap<Uuid, (&DecisionWrite, Dispatch)> =
             group.iter().filter_map(|write| Some((write.uid, (&**write, decided_on_seen(write)?)))).collect();
         let mut change = Change::of_unlocked();
@@ -61,19 +53,13 @@ impl Postgres {
             change.timers.add_change(write.seen.wake_at, d, now);
         }
         let written = if change.is_empty() { BTreeSet::new() } else { self.change_unlocked(change).await? };
-        let left: Vec<Arc<DecisionWrite>> =
-            group.iter().filter(|write| !written.contains(&write.uid)).cloned().collect();
-        let mut rest = self.write_locked(&left).await?.into_iter();
-        let results = group
-            .iter()
-            .map(|write| if written.contains(&write.uid) { Some(WriteResult::Written) } else { rest.next() });
-        Ok(results.flatten().collect())
+        Ok(group.iter().map(|write| written.contains(&write.uid).then_some(WriteResult::Written)).collect())
     }
 
-    async fn write_locked(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
-        if group.is_empty() {
-            return Ok(vec![]);
-        }
+    /// Decides on locked rows.
+    pub(super) async fn locked_group(
+        &self, group: &[Arc<DecisionWrite>],
+    ) -> Result<Vec<WriteResult>, LedgerError> {
         let changing = group.iter().filter(|write| write.changes_quota_uses());
         let keys: BTreeSet<&str> = changing.flat_map(|write| &write.keys).map(String::as_str).collect();
         let uids = group.iter().map(|write| write.uid).collect();
@@ -90,34 +76,19 @@ impl Postgres {
             return Err(LedgerError::Data { sqlstate: "22003".to_owned(), constraint: None });
         }
         let uids = group.iter().map(|receipt| receipt.uid).collect();
-        let results: Vec<RecordResult> = self
-            .change_locked("record", BTreeSet::new(), uids, |locked| {
-                let now = locked.now;
-                let one = |receipt: &Arc<AttemptReceipt>| {
-                    decide::record(locked.row(receipt.uid).map(|(d, _)| d), receipt, now)
-                };
-                group.iter().map(one).collect()
-            })
-            .await?;
-        let strays: Vec<&AttemptReceipt> = group
-            .iter()
-            .zip(&results)
-            .filter(|(_, result)| **result == RecordResult::Stray)
-            .map(|(receipt, _)| &**receipt)
-            .collect();
-        self.keep_strays(&strays).await?;
-        Ok(results)
-    }
-
-    async fn keep_strays(&self, strays: &[&AttemptReceipt]) -> Result<(), LedgerError> {
-        if strays.is_empty() {
-            return Ok(());
-        }
-        let uids: Vec<Uuid> = strays.iter().map(|stray| stray.uid).collect();
-        let n: Vec<i16> = strays.iter().map(|stray| i16::try_from(stray.n).unwrap_or(i16::MAX)).collect();
-        let carriers: Vec<&str> = strays.iter().map(|stray| stray.carrier.as_str()).collect();
-        let receipts: Vec<Json<_>> = strays.iter().map(|stray| Json(&stray.receipt)).collect();
-        self.query(INSERT_STRAYS, &[&uids, &n, &carriers, &receipts]).await.map(drop)
+        self.change_locked("record", BTreeSet::new(), uids, |locked| {
+            let now = locked.now;
+            let mut results = vec![];
+            for receipt in group {
+                let result = decide::record(locked.row(receipt.uid).map(|(d, _)| d), receipt, now);
+                if result == RecordResult::Stray {
+                    locked.strays.push(Arc::clone(receipt));
+                }
+                results.push(result);
+            }
+            Ok(results)
+        })
+        .await
     }
 
     pub(super) async fn stop_one(&self, request: &StopRequest) -> Result<StopResult, LedgerError> {
@@ -130,13 +101,20 @@ impl Postgres {
 
     /// Locks quotas and rows, decides, and stores the changes. Two round trips.
     async fn change_locked<R>(
-        &self, act: &str, keys: BTreeSet<&str>, mut uids: Vec<Uuid>, decide: impl FnOnce(&mut Locked) -> R,
+        &self, act: &str, keys: BTreeSet<&str>, mut uids: Vec<Uuid>,
+        decide: impl FnOnce(&mut Locked) -> Result<R, LedgerError>,
     ) -> Result<R, LedgerError> {
         uids.sort_unstable();
         let keys: Vec<&str> = keys.into_iter().collect();
         let connection = self.connect().await?;
         let mut locked = self.lock(&connection, &keys, Which::Uids(uids)).await?;
-        let result = decide(&mut locked);
+        let result = match decide(&mut locked) {
+            Ok(result) => result,
+            Err(e) => {
+                connection.roll_back().await?;
+                return Err(e);
+            }
+        };
         self.store(&connection, &locked, act).await?;
         Ok(result)
     }
@@ -147,6 +125,7 @@ impl Postgres {
         let connection = self.connect().await?;
         let mut locked = self.lock(&connection, &[], Which::Id(tenant, id)).await?;
         if locked.has_unreadable() {
+            connection.roll_back().await?;
             return Err(LedgerError::UnknownForm);
         }
         let now = locked.now;
@@ -157,17 +136,16 @@ impl Postgres {
 }
 
 /// Writes a decision to a locked row.
-fn write_one(locked: &mut Locked, write: &DecisionWrite) -> WriteResult {
+fn write_one(locked: &mut Locked, write: &DecisionWrite) -> Result<WriteResult, LedgerError> {
     let now = locked.now;
-    let is_unreadable = locked.is_unreadable(write.uid);
-    let Some((d, quotas)) = locked.row(write.uid) else {
-        return decide::write_without_row(write, is_unreadable);
+    let Some((d, quotas)) = locked.readable_row(write.uid)? else {
+        return Ok(WriteResult::CommitLost(LostCommit::Dispatch));
     };
     let result = decide::write_decision(d, write, quotas, now);
     if let (WriteResult::Written, Some(transition)) = (&result, &write.transition) {
         locked.publish(write.uid, &transition.events, write.destinations);
     }
-    result
+    Ok(result)
 }
 
 /// The row after a decision, computed from the row that the worker has seen. `None` if the decision needs locks: it changes quotas, or it

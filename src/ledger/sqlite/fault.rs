@@ -15,7 +15,9 @@ impl From<rusqlite::Error> for Fault {
     fn from(e: rusqlite::Error) -> Self {
         use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
         match e {
-            FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) => Self::UnknownForm,
+            FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) => {
+                Self::UnknownForm
+            }
             e => Self::Sql(e),
         }
     }

@@ -32,7 +32,8 @@ impl MessageIds for Sqlite {
                 .prepare_cached(sql)?
                 .query_row((carrier, message_id), |r| Ok((r.get(0)?, r.get(1)?)))
                 .optional()?;
-            row.map(|(uid, n)| Ok(AttemptId { uid: uid.parse().map_err(|_| Fault::UnknownForm)?, n })).transpose()
+            row.map(|(uid, n)| Ok(AttemptId { uid: uid.parse().map_err(|_| Fault::UnknownForm)?, n }))
+                .transpose()
         })
         .await
     }

@@ -9,13 +9,13 @@ mod row;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -25,6 +25,7 @@ use super::items::{
     WebhookRow, WriteResult,
 };
 use super::outgoing::Outgoing;
+use super::time::uuid_at;
 use super::{LedgerError, Options, Store, schema};
 use crate::domain::clock::Clock;
 use crate::domain::dispatch::Dispatch;
@@ -38,6 +39,8 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
 ];
 /// The oldest accepted SQLite version, 3.51.3. Earlier versions can corrupt a WAL file (sqlite.org/wal.html, "WAL-reset bug").
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
+/// Number of quotas that one purge looks at.
+const QUOTAS_PER_PURGE: i64 = 10_000;
 const STRAY_RETENTION: Duration = Duration::from_secs(72 * 3600);
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -48,6 +51,8 @@ pub(super) struct Sqlite {
     /// The last write was refused. Only a successful trial write clears it, because reads succeed on a full disk.
     write_refused: Arc<AtomicBool>,
     outgoing: Arc<Outgoing>,
+    /// The key of the last quota that a purge has looked at. `None`: the next purge begins at the first one.
+    purged_to: Mutex<Option<String>>,
 }
 
 impl Sqlite {
@@ -72,7 +77,13 @@ impl Sqlite {
                 drop(lock);
             })
             .map_err(|_| LedgerError::Unusable("no thread for the ledger".to_owned()))?;
-        Ok(Self { jobs, clock: options.clock.clone(), write_refused: Arc::default(), outgoing })
+        Ok(Self {
+            jobs,
+            clock: options.clock.clone(),
+            write_refused: Arc::default(),
+            outgoing,
+            purged_to: Mutex::default(),
+        })
     }
 
     /// Runs one write transaction in the file's thread.
@@ -160,12 +171,14 @@ fn receipts(db: &Connection, sql: &str, limit: usize) -> Result<Vec<AttemptRecei
         .prepare_cached(sql)?
         .query_map([limit as i64], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?
         .collect::<Result<_, _>>()?;
-    rows.into_iter()
-        .map(|(uid, n, carrier, receipt)| {
-            let uid = uid.parse().map_err(|_| Fault::UnknownForm)?;
-            Ok(AttemptReceipt { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
-        })
-        .collect()
+    let read = |(uid, n, carrier, receipt): (String, u16, String, String)| {
+        let (uid, receipt) = (uid.parse().ok(), serde_json::from_str(&receipt).ok());
+        if receipt.is_none() {
+            tracing::error!(reason = %LedgerError::UnknownForm, "a kept receipt cannot be read");
+        }
+        Some(AttemptReceipt { uid: uid?, n, carrier, receipt: receipt? })
+    };
+    Ok(rows.into_iter().filter_map(read).collect())
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -229,7 +242,14 @@ impl Store for Sqlite {
         self.group(group, |db, request: &BeginRequest, now, _| operations::begin(db, request, now)).await
     }
 
-    async fn write_decision(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
+    async fn write_unlocked(
+        &self, group: &[Arc<DecisionWrite>],
+    ) -> Result<Vec<Option<WriteResult>>, LedgerError> {
+        // There is one writer, so no row is ever locked by another.
+        Ok(self.write_locked(group).await?.into_iter().map(Some).collect())
+    }
+
+    async fn write_locked(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
         self.group(group, operations::write_decision).await
     }
 
@@ -328,7 +348,7 @@ impl Store for Sqlite {
             let old = now.checked_sub(STRAY_RETENTION).unwrap_or(Timestamp::MIN).as_microsecond();
             db.execute("delete from stray_receipt where received_at < ?1", [old])?;
             let sql = "select s.uid, s.n, s.carrier, s.receipt from stray_receipt s
-                         join attempt a on a.uid = s.uid and a.n = s.n and a.carrier = s.carrier limit ?1";
+                         join attempt a on a.uid = s.uid and a.n = s.n and a.carrier = s.carrier order by s.received_at limit ?1";
             receipts(db, sql, limit)
         })
         .await
@@ -348,23 +368,35 @@ impl Store for Sqlite {
     async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError> {
         self.write(move |db, _| {
             let sql = "delete from dispatch where uid in (
-                        select uid from dispatch where admitted_at < ?1 and wake_at is null
+                        select uid from dispatch where uid < ?1 and wake_at is null
                            and state not in ('queued', 'sending', 'sent')
                            and not exists (select 1 from outbox o where o.uid = dispatch.uid and o.due_at is not null)
-                         limit ?2)";
-            Ok(db.prepare_cached(sql)?.execute((admitted_before.as_microsecond(), limit as i64))? as u64)
+                         order by uid limit ?2)";
+            let before = uuid_at(admitted_before).to_string();
+            Ok(db.prepare_cached(sql)?.execute((before, limit as i64))? as u64)
         })
         .await
     }
 
     async fn purge_quotas(&self, limit: usize) -> Result<u64, LedgerError> {
-        self.write(move |db, now| {
-            let kept = now.checked_sub(quota::LONGEST_WINDOW).unwrap_or(Timestamp::MIN).as_microsecond();
-            let sql = "delete from quota where key in (
-                        select key from quota where coalesce(json_extract(uses, '$[#-1]'), 0) < ?1 limit ?2)";
-            Ok(db.prepare_cached(sql)?.execute((kept, limit as i64))? as u64)
-        })
-        .await
+        // No index knows the newest use, so each call looks at some rows, and the next call goes on behind them.
+        let from = self.purged_to.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        let (gone, to) = self
+            .write(move |db, now| {
+                let kept = now.checked_sub(quota::LONGEST_WINDOW).unwrap_or(Timestamp::MIN).as_microsecond();
+                let next = "select key from quota where key > ?1 order by key limit 1 offset ?2";
+                let to: Option<String> =
+                    db.prepare_cached(next)?.query_row((&from, QUOTAS_PER_PURGE), |r| r.get(0)).optional()?;
+                let sql = "delete from quota where key in (
+                            select key from quota where key > ?1 and (?2 is null or key <= ?2)
+                               and coalesce(json_extract(uses, '$[#-1]'), 0) < ?3 limit ?4)";
+                let gone = db.prepare_cached(sql)?.execute((&from, &to, kept, limit as i64))?;
+                // If the limit ended the deletion, the next call looks at the same rows again.
+                Ok((gone, if gone == limit { Some(from) } else { to }))
+            })
+            .await?;
+        *self.purged_to.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        Ok(gone as u64)
     }
 
     async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError> {

@@ -112,7 +112,9 @@ impl Deployment {
         let ledger = ledger_at(&ledger_url, Clock::System);
         let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read, Scope::Act]);
         ledger.add_key(&key.row).await.unwrap();
-        otpost::broker::Broker::declare(&otpost::broker::Nodes::parse(&amqp_url, None).unwrap(), true).await.unwrap();
+        otpost::broker::Broker::declare(&otpost::broker::Nodes::parse(&amqp_url, None).unwrap(), true)
+            .await
+            .unwrap();
 
         let connection = amqp(&amqp_url).await.expect("RabbitMQ answers");
         let channel = connection.create_channel().await.unwrap();

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{Fault, load_quotas, outbox, save, save_quotas};
+use super::{Fault, load_quotas, outbox, save, save_quotas, unreadable};
 use crate::ledger::decide::{self, AdmissionDecision, KnownRow, SameSignIn};
 use crate::ledger::items::{Admission, AdmissionResult, EventBatch};
 use crate::ledger::sqlite::row::{insert, load};
@@ -11,7 +11,7 @@ use crate::ledger::sqlite::row::{insert, load};
 pub(in crate::ledger::sqlite) fn admit(
     db: &Connection, job: &Admission, now: Timestamp, batches: &mut Vec<EventBatch>,
 ) -> Result<AdmissionResult, Fault> {
-    if let Some(known) = known_row(db, job, now)? {
+    if let Some(known) = known_row(db, job)? {
         return Ok(decide::answer_known(job, &known));
     }
     let mut quotas = load_quotas(db, job.limits.iter().chain(&job.channel_limit).map(|l| l.key.as_str()))?;
@@ -29,33 +29,33 @@ pub(in crate::ledger::sqlite) fn admit(
     Ok(result)
 }
 
-fn known_row(db: &Connection, job: &Admission, now: Timestamp) -> Result<Option<KnownRow>, Fault> {
-    let found: Option<(String, String)> = db
-        .prepare_cached("select uid, content from dispatch where tenant = ?1 and id = ?2")?
-        .query_row((&job.order.tenant, job.order.id.to_string()), |r| Ok((r.get(0)?, r.get(1)?)))
-        .optional()?;
-    let Some((uid, content)) = found else { return Ok(None) };
-    let row = uid.parse().ok().map(|uid| load(db, uid, now)).transpose()?.flatten();
-    Ok(row.map(|d| KnownRow {
-        uid: d.order.uid,
-        content,
-        state: d.state,
-        version: d.version,
-        open_claim: d.open_attempt().map(|a| a.claim),
-    }))
+fn known_row(db: &Connection, job: &Admission) -> Result<Option<KnownRow>, Fault> {
+    let sql = "select uid, content, state, version,
+                      (select claim from attempt a where a.uid = dispatch.uid and a.outcome is null)
+                 from dispatch where tenant = ?1 and id = ?2";
+    let row = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?));
+    let found: Option<(String, String, String, i64, Option<String>)> =
+        db.prepare_cached(sql)?.query_row((&job.order.tenant, job.order.id.to_string()), row).optional()?;
+    let Some((uid, content, state, version, claim)) = found else { return Ok(None) };
+    let uid = uid.parse().map_err(|_| Fault::UnknownForm)?;
+    let open_claim = claim.and_then(|claim| claim.parse().ok());
+    Ok(Some(KnownRow { uid, content, state: state.parse().ok(), version, open_claim }))
 }
 
 fn load_same_sign_in(db: &Connection, job: &Admission, now: Timestamp) -> Result<SameSignIn, Fault> {
     let Some((key, at)) = &job.supersedes else { return Ok(SameSignIn::default()) };
     let rows: Vec<(String, i64)> = db
-        .prepare_cached("select uid, issued_at from dispatch where supersedes = ?1 order by uid")?
+        .prepare_cached("select uid, issued_at from dispatch where supersedes = ?1 order by issued_at desc, id desc limit 64")?
         .query_map([key], |r| Ok((r.get(0)?, r.get(1)?)))?
         .collect::<Result<_, _>>()?;
     let mut loaded = vec![];
     for (uid, issued_at) in rows {
         let issued_at = Timestamp::from_microsecond(issued_at).map_err(|_| Fault::UnknownForm)?;
-        let d = load(db, uid.parse().map_err(|_| Fault::UnknownForm)?, now)?;
-        loaded.extend(d.map(|d| (issued_at, d)));
+        match load(db, uid.parse().map_err(|_| Fault::UnknownForm)?, now) {
+            // The others count.
+            Err(Fault::UnknownForm) => unreadable(&uid),
+            found => loaded.extend(found?.map(|d| (issued_at, d))),
+        }
     }
     Ok(SameSignIn::of((*at, job.order.id), loaded.iter().map(|(issued_at, d)| (*issued_at, d))))
 }

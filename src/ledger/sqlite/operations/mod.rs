@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::Fault;
 use super::row::{load, put_attempt, update};
 use crate::domain::dispatch::Dispatch;
+use crate::ledger::LedgerError;
 use crate::ledger::decide::Quotas;
 use crate::ledger::items::KeyRow;
 
@@ -51,6 +52,11 @@ pub(super) fn keys(db: &Connection, id: Option<&str>) -> Result<Vec<KeyRow>, Fau
     Ok(db.prepare_cached(sql)?.query_map([id], row)?.collect::<Result<_, _>>()?)
 }
 
+/// Logs a row that is left alone.
+fn unreadable(uid: &impl std::fmt::Display) {
+    tracing::error!(dispatch.uid = %uid, reason = %LedgerError::UnknownForm, "a dispatch cannot be read");
+}
+
 /// Loads the quotas with these keys.
 fn load_quotas<'k>(db: &Connection, keys: impl Iterator<Item = &'k str>) -> Result<Quotas, Fault> {
     let mut quotas = Quotas::default();
@@ -60,8 +66,8 @@ fn load_quotas<'k>(db: &Connection, keys: impl Iterator<Item = &'k str>) -> Resu
             .query_row([key], |r| r.get(0))
             .optional()?;
         let micros: Vec<i64> = text.map(|t| serde_json::from_str(&t)).transpose()?.unwrap_or_default();
-        let uses = micros.into_iter().filter_map(|us| Timestamp::from_microsecond(us).ok()).collect();
-        quotas.insert(key.to_owned(), uses);
+        let uses: Result<_, _> = micros.into_iter().map(Timestamp::from_microsecond).collect();
+        quotas.insert(key.to_owned(), uses.map_err(|_| Fault::UnknownForm)?);
     }
     Ok(quotas)
 }

@@ -4,11 +4,10 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::Fault;
+use super::{Fault, unreadable};
 use crate::domain::clock::after;
 use crate::domain::decide::LEASE;
 use crate::domain::dispatch::Dispatch;
-use crate::ledger::LedgerError;
 use crate::ledger::sqlite::row::load;
 
 /// Takes a dispatch for a lease if it is due.
@@ -37,11 +36,7 @@ pub(in crate::ledger::sqlite) fn take_due(
         for uid in due.iter().filter_map(|u| u.parse().ok()) {
             match take(db, uid, now) {
                 // The others go on. This one keeps its lease, so that it is not logged at every scan.
-                Err(Fault::UnknownForm) => tracing::error!(
-                    dispatch.uid = %uid,
-                    reason = %LedgerError::UnknownForm,
-                    "a dispatch cannot be read"
-                ),
+                Err(Fault::UnknownForm) => unreadable(&uid),
                 found => taken.extend(found?),
             }
         }

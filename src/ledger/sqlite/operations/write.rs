@@ -8,7 +8,7 @@ use crate::domain::dispatch::Dispatch;
 use crate::ledger::decide::{self, Quotas};
 use crate::ledger::items::{
     AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult, DecisionWrite, EventBatch,
-    RecordResult, StopRequest, StopResult, WriteResult,
+    LostCommit, RecordResult, StopRequest, StopResult, WriteResult,
 };
 use crate::ledger::sqlite::row::load;
 
@@ -16,7 +16,7 @@ pub(in crate::ledger::sqlite) fn begin(
     db: &Connection, request: &BeginRequest, now: Timestamp,
 ) -> Result<BeginResult, Fault> {
     let Some(mut d) = load(db, request.uid, now)? else {
-        return Ok(decide::begin_without_row(false));
+        return Ok(BeginResult::CommitLost(LostCommit::Dispatch));
     };
     let mut quotas = load_quotas(db, request.channel_limit.iter().map(|l| l.key.as_str()))?;
     let before = d.clone();
@@ -30,7 +30,7 @@ pub(in crate::ledger::sqlite) fn write_decision(
     db: &Connection, write: &DecisionWrite, now: Timestamp, batches: &mut Vec<EventBatch>,
 ) -> Result<WriteResult, Fault> {
     let Some(mut d) = load(db, write.uid, now)? else {
-        return Ok(decide::write_without_row(write, false));
+        return Ok(WriteResult::CommitLost(LostCommit::Dispatch));
     };
     let mut quotas = if write.changes_quota_uses() {
         load_quotas(db, d.quota_uses.iter().map(|used| used.key.as_str()))?
