@@ -564,6 +564,46 @@ async fn wait_for_lock(world: &World) {
         .await;
 }
 
+/// Fails if decisions wait for one that waits for a quota.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_quota_delays_no_other_decision() {
+    let p = LedgerDriver::new(World::with_system_clock(Backend::Postgres).await);
+    let (a, b) = (p.admit(&to("a", &["5/10m"])).await, p.admit(&to("b", &["5/10m"])).await);
+    // A refused text returns its use of the quota.
+    let (seen_a, seen_b) = (p.read(a).await, p.read(b).await);
+    let (refused, _) = p.finishing(&seen_a, Outcome::Rejected(Reason::Blocked).into()).await;
+    let (sent, _) = p.finishing(&seen_b, accepted("SM1")).await;
+    let holder = connect(&p.world.url).await;
+    holder.batch_execute("begin; select from quota for update").await.unwrap();
+    let ledger = p.world.ledger.clone();
+    let waiting = tokio::spawn(async move { ledger.write_decision(refused).await });
+    let quick = tokio::time::timeout(Duration::from_secs(2), p.world.ledger.write_decision(sent)).await;
+    assert_eq!(quick.expect("it waits for no quota").unwrap(), WriteResult::Written);
+    wait_for_lock(&p.world).await;
+    holder.batch_execute("rollback").await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), WriteResult::Written);
+}
+
+/// Fails if a purge deletes a row that has become due since it was chosen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_leaves_a_row_that_is_being_changed() {
+    let p = LedgerDriver::new(World::with_system_clock(Backend::Postgres).await);
+    let done = p.admit(&to("a", &["5/10m"])).await;
+    let seen = p.read(done).await;
+    p.finish(&seen, Outcome::Rejected(Reason::Blocked).into()).await;
+    p.mark_published(done).await;
+    let later = otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(1000));
+    let holder = connect(&p.world.url).await;
+    holder.batch_execute("begin; update dispatch set wake_at = clock_timestamp()").await.unwrap();
+    let purge = p.world.ledger.purge(later, 100);
+    let (gone, ()) = tokio::join!(purge, async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        holder.batch_execute("commit").await.unwrap();
+    });
+    assert_eq!(gone.unwrap(), 0);
+    assert!(p.world.ledger.read(done).await.unwrap().is_some());
+}
+
 /// Starts a relay to the tests' database, and a ledger that uses it.
 async fn behind_a_relay(world: &World) -> (Relay, Ledger) {
     let config: tokio_postgres::Config = world.url.parse().unwrap();
