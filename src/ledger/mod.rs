@@ -4,7 +4,7 @@
 //!
 //! Callers submit one item each. Items of one kind that gather while a group runs form the next one (`group`). Where a store locks
 //! rows, it reads the clock after that. A decision names the version that it expects (optimistic locking); a fact does not. If
-//! the row has another version, the decision is not written, and the caller gets the current row and decides again.
+//! the row has another version, only the outcome of an attempt is written. The caller then gets the current row and decides again.
 
 pub mod decide;
 mod error;
@@ -39,8 +39,8 @@ pub use items::{
 use outgoing::Outgoing;
 use time::ClockEstimate;
 
-/// Under load, decisions wait this long for others to be written with them. Admissions get the processor time that is saved. A recipient
-/// waits for a decision only if another request follows.
+/// Under load, a small group of decisions waits this long for more. This saves processor time for admissions. It delays a recipient only if
+/// the dispatch needs another request.
 const GATHERING: Duration = Duration::from_millis(3);
 
 /// The operations of a database. Each item is changed in one transaction. Answers have the order of the group.
@@ -193,7 +193,8 @@ impl Ledger {
         self.store.migrate().await
     }
 
-    /// Checks that the ledger answers, has the right schema, and accepts writes. Returns the ledger's clock.
+    /// Checks that the ledger answers and has the right schema and, after a refused write, that it accepts writes again. Returns the
+    /// ledger's clock.
     pub async fn check(&self) -> Result<Timestamp, LedgerError> {
         let sent_at = crate::domain::clock::boot();
         let theirs = self.store.check().await?;

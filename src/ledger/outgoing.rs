@@ -11,7 +11,8 @@ use super::items::{EventBatch, Receiver};
 #[derive(Default)]
 pub(super) struct Outgoing {
     publisher: OnceLock<mpsc::Sender<EventBatch>>,
-    /// Rows of the outbox whose events are all delivered. The next write deletes them.
+    /// Rows of the outbox whose events are all delivered. They are deleted by the next unlocked write of decisions (PostgreSQL), or by
+    /// `delete_delivered`.
     delivered: Mutex<Vec<Uuid>>,
     /// Number of events that the live stream has missed.
     missed: AtomicU64,

@@ -1,4 +1,4 @@
-//! Which schemas a version of otpost can run on: its own, and later ones down to the version that they name.
+//! Which schemas a version of otpost can run on: its own, and a later one whose `oldest_version` is not above its own.
 
 use super::LedgerError;
 

@@ -1,8 +1,8 @@
 //! The ledger's decisions, as pure functions.
 //!
-//! Comes in: rows that a store has loaded and locked, and the ledger's clock. Goes out: the answer to the caller, and the rows with
-//! their changes. Nothing here reads a database or a clock. Each function that changes a dispatch increments its version, except for late details,
-//! which change no decision.
+//! Comes in: rows, locked by a store or as a worker has seen them, and a time. Goes out: the answer to the caller, and the rows with
+//! their changes. Nothing here reads a database or a clock. Each function that changes a dispatch increments its version, except for
+//! late details, which change no decision.
 
 mod admit;
 mod lost_commit;

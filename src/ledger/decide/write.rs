@@ -13,7 +13,7 @@ use crate::ledger::items::{
     LostCommit, RecordResult, StopRequest, StopResult, WriteResult,
 };
 
-/// Begins an attempt, if the row still has the expected version and the channel's quota has room.
+/// Begins an attempt, if the row still has the expected version, the code and no open attempt, and the channel's quota has room.
 pub fn begin(d: &mut Dispatch, request: &BeginRequest, quotas: &mut Quotas, now: Timestamp) -> BeginResult {
     if d.open_attempt().is_some_and(|open| open.claim == request.attempt.claim) {
         // An earlier run of this begin was committed, and its answer was lost.

@@ -68,7 +68,7 @@ impl Admission {
         (self.attempt, self.channel_limit) = (None, None);
     }
 
-    /// The dispatch that was inserted in state `sending`, with its first attempt. `None` when no attempt began.
+    /// The dispatch that was inserted with its first attempt, if the job has one. Call it only after an answer with state `sending`.
     pub fn inserted(&self, now: Timestamp, quota_uses: Vec<QuotaUse>) -> Option<Dispatch> {
         let attempt = self.attempt.as_ref()?.begun(1, 1, now);
         Some(Dispatch {

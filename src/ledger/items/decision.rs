@@ -75,7 +75,7 @@ pub enum WriteResult {
     Written,
     /// Only the outcome was written: the version had changed, or the write had no transition. Holds the current dispatch.
     OutcomeOnly(Box<Dispatch>),
-    /// There is no open attempt with this claim. An earlier run of the same write may have closed it, with its transition.
+    /// No open attempt has this claim. An earlier run of the same write may have closed it, with its transition.
     AlreadyClosed {
         /// Whether the attempt was `Unknown` and this answer proved its acceptance. The row was then updated.
         proved_acceptance: bool,

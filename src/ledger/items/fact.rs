@@ -40,7 +40,7 @@ pub enum RecordResult {
     Recorded,
     /// The receipt is a duplicate, or does not outrank the recorded one.
     NothingNew,
-    /// The ledger has no such attempt of this carrier. The receipt is kept for 72 h and matched again.
+    /// The ledger has no such attempt of this carrier, or cannot read its row. The receipt is kept for 72 h and matched again.
     Stray,
 }
 

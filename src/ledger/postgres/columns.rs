@@ -77,8 +77,8 @@ columns! {
 }
 
 columns! {
-    /// The columns that only a begin or a fact changes, in a transaction that has locked the row.
-    FactColumns of (d: &'a Dispatch) {
+    /// The columns that only a transaction changes that has locked the row.
+    LockedColumns of (d: &'a Dispatch) {
         stop: "text" Option<&'a str> = d.stop.map(Stop::as_str),
         requested_step: "int2" Option<i16> = d.requested_step.map(i16::from),
         quota_uses: "text" String = json(&d.quota_uses),
@@ -133,7 +133,7 @@ pub(super) struct ChangingColumns<'a> {
     state: StateColumns<'a>,
     outcome: OutcomeColumns<'a>,
     /// `None` if the rows are not locked.
-    others: Option<(FactColumns<'a>, AttemptColumns<'a>, ReceiptColumns<'a>)>,
+    others: Option<(LockedColumns<'a>, AttemptColumns<'a>, ReceiptColumns<'a>)>,
 }
 
 impl<'a> ChangingColumns<'a> {
@@ -183,7 +183,7 @@ fn decided() -> impl Iterator<Item = &'static Column> + Clone {
 
 /// All changing columns, in the order of [`ChangingColumns::params`].
 fn changing() -> impl Iterator<Item = &'static Column> + Clone {
-    let others = FactColumns::COLUMNS.iter().chain(AttemptColumns::COLUMNS).chain(ReceiptColumns::COLUMNS);
+    let others = LockedColumns::COLUMNS.iter().chain(AttemptColumns::COLUMNS).chain(ReceiptColumns::COLUMNS);
     decided().chain(others)
 }
 
@@ -202,7 +202,7 @@ pub(super) fn arrays(columns: impl Iterator<Item = &'static Column>, first: usiz
 pub(super) struct NewColumns<'a> {
     order: OrderColumns<'a>,
     state: StateColumns<'a>,
-    facts: FactColumns<'a>,
+    facts: LockedColumns<'a>,
     attempt: AttemptColumns<'a>,
 }
 
@@ -222,7 +222,7 @@ impl<'a> NewColumns<'a> {
 /// Inserts new dispatches. The parameters are the arrays of [`NewColumns`], from `$first`. Returns the number of the next parameter too.
 pub(super) fn insert(first: usize) -> (String, usize) {
     let columns = OrderColumns::COLUMNS.iter().chain(StateColumns::COLUMNS);
-    let all: Vec<&Column> = columns.chain(FactColumns::COLUMNS).chain(AttemptColumns::COLUMNS).collect();
+    let all: Vec<&Column> = columns.chain(LockedColumns::COLUMNS).chain(AttemptColumns::COLUMNS).collect();
     let names = names(all.iter().copied(), "");
     let arrays = arrays(all.iter().copied(), first);
     (format!("insert into dispatch ({names}) select * from unnest({arrays})"), first + all.len())
@@ -231,11 +231,11 @@ pub(super) fn insert(first: usize) -> (String, usize) {
 /// Updates the rows of a group that still have the expected version and newest attempt. Returns their uids and events, and the number of
 /// the next parameter. The parameters are arrays: uid, expected version, claim of the newest attempt, [`ChangingColumns`],
 /// [`EVENT_COLUMNS`].
-pub(super) fn update(are_all: bool) -> (String, usize) {
-    let columns: Vec<&Column> = if are_all { changing().collect() } else { decided().collect() };
+pub(super) fn update(is_locked: bool) -> (String, usize) {
+    let columns: Vec<&Column> = if is_locked { changing().collect() } else { decided().collect() };
     let set = |(name, _): &&Column| match *name {
         // A late answer adds details without raising the version. A decision that has not seen them keeps them.
-        "message_id" | "segments" | "price" if !are_all => format!("{name} = coalesce(u.{name}, d.{name})"),
+        "message_id" | "segments" | "price" if !is_locked => format!("{name} = coalesce(u.{name}, d.{name})"),
         name => format!("{name} = u.{name}"),
     };
     let sets: Vec<String> = columns.iter().map(set).collect();

@@ -48,7 +48,7 @@ pub(in crate::ledger) struct Postgres {
     tls: MakeRustlsConnect,
     /// Host and port for error texts, without user and password.
     address: String,
-    /// Longer than the server's `statement_timeout`. A statement that exceeds it has lost its connection.
+    /// Time limit of a round trip, longer than the server's `statement_timeout`. After it the result is unknown.
     timeout: Duration,
     /// A write was refused. Only a successful trial write clears it, because reads succeed on a full disk.
     write_refused: AtomicBool,
@@ -207,7 +207,7 @@ impl Connection<'_> {
         prepared
             .map_err(|_| {
                 self.in_doubt.store(true, Ordering::Relaxed);
-                no_answer()
+                timed_out()
             })?
             .map_err(|e| ledger_error(&e))
     }
@@ -287,7 +287,7 @@ impl Connection<'_> {
                 if self.store.answers().await {
                     return Err(LedgerError::TooSlow("several statements together reached the time limit"));
                 }
-                Err(no_answer())
+                Err(timed_out())
             }
         }
     }
@@ -320,7 +320,7 @@ pub(super) fn read_clock(rows: &[Row]) -> Result<Timestamp, LedgerError> {
     rows.first().map(|row| row.get(0)).ok_or_else(|| LedgerError::Unusable(INCOMPLETE_ANSWER.to_owned()))
 }
 
-fn no_answer() -> LedgerError {
+fn timed_out() -> LedgerError {
     LedgerError::Unreachable("no answer in time".to_owned())
 }
 

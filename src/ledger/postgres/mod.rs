@@ -1,8 +1,8 @@
 //! The ledger in PostgreSQL: plain SQL that loads and stores, around the decisions of [`decide`](crate::ledger::decide).
 //!
-//! `columns` names each column once, and `reading` reads them; `rows` is a transaction that locks, decides and stores; `admit` and `write`
-//! are the operations on dispatches; `timer` holds the wake-ups, `outbox` the events. Two round trips admit a group; one writes the
-//! outcomes of a group, or three if some of its rows must be locked.
+//! `columns` names each column once, and `reading` reads them. `rows` locks and stores; `admit` and `write` are the operations on
+//! dispatches and decide in between. `timer` holds the wake-ups, `outbox` the events. Two round trips admit a group. One writes outcomes;
+//! those that need locks take two more.
 
 mod admit;
 mod columns;

@@ -1,5 +1,5 @@
-//! The outbox: events that their receiver does not have yet, one row for each receiver and group that was committed together. A row for a
-//! webhook holds the events of at most 16 dispatches.
+//! The outbox: events that their receiver does not have yet. A group has one row for each receiver; for a webhook, one for each 16
+//! dispatches.
 //!
 //! A row is deleted when all of its events are delivered: by the next write of decisions, or by `delete_delivered` when
 //! none comes.
@@ -44,7 +44,7 @@ impl NewEvents {
         }
     }
 
-    /// Adds the events of a row.
+    /// Adds the events of a changed dispatch.
     pub(super) fn push(&mut self, order: &Order, events: &[Event], to: Destinations) {
         if events.is_empty() {
             return self.push_none();
@@ -60,7 +60,7 @@ impl NewEvents {
         self.pending.push(Some(pending));
     }
 
-    /// Adds a row without events.
+    /// Adds a changed dispatch without events.
     pub(super) fn push_none(&mut self) {
         self.event.push(None);
         self.broker_row.push(None);

@@ -7,7 +7,7 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use super::columns::{
-    AttemptColumns, Column, FactColumns, OrderColumns, OutcomeColumns, ReceiptColumns, StateColumns, names,
+    AttemptColumns, Column, LockedColumns, OrderColumns, OutcomeColumns, ReceiptColumns, StateColumns, names,
 };
 use crate::domain::attempt::{Attempt, Details, Outcome};
 use crate::domain::dispatch::{Dispatch, Order, Plan};
@@ -26,7 +26,7 @@ const NOT_READ: &[&str] = &["content", "number_key", "supersedes", "issued_at"];
 fn read_order() -> impl Iterator<Item = &'static Column> {
     StateColumns::COLUMNS
         .iter()
-        .chain(FactColumns::COLUMNS)
+        .chain(LockedColumns::COLUMNS)
         .chain(AttemptColumns::COLUMNS)
         .chain(OutcomeColumns::COLUMNS)
         .chain(ReceiptColumns::COLUMNS)

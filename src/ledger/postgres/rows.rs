@@ -52,8 +52,8 @@ pub(super) static CHANGE_LOCKED: LazyLock<String> = LazyLock::new(|| change(true
 /// changes. Returns their uids.
 static CHANGE_UNLOCKED: LazyLock<String> = LazyLock::new(|| change(false));
 
-fn change(are_all: bool) -> String {
-    let (update, next) = columns::update(are_all);
+fn change(is_locked: bool) -> String {
+    let (update, next) = columns::update(is_locked);
     format!(
         "with changed as ({update}),
               events as ({}),

@@ -1,7 +1,7 @@
 //! Wake-ups: every dispatch with a `wake_at` is in a timer that is due no later.
 //!
-//! A dispatch that moves its wake-up to a later time writes nothing: its timer is due too early, and the scan writes a new one. So the
-//! table of dispatches needs no index of wake-ups, and a delivery costs a share of one row for its whole group.
+//! A dispatch that moves its wake-up to a later time writes no timer: its timer is due too early, and the scan writes a new one. So the
+//! table of dispatches needs no index of wake-ups. A group writes one timer for all wake-ups of the same second.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -71,8 +71,8 @@ impl Timers {
         self.uid.push(uid);
     }
 
-    /// Adds the wake-up of a changed dispatch, if it moved to an earlier time. `seen` is the earlier wake-up that the change was
-    /// decided on. A lease may have moved it since, and a lease never ends later than `now` and [`LEASE`].
+    /// Adds the wake-up of a changed dispatch, if it moved to an earlier time. `seen` is the previous wake-up, and `now` the time of the
+    /// decision. A lease may have moved the wake-up since. If it was taken after `now`, the timer may be late by that delay.
     pub(super) fn add_change(&mut self, seen: Option<Timestamp>, d: &Dispatch, now: Timestamp) {
         let Some(wake_at) = d.wake_at else { return };
         let latest = seen.map(|seen| seen.max(after(now, LEASE)));
