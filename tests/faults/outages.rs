@@ -190,7 +190,7 @@ mod long {
         under_load("the_ledgers_disk_is_full", in_flight(64), async |cluster, _, _| {
             let small = SmallDisk::begin(&cluster.deployment.ledger_url).await;
             small.disk.fill();
-            wait_for_log(cluster, "disk is full; make room").await;
+            wait_for_log(cluster, "disk is full; free space").await;
             blocking(move || drop(small)).await;
         })
         .await;
@@ -315,10 +315,9 @@ mod long {
         .await;
     }
 
-    /// F9: all ledger connections of both workers wait for a lock, and the workers report the outage
-    /// meanwhile.
+    /// F9: all ledger connections of both workers wait for a lock, and the workers report it meanwhile.
     ///
-    /// Fails without a statement time-out (no worker reports that the ledger is unreachable).
+    /// Fails without a statement time-out (no worker reports that the ledger is overloaded).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn every_ledger_connection_waits_for_a_lock() {
         Box::pin(under_load(
@@ -332,7 +331,7 @@ mod long {
                     let most = WORKERS.len() as i64 * otpost::ledger::Options::default().pool as i64;
                     let all = async || look.query_one(wait, &[]).await.unwrap().get::<_, i64>(0) >= most;
                     wait::until("all connections of the workers wait", all).await;
-                    wait_for_workers_log(cluster, "the ledger is unreachable").await;
+                    wait_for_workers_log(cluster, "the ledger is overloaded").await;
                     let (body, began) = (job("+447730000003", json!({})).to_string(), Instant::now());
                     let (status, answer) = cluster
                         .deployment
