@@ -89,8 +89,12 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Loads the configuration, and checks its URLs.
     fn load(&self) -> Result<Config, Failure> {
-        Ok(Config::load(self.config.as_deref())?)
+        let config = Config::load(self.config.as_deref())?;
+        config.ledger_url().parse::<crate::ledger::Location>().map_err(|e| Failure::Usage(e.to_string()))?;
+        crate::app::broker_nodes(&config).map_err(|e| Failure::Usage(e.to_string()))?;
+        Ok(config)
     }
 }
 

@@ -103,8 +103,10 @@ impl Config {
     /// Parses TOML and rejects unknown keys. The error names the line and the key, never a value.
     pub fn parse(text: &str) -> Result<Self, BadConfig> {
         toml::from_str(text).map_err(|e| {
-            let at = e.span().map_or(0, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
-            BadConfig(format!("line {at}: {}", without_values(e.message())))
+            let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let key = key_at(text, line).map(|key| format!(", {key}")).unwrap_or_default();
+            BadConfig(format!("line {line}{key}: {}", without_values(e.message())))
         })
     }
 
@@ -321,6 +323,29 @@ impl Config {
     pub fn knows(&self, tenant: &str) -> bool {
         tenant == "default" || self.tenants.contains_key(tenant)
     }
+}
+
+/// The key of a line: that of its section and its own, or that of the lines above if the value began there.
+fn key_at(text: &str, line: usize) -> Option<String> {
+    let (mut section, mut key) = ("", None);
+    for text in text.lines().take(line).map(str::trim) {
+        if let Some(header) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+            // A line of a list can begin with a bracket too.
+            if header.0.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-\"' ".contains(&b))
+                && !header.0.contains('"')
+            {
+                (section, key) = (header.0, None);
+                continue;
+            }
+        }
+        let name = text.split_once('=').map(|(name, _)| name.trim());
+        key = name
+            .filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)))
+            .or(key);
+    }
+    let parts: Vec<&str> =
+        [section, key.unwrap_or_default()].into_iter().filter(|part| !part.is_empty()).collect();
+    Some(parts.join(".")).filter(|key| !key.is_empty())
 }
 
 fn from_file(key: &str, secret: &mut Option<SecretString>, file: Option<&Path>) -> Result<(), BadConfig> {

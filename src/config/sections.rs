@@ -12,7 +12,7 @@ use super::by_channel::{Key, SectionKey, section_by_channel};
 use crate::carriers::{AccountConfig, Callbacks, with_all_carriers};
 use crate::domain::channel::Channel;
 use crate::domain::decide::UnknownPolicy;
-use crate::domain::dispatch::NumberCheck;
+use crate::domain::dispatch::{Country, NumberCheck, NumberKind};
 use crate::domain::quota::Rule;
 
 macro_rules! section {
@@ -147,9 +147,11 @@ section! {
         /// How strictly phone numbers are checked.
         check: NumberCheck = NumberCheck::Possible,
         /// Served countries; empty means all.
-        countries: Vec<String> = vec![],
+        countries: Vec<Country> = vec![],
         /// Countries that are never served.
-        blocked_countries: Vec<String> = vec![],
+        blocked_countries: Vec<Country> = vec![],
+        /// Kinds of numbers that get no message, by channel.
+        refused_kinds: BTreeMap<Channel, Vec<NumberKind>> = refused_kinds(),
     }
 }
 section! {
@@ -274,7 +276,7 @@ section_by_channel! {
         /// Carriers by channel. A channel without carriers uses every account that carries it.
         "" => channels: Vec<String> = every_account(),
         /// Overrides per country, by channel.
-        countries: BTreeMap<String, BTreeMap<Channel, Vec<String>>> = BTreeMap::new(),
+        countries: BTreeMap<Country, BTreeMap<Channel, Vec<String>>> = BTreeMap::new(),
     }
 }
 impl RoutesConfig {
@@ -297,6 +299,11 @@ pub enum LogFormat {
 
 fn every_account() -> BTreeMap<Channel, Vec<String>> {
     Channel::ALL.iter().map(|channel| (*channel, vec![])).collect()
+}
+
+/// A call to some of these costs much, or pays somebody else. None of them belongs to one person's handset.
+fn refused_kinds() -> BTreeMap<Channel, Vec<NumberKind>> {
+    [(Channel::Sms, vec![]), (Channel::Voice, NumberKind::ALL.to_vec())].into()
 }
 
 fn rules(texts: &[&str]) -> Vec<Rule> {

@@ -16,6 +16,7 @@ use super::problem::{Problem, ProblemKind};
 use super::{Api, body, scope};
 use crate::broker::topology::header::TRACEPARENT;
 use crate::domain::attempt::{Reason, State as DispatchState};
+use crate::domain::dispatch::NumberProblem;
 use crate::http::timeline::Timeline;
 use crate::intake::admission::Ingress;
 use crate::intake::{BadMessage, JobShape};
@@ -109,15 +110,15 @@ async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: 
         let job = rules.admitter.decode(&body, Some(&key.tenant), latest)?;
         let traceparent = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
         let admission = rules.admitter.admission(&job, Ingress::Http, traceparent, now);
-        Ok::<_, crate::intake::BadMessage>((admission, job.to.has_trunk_zero()))
+        Ok::<_, crate::intake::BadMessage>((admission, job.metadata.problem(rules.admitter.number_check())))
     }));
-    let (admission, has_trunk_zero) =
+    let (admission, number_problem) =
         read.map_err(|_| unreadable())?.map_err(|bad| Problem::invalid(INVALID, bad))?;
-    answer(api, &flood, key, admission, has_trunk_zero).await
+    answer(api, &flood, key, admission, number_problem).await
 }
 
 async fn answer(
-    api: &Api, flood: &Flood, key: &KeyRow, admission: Admission, has_trunk_zero: bool,
+    api: &Api, flood: &Flood, key: &KeyRow, admission: Admission, number_problem: Option<NumberProblem>,
 ) -> Answer {
     let (order, number) = (admission.order.clone(), admission.limits[0].key.clone());
     let flooded = !flood.admits_number(&number);
@@ -153,7 +154,7 @@ async fn answer(
                 flood.remember(&number, retry_after_s.unwrap_or(1));
             }
             Err(match reason {
-                Reason::NumberNotPossible => number_not_possible(has_trunk_zero),
+                Reason::NumberNotPossible => number_not_possible(number_problem),
                 _ => refused(state, reason, retry_after_s),
             })
         }
@@ -171,12 +172,12 @@ fn conflict() -> Problem {
     Problem::new(StatusCode::CONFLICT, ProblemKind::Conflict, detail)
 }
 
-fn number_not_possible(has_trunk_zero: bool) -> Problem {
-    let detail = if has_trunk_zero {
-        "to: the numbering plan has no such number; leave out the 0 after the country code: +447700900123, not +4407700900123"
-    } else {
-        "to: the numbering plan has no such number"
-    };
+fn number_not_possible(problem: Option<NumberProblem>) -> Problem {
+    let mut detail = "to: the numbering plan has no such number".to_owned();
+    if let Some(problem) = problem {
+        detail.push_str("; ");
+        detail.push_str(&problem.to_string());
+    }
     let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, ProblemKind::Refused, detail);
     problem.reason(Reason::NumberNotPossible).field("to")
 }
@@ -245,7 +246,7 @@ problems! {
         Problem::invalid(INVALID, BadMessage::new("body", "is not JSON (line 1, column 1)")),
         Problem::invalid(INVALID, BadMessage::new("to", "must be E.164: + and 7 to 15 digits, the country code first")),
         refused(DispatchState::Expired, Reason::Life, None),
-        number_not_possible(true),
+        number_not_possible(Some(NumberProblem::TrunkZero)),
         refused(DispatchState::Refused, Reason::Country, None),
         conflict(),
         refused(DispatchState::Superseded, Reason::Newer, None),

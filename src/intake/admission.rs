@@ -12,8 +12,9 @@ use crate::domain::attempt::{Reason, State};
 use crate::domain::channel::Channel;
 use crate::domain::clock::between;
 use crate::domain::decide::MIN_LIFE;
-use crate::domain::dispatch::RenderedMessage;
-use crate::domain::dispatch::{Code, Dispatch, Kind, Order, Params, PhoneNumber};
+use crate::domain::dispatch::{
+    Code, Country, Dispatch, Kind, NumberCheck, Order, Params, PhoneNumber, Plan, RenderedMessage,
+};
 use crate::intake::{BadMessage, Job};
 use crate::ledger::{Admission, Destinations, Limit, Refusal};
 use crate::messages::{RenderInput, Templates};
@@ -132,12 +133,24 @@ impl Admitter {
         if !self.config.limits.operator.is_empty() {
             limits.push(quota(None, "operator", &self.config.limits.operator));
         }
+        let refused_kinds = &self.config.numbers.refused_kinds;
+        let refuses = |channel: &Channel| {
+            metadata
+                .kind
+                .is_some_and(|kind| refused_kinds.get(channel).is_some_and(|kinds| kinds.contains(&kind)))
+        };
+        let left: Vec<Channel> =
+            job.plan.channels().iter().copied().filter(|channel| !refuses(channel)).collect();
+        let is_refused_kind = left.is_empty();
+        let plan = Plan::try_from(left).unwrap_or_else(|_| job.plan.clone());
         let refusal = if between(now, job.expires_at) < MIN_LIFE {
             Some(Refusal { state: State::Expired, reason: Reason::Life })
         } else if !metadata.passes(self.config.numbers.check) {
             Some(Refusal { state: State::Refused, reason: Reason::NumberNotPossible })
         } else if !self.serves(metadata.country.as_deref()) {
             Some(Refusal { state: State::Refused, reason: Reason::Country })
+        } else if is_refused_kind {
+            Some(Refusal { state: State::Refused, reason: Reason::NumberKind })
         } else {
             None
         };
@@ -146,7 +159,7 @@ impl Admitter {
                 uid,
                 tenant: job.tenant.clone(),
                 id: job.id,
-                plan: job.plan.clone(),
+                plan,
                 expires_at: job.expires_at,
                 fallback_after_s: job.fallback_after_s,
                 template: job.template.clone(),
@@ -172,6 +185,11 @@ impl Admitter {
             snooze: None,
             destinations: self.destinations(&job.tenant),
         }
+    }
+
+    /// How strictly numbers are checked.
+    pub fn number_check(&self) -> NumberCheck {
+        self.config.numbers.check
     }
 
     /// Returns where the events of a tenant's dispatches are published.
@@ -235,7 +253,9 @@ impl Admitter {
     }
 
     fn serves(&self, country: Option<&str>) -> bool {
-        let listed = |list: &[String]| country.is_some_and(|c| list.iter().any(|l| l == c));
+        let listed = |list: &[Country]| {
+            country.is_some_and(|c| list.iter().any(|l| std::borrow::Borrow::<str>::borrow(l) == c))
+        };
         let numbers = &self.config.numbers;
         !listed(&numbers.blocked_countries) && (numbers.countries.is_empty() || listed(&numbers.countries))
     }

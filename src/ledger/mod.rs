@@ -98,7 +98,10 @@ impl std::str::FromStr for Location {
 
     fn from_str(url: &str) -> Result<Self, LedgerError> {
         match url.split_once(':') {
-            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(url.to_owned())),
+            Some(("postgres" | "postgresql", _)) => {
+                postgres::check_url(url).map_err(LedgerError::Unusable)?;
+                Ok(Self::Postgres(url.to_owned()))
+            }
             Some(("sqlite", path)) if !path.is_empty() => {
                 Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
             }

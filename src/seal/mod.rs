@@ -190,7 +190,7 @@ impl Keys {
 
     /// The quota key of a number, for one purpose: per tenant, or over all tenants (`None`).
     pub fn quota_key(&self, tenant: Option<&str>, purpose: &str, number: &PhoneNumber) -> String {
-        hash(&self.numbers, &["quota", purpose, tenant.unwrap_or(""), number.expose()])
+        hash(&self.numbers, &["quota", purpose, tenant.unwrap_or(""), &number.handset()])
     }
 
     /// The look-up key of a number, the same for all tenants.

@@ -12,6 +12,8 @@ words! {
         VoiceQuota = "voice_quota",
         /// The number is not possible in its numbering plan.
         NumberNotPossible = "number_not_possible",
+        /// Numbers of this kind get no message on the requested channels, such as calls to premium-rate numbers.
+        NumberKind = "number_kind",
         /// The country is not served.
         Country = "country",
         /// No carrier is configured for the channel and country.

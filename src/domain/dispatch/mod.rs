@@ -2,6 +2,8 @@
 
 pub mod bounds;
 mod code;
+mod country;
+mod handset;
 mod message;
 mod number;
 mod plan;
@@ -14,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use code::{BadCode, Code, Kind};
+pub use country::{BadCountry, Country};
 pub use message::{DEFAULT_TEMPLATE, Params, Part, RenderedMessage, Spoken};
-pub use number::{BadNumber, Metadata, NumberCheck, PhoneNumber};
+pub use number::{BadNumber, Metadata, NumberCheck, NumberKind, NumberProblem, PhoneNumber};
 pub use plan::{BadPlan, Plan};
 
 use crate::domain::attempt::{Attempt, AttemptId, Reason, State};

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::panic::catch_unwind;
 
-use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumberFormat};
+use rlibphonenumber::{
+    NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumberFormat, PhoneNumberType, ValidationError,
+};
 use zeroize::Zeroizing;
 
 use crate::domain::words::words;
@@ -16,6 +18,58 @@ words! {
         /// The number lies in a range that is known to be assigned.
         Valid = "valid",
     }
+}
+
+words! {
+    /// A kind of numbers that codes are rarely meant for. A call to some of them costs much, and some pay the callee (toll fraud).
+    NumberKind {
+        /// Premium rate.
+        Premium = "premium",
+        /// The caller and the called share the cost.
+        SharedCost = "shared_cost",
+        /// A personal number, which leads to a number that its owner chooses.
+        Personal = "personal",
+        /// A satellite phone, or an international network (+870, +881, +882, +883).
+        Satellite = "satellite",
+        /// Toll free.
+        TollFree = "toll_free",
+        /// A pager.
+        Pager = "pager",
+        /// A company's number for all its offices, or access to voicemail.
+        Service = "service",
+    }
+}
+
+/// Why a number is not possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NumberProblem {
+    /// A 0 follows the country code.
+    #[error("leave out the 0 after the country code: +447700900123, not +4407700900123")]
+    TrunkZero,
+    /// A digit is inside that is dialled only within the country, or was dialled once.
+    #[error(
+        "it has a digit that does not belong to the international number, such as the 15 before a mobile of Argentina"
+    )]
+    ExtraDigit,
+    /// It has too few digits.
+    #[error(
+        "it has too few digits for its country; has the country lengthened its numbers, as Côte d'Ivoire (2021), Benin (2024) and Gabon (2019)?"
+    )]
+    TooShort,
+    /// It has too many digits.
+    #[error(
+        "it has too many digits for its country; leave out a digit that is dialled only within it, such as the 1 of +52 1 (Mexico, until 2019)"
+    )]
+    TooLong,
+    /// It can only be dialled within its town.
+    #[error("it lacks the area code")]
+    Local,
+    /// No country has this code.
+    #[error("no country has this code")]
+    CountryCode,
+    /// Its range is not known to be in use. Only the stricter check refuses it.
+    #[error("its range is not known to be in use; numbers.check = \"possible\" would accept it")]
+    Range,
 }
 
 /// The error of a text that is not an E.164 number.
@@ -39,6 +93,10 @@ pub struct Metadata {
     pub possible: bool,
     /// Whether the number lies in a known range.
     pub valid: bool,
+    /// Its kind, if it is a special one.
+    pub kind: Option<NumberKind>,
+    /// Why it is not possible.
+    pub problem: Option<NumberProblem>,
 }
 
 impl PhoneNumber {
@@ -62,13 +120,29 @@ impl PhoneNumber {
         catch_unwind(|| {
             let spelled_right =
                 |n: &rlibphonenumber::PhoneNumber| n.format_as(PhoneNumberFormat::E164) == text;
-            let Ok(number) = PHONE_NUMBER_UTIL.parse(text, None) else {
-                return Metadata::default();
+            let number = match PHONE_NUMBER_UTIL.parse(text, None) {
+                Ok(number) => number,
+                Err(e) => {
+                    let problem = match e {
+                        ParseError::InvalidCountryCode => NumberProblem::CountryCode,
+                        ParseError::TooLongNsn => NumberProblem::TooLong,
+                        _ => NumberProblem::TooShort,
+                    };
+                    return Metadata { problem: Some(problem), ..Metadata::default() };
+                }
             };
             // A number has one valid spelling. A trunk prefix would make a second one with a quota of its own. Carriers cannot
             // reach a local number that can only be dialled within its town.
-            let possible = matches!(number.is_possible_with_reason(), Ok(NumberLengthType::IsPossible))
-                && spelled_right(&number);
+            let length = match number.is_possible_with_reason() {
+                Ok(NumberLengthType::IsPossible) => None,
+                Ok(NumberLengthType::IsPossibleLocalOnly) => Some(NumberProblem::Local),
+                Err(ValidationError::TooLong) => Some(NumberProblem::TooLong),
+                Err(ValidationError::InvalidCountryCode) => Some(NumberProblem::CountryCode),
+                Err(_) => Some(NumberProblem::TooShort),
+            };
+            let has_zero = text.starts_with(&format!("+{}0", number.country_code));
+            let extra = if has_zero { NumberProblem::TrunkZero } else { NumberProblem::ExtraDigit };
+            let problem = (!spelled_right(&number)).then_some(extra).or(length);
             Metadata {
                 // A number in no known range belongs to the main country of its calling code. The library names a region by its ISO
                 // code. A name that is not two letters is not a country.
@@ -77,24 +151,15 @@ impl PhoneNumber {
                     .or_else(|| PHONE_NUMBER_UTIL.get_region_for_country_code(number.country_code))
                     .map(|r| format!("{r:?}"))
                     .filter(|r| r.len() == 2),
-                possible,
+                possible: problem.is_none(),
                 // The stricter check requires `possible` too: Canada's 310 numbers lie in a known range but are too short to be
                 // called from abroad.
-                valid: possible && number.is_valid(),
+                valid: problem.is_none() && number.is_valid(),
+                kind: kind(&number),
+                problem,
             }
         })
         .unwrap_or_default()
-    }
-
-    /// Returns whether a 0 follows the country code, as in `+4407700900123`. Within a country such a 0 is often dialled first; in
-    /// E.164 it is left out.
-    pub fn has_trunk_zero(&self) -> bool {
-        let text: &str = &self.0;
-        catch_unwind(|| {
-            let parsed = PHONE_NUMBER_UTIL.parse(text, None);
-            parsed.is_ok_and(|number| text.starts_with(&format!("+{}0", number.country_code)))
-        })
-        .unwrap_or(false)
     }
 
     /// Returns the masked number: the first three characters and the last two digits.
@@ -105,7 +170,32 @@ impl PhoneNumber {
     }
 }
 
+/// The kind of a number. The metadata know no satellite phones, but their codes.
+fn kind(number: &rlibphonenumber::PhoneNumber) -> Option<NumberKind> {
+    match number.country_code {
+        870 | 881 | 882 | 883 => return Some(NumberKind::Satellite),
+        878 => return Some(NumberKind::Personal),
+        979 => return Some(NumberKind::Premium),
+        _ => {}
+    }
+    Some(match number.get_type() {
+        PhoneNumberType::PremiumRate => NumberKind::Premium,
+        PhoneNumberType::SharedCost => NumberKind::SharedCost,
+        PhoneNumberType::PersonalNumber => NumberKind::Personal,
+        PhoneNumberType::TollFree => NumberKind::TollFree,
+        PhoneNumberType::Pager => NumberKind::Pager,
+        PhoneNumberType::UAN | PhoneNumberType::VoiceMail => NumberKind::Service,
+        _ => return None,
+    })
+}
+
 impl Metadata {
+    /// Returns why the number does not pass this check.
+    pub fn problem(&self, check: NumberCheck) -> Option<NumberProblem> {
+        let range = (check == NumberCheck::Valid && !self.valid).then_some(NumberProblem::Range);
+        self.problem.or(range)
+    }
+
     /// Returns whether the number passes this check.
     pub fn passes(&self, check: NumberCheck) -> bool {
         match check {
@@ -129,7 +219,7 @@ impl fmt::Display for PhoneNumber {
 
 #[cfg(test)]
 mod tests {
-    use super::PhoneNumber;
+    use super::{NumberKind, NumberProblem, PhoneNumber};
 
     #[test]
     fn printing_a_number_shows_a_mask() {
@@ -154,14 +244,76 @@ mod tests {
     }
 
     #[test]
-    fn a_zero_after_the_country_code_is_found() {
+    fn a_number_that_is_not_possible_says_why() {
         for (number, expected) in [
-            ("+4407700900123", true),
-            ("+49015112345678", true),
-            ("+447700900123", false),
-            ("+44770090", false),
+            ("+4407700900123", NumberProblem::TrunkZero),
+            ("+49015112345678", NumberProblem::TrunkZero),
+            ("+5215555550150", NumberProblem::TooLong),
+            ("+22507550150", NumberProblem::TooShort),
+            ("+24106555", NumberProblem::TooShort),
+            ("+4477009001500000", NumberProblem::TooLong),
+            ("+12025550", NumberProblem::Local),
+            ("+999123456789", NumberProblem::CountryCode),
         ] {
-            assert_eq!(PhoneNumber::parse(number).unwrap().has_trunk_zero(), expected, "{number}");
+            let metadata = PhoneNumber::parse(&number[..number.len().min(16)]).unwrap().metadata();
+            assert_eq!(metadata.problem, Some(expected), "{number}");
+        }
+    }
+
+    /// Numbers of ranges and lengths that other systems refused (Côte d'Ivoire, Benin, Kosovo, leading zeros, …).
+    #[test]
+    fn new_ranges_and_leading_zeros_are_possible() {
+        for number in [
+            "+2250707550150",
+            "+2290197550150",
+            "+38344550150",
+            "+390655550150",
+            "+393335550150",
+            "+242065550150",
+            "+966579550150",
+            "+6580675150",
+            "+996997123456",
+            "+14365550150",
+            "+3197010212345",
+        ] {
+            assert_eq!(PhoneNumber::parse(number).unwrap().metadata().problem, None, "{number}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_numbers_are_told_apart() {
+        for (number, kind) in [
+            ("+19005550150", Some(NumberKind::Premium)),
+            ("+449098790150", Some(NumberKind::Premium)),
+            ("+447012345678", Some(NumberKind::Personal)),
+            ("+18005550150", Some(NumberKind::TollFree)),
+            ("+498001234567", Some(NumberKind::TollFree)),
+            ("+491801234567", Some(NumberKind::SharedCost)),
+            ("+881612345678", Some(NumberKind::Satellite)),
+            ("+870773111632", Some(NumberKind::Satellite)),
+            ("+447640123456", Some(NumberKind::Pager)),
+            ("+447700900150", None),
+            ("+442079460150", None),
+            ("+12015550150", None),
+        ] {
+            assert_eq!(PhoneNumber::parse(number).unwrap().metadata().kind, kind, "{number}");
+        }
+    }
+
+    /// Numbers that people take for British, American or Finnish ones.
+    #[test]
+    fn neighbours_have_countries_of_their_own() {
+        for (number, country) in [
+            ("+447797550150", "JE"),
+            ("+447781550150", "GG"),
+            ("+447624550150", "IM"),
+            ("+447700900150", "GB"),
+            ("+17875550150", "PR"),
+            ("+19395550150", "PR"),
+            ("+3581812345", "AX"),
+        ] {
+            let metadata = PhoneNumber::parse(number).unwrap().metadata();
+            assert_eq!(metadata.country.as_deref(), Some(country), "{number}");
         }
     }
 

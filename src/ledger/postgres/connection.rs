@@ -62,7 +62,7 @@ impl Postgres {
     pub(in crate::ledger) fn new(
         url: &str, options: &Options, outgoing: Arc<Outgoing>,
     ) -> Result<Self, LedgerError> {
-        let server = Server::parse(url).map_err(|why| LedgerError::Unusable(format!("ledger.url {why}")))?;
+        let server = Server::parse(url).map_err(LedgerError::Unusable)?;
         let tls = server.trust.client_config(options.ca_file.as_ref()).map_err(LedgerError::Unusable)?;
         let address = address(&server.config);
         let each_host = server.config.get_connect_timeout().copied().unwrap_or_default();

@@ -65,6 +65,11 @@ static FIND: LazyLock<String> =
     LazyLock::new(|| format!("select {} from dispatch d where d.tenant = $1 and d.id = $2", *ROW));
 static READ: LazyLock<String> = LazyLock::new(|| format!("select {} from dispatch d where d.uid = $1", *ROW));
 
+/// Checks a URL without a server. An error is a sentence.
+pub(super) fn check_url(url: &str) -> Result<(), String> {
+    server::Server::parse(url).map(drop)
+}
+
 impl Postgres {
     /// Reads one dispatch.
     async fn read_one(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Dispatch>, LedgerError> {

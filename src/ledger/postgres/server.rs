@@ -42,8 +42,12 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Parses a URL. An error is a sentence that begins behind the name of the key.
+    /// Parses a URL. An error is a sentence.
     pub(super) fn parse(url: &str) -> Result<Self, String> {
+        Self::parsed(url).map_err(|why| format!("ledger.url {why}"))
+    }
+
+    fn parsed(url: &str) -> Result<Self, String> {
         let mut url: ServerUrl = url.trim().parse().map_err(|e| format!("{e}"))?;
         if let Some((name, _)) = url.params.iter().find(|(name, _)| !PARAMS.contains(&name.as_str())) {
             return Err(unknown_param(name));
@@ -285,7 +289,7 @@ mod tests {
         let config = server("postgres:///x?host=/var/run/postgresql&port=5433").config;
         assert!(format!("{:?}", config.get_hosts()).contains("/var/run/postgresql"));
         assert_eq!(config.get_ports(), [5433]);
-        assert_eq!(refusal("postgres:///x"), "names no host");
+        assert_eq!(refusal("postgres:///x"), "ledger.url names no host");
         assert!(refusal("postgres:///x?host=a,b,c&port=1,2").contains("number of ports"));
     }
 }

@@ -1,0 +1,85 @@
+//! One form for the numbers that reach one handset. Quotas count by it, so that a second spelling gives no second quota.
+//!
+//! It is no number to send to: some of these forms are not dialled any more.
+
+use zeroize::Zeroizing;
+
+use super::PhoneNumber;
+
+impl PhoneNumber {
+    /// Returns the form that all spellings of this handset's number share.
+    pub fn handset(&self) -> Zeroizing<String> {
+        let text = self.expose();
+        let with = |prefix: &str, rest: &str| Some(Zeroizing::new(format!("{prefix}{rest}")));
+        let rest_of =
+            |prefix: &str, length: usize| text.strip_prefix(prefix).filter(|rest| rest.len() == length);
+        let same = None
+            // Argentina: a mobile is +54 9 and ten digits from abroad, and +54 and ten digits at many carriers.
+            .or_else(|| with("+54", rest_of("+549", 10)?))
+            // Brazil: mobiles got a ninth digit 9 after the area code (2012 to 2016), and both forms are still delivered.
+            .or_else(|| {
+                let (area, subscriber) = rest_of("+55", 11)?.split_at(2);
+                let old = subscriber.strip_prefix('9').filter(|old| old.starts_with(['6', '7', '8', '9']))?;
+                with("+55", &format!("{area}{old}"))
+            })
+            // Mexico: the 1 for mobiles was abolished in 2019.
+            .or_else(|| with("+52", rest_of("+521", 10)?))
+            // Palestinian mobiles (56, 59) are reached through the code of Israel too.
+            .or_else(|| {
+                with(
+                    "+970",
+                    rest_of("+972", 9).filter(|rest| rest.starts_with("56") || rest.starts_with("59"))?,
+                )
+            })
+            // Kosovo used codes of Monaco (44, 45) and of Slovenia (43, 49) before +383.
+            .or_else(|| {
+                with(
+                    "+383",
+                    rest_of("+377", 8).filter(|rest| rest.starts_with("44") || rest.starts_with("45"))?,
+                )
+            })
+            .or_else(|| {
+                with(
+                    "+383",
+                    rest_of("+386", 8).filter(|rest| rest.starts_with("43") || rest.starts_with("49"))?,
+                )
+            })
+            // San Marino's landlines are in Italy's plan too (0549).
+            .or_else(|| with("+3780549", text.strip_prefix("+390549")?));
+        same.unwrap_or_else(|| Zeroizing::new(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PhoneNumber;
+
+    #[test]
+    fn the_spellings_of_one_handset_are_one_and_others_stay() {
+        let handset = |text: &str| PhoneNumber::parse(text).unwrap().handset().to_string();
+        for (one, other) in [
+            ("+5491155550150", "+541155550150"),
+            ("+5548991550150", "+554891550150"),
+            ("+5215555550150", "+525555550150"),
+            ("+970595550150", "+972595550150"),
+            ("+38344550150", "+37744550150"),
+            ("+38349550150", "+38649550150"),
+            ("+3780549882914", "+390549882914"),
+        ] {
+            assert_eq!(handset(one), handset(other), "{one} {other}");
+        }
+        // Neighbours that are other handsets.
+        for alone in [
+            "+972505550150",
+            "+37760550150",
+            "+38641550150",
+            "+551133550150",
+            "+5511933550150",
+            "+390655550150",
+            "+447700900150",
+        ] {
+            assert_eq!(handset(alone), alone);
+        }
+        assert_ne!(handset("+5548991550150"), handset("+5548981550150"));
+    }
+}
