@@ -28,7 +28,7 @@ use crate::app::Roles;
 use crate::broker::Broker;
 use crate::carriers::Callbacks;
 use crate::config::{self, Config};
-use crate::messages::Templates;
+use crate::messages::{Templates, gsm7};
 
 /// Delivers one-time codes by text message or voice call.
 #[derive(Debug, Parser)]
@@ -254,6 +254,22 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
         println!("Enter this callback URL at the carrier of {name}, and keep it secret: {url}");
     }
     let templates = Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;
+    let brands = config
+        .tenants
+        .iter()
+        .filter_map(|(name, tenant)| Some((format!("tenants.{name}.brand"), tenant.brand.as_deref()?)));
+    for (key, brand) in brands.chain([("messages.brand".to_owned(), config.messages.brand.as_str())]) {
+        if let Some(place) = gsm7::outside(brand) {
+            println!(
+                "{key} has {place}: every text with it is sent in UCS-2, with 70 instead of 160 characters in a part."
+            );
+        }
+    }
+    for (name, place) in templates.texts_outside_gsm7() {
+        println!(
+            "The text {name} has {place}: it is sent in UCS-2, with 70 instead of 160 characters in a part."
+        );
+    }
     for (name, segments) in templates.multi_part_texts(&config.messages.brand) {
         let alphabet = if segments.gsm7 { "GSM-7" } else { "UCS-2, because a character is not in GSM-7" };
         println!("The text {name} is charged as {} ({alphabet}).", segments.parts);

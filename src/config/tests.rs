@@ -19,8 +19,14 @@ fn errors_name_line_and_key_and_quote_no_value() {
         ("[worker]\n\nslots = \"QUOTED\"", "line 3, worker.slots: the value has the wrong type or format"),
         ("[limits]\nnumber = [\"QUOTED\"]", "line 2, limits.number: a quota is written"),
         ("[log]\nformat = \"QUOTED\"", "the word is unknown; expected"),
-        ("[numbers]\ncountries = [\n  \"GB\",\n  \"UK\",\n]", "numbers.countries: the United Kingdom is GB, not UK"),
-        ("[numbers]\nblocked_countries = [\"XX\"]", "line 2, numbers.blocked_countries: a country is written"),
+        (
+            "[numbers]\ncountries = [\n  \"GB\",\n  \"UK\",\n]",
+            "numbers.countries: the United Kingdom is GB, not UK",
+        ),
+        (
+            "[numbers]\nblocked_countries = [\"XX\"]",
+            "line 2, numbers.blocked_countries: a country is written",
+        ),
         ("[routes.countries.uk]\nsms = []", "routes.countries.uk: the United Kingdom is GB"),
         ("[[nonsense", "line 1"),
     ] {
@@ -69,7 +75,10 @@ fn a_section_by_channel_has_a_key_for_every_channel() {
     }
     let why = |text: &str| Config::parse(text).unwrap_err().to_string();
     let misspelt = why("[routes]\nsms = []\nvoise = []");
-    assert!(misspelt.starts_with("line 3, routes.voise: unknown field `voise`, expected one of `sms`,"), "{misspelt}");
+    assert!(
+        misspelt.starts_with("line 3, routes.voise: unknown field `voise`, expected one of `sms`,"),
+        "{misspelt}"
+    );
     assert!(misspelt.ends_with("; did you mean voice?"), "{misspelt}");
     for (text, key) in [
         ("[routes.countries.DE]\nvoise = []", "routes.countries.DE.voise"),
@@ -81,7 +90,10 @@ fn a_section_by_channel_has_a_key_for_every_channel() {
     }
     let misspelt = why("[carriers.a]\nunknown_voic = \"wait\"");
     assert!(misspelt.ends_with("did you mean unknown_voice?"), "{misspelt}");
-    assert!(why("[limits]\nvoice = 3").starts_with("line 2, limits.voice: the value has the wrong type or format"));
+    assert!(
+        why("[limits]\nvoice = 3")
+            .starts_with("line 2, limits.voice: the value has the wrong type or format")
+    );
     let unsupported = Config::parse("[limits]\nsms = [\"3/1h\"]").unwrap().check().unwrap_err();
     assert!(unsupported.to_string().contains("limits.number"), "{unsupported}");
 }

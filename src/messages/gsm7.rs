@@ -37,6 +37,42 @@ pub fn segments(text: &str) -> Segments {
     Segments { gsm7, units, parts }
 }
 
+/// A character that is not in GSM-7, and its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outside {
+    /// The character.
+    pub character: char,
+    /// Its line, from 1.
+    pub line: usize,
+    /// Its column in characters, from 1.
+    pub column: usize,
+}
+
+impl std::fmt::Display for Outside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (c, code) = (self.character, u32::from(self.character));
+        let shown = match c {
+            '\u{a0}' | '\u{202f}' | '\u{2007}' => "a space that does not break".to_owned(),
+            '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' => "which is invisible".to_owned(),
+            '\u{300}'..='\u{36f}' => {
+                "an accent of its own; write the letter and its accent as one character".to_owned()
+            }
+            '’' | '‘' => "a curly quote; write '".to_owned(),
+            '“' | '”' | '„' => "a curly quote; write \"".to_owned(),
+            c => c.to_string(),
+        };
+        write!(f, "U+{code:04X} ({shown}) in line {}, column {}", self.line, self.column)
+    }
+}
+
+/// Finds the first character of a text that is not in GSM-7.
+pub fn outside(text: &str) -> Option<Outside> {
+    text.lines().enumerate().find_map(|(line, text)| {
+        let (column, character) = text.chars().enumerate().find(|(_, c)| width(*c).is_none())?;
+        Some(Outside { character, line: line + 1, column: column + 1 })
+    })
+}
+
 fn width(c: char) -> Option<usize> {
     if BASIC.contains(c) {
         Some(1)

@@ -9,6 +9,7 @@
 //!
 //! A template that uses neither `code` nor `spelled` is a notice. All files with the same name must be of the same kind.
 
+mod folder;
 pub mod gsm7;
 mod locale;
 #[cfg(test)]
@@ -98,23 +99,8 @@ impl Templates {
     pub fn load(folder: Option<&Path>) -> Result<Self, String> {
         let mut all = Self::built_in()?;
         if let Some(folder) = folder {
-            let cannot = || format!("the templates folder {} cannot be read", folder.display());
-            for entry in std::fs::read_dir(folder).map_err(|_| cannot())? {
-                let path = entry.map_err(|_| cannot())?.path();
-                let Some(name) =
-                    path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".txt"))
-                else {
-                    continue;
-                };
-                let parts: Vec<&str> = name.split('.').collect();
-                if !matches!(parts[..], [_, _, channel] if channel.parse::<Channel>().is_ok()) {
-                    return Err(format!(
-                        "{} must be called <name>.<language>.<channel>.txt; the channels are {}",
-                        path.display(),
-                        Channel::names()
-                    ));
-                }
-                all.add(name, std::fs::read_to_string(&path).map_err(|_| cannot())?)?;
+            for (name, text) in folder::read(folder)? {
+                all.add(&name, text)?;
             }
         }
         all.check()?;
@@ -201,6 +187,17 @@ impl Templates {
         measured.filter(|(_, segments)| segments.parts > 1).collect()
     }
 
+    /// Returns the texts that cannot be sent in GSM-7, each with the first character that is not in it. A text in UCS-2 has 70 characters
+    /// in a part instead of 160.
+    pub fn texts_outside_gsm7(&self) -> Vec<(String, gsm7::Outside)> {
+        let sms = self.kinds.keys().filter_map(|name| name.strip_suffix(".sms").map(|short| (short, name)));
+        let first = sms.filter_map(|(short, name)| {
+            let template = self.env.get_template(name).ok()?;
+            Some((short.to_owned(), gsm7::outside(&without_blocks(template.source()))?))
+        });
+        first.collect()
+    }
+
     /// Returns the language of a message: the first for which there is a template. `None` without a template.
     pub fn language(
         &self, template: &str, channel: Channel, locale: Option<&str>, country: Option<&str>,
@@ -246,10 +243,30 @@ impl Templates {
         Ok(match channel {
             Channel::Sms => RenderedMessage::Text(Zeroizing::new(text.trim().to_owned())),
             Channel::Voice => {
-                RenderedMessage::Speech(Spoken { language: locale::voice(&language), parts: parts(&text)? })
+                let voice = locale::voice(&language, input.locale)
+                    .ok_or(RenderError::Broken("no voice speaks its language"))?;
+                RenderedMessage::Speech(Spoken { language: voice.to_owned(), parts: parts(&text)? })
             }
         })
     }
+}
+
+/// Replaces the blocks of a template by spaces, so that its own words keep their lines and columns.
+fn without_blocks(source: &str) -> String {
+    let mut out = String::new();
+    let mut rest = source;
+    while let Some(begin) = ["{{", "{%", "{#"].iter().filter_map(|open| rest.find(open)).min() {
+        let close = match &rest[begin + 1..begin + 2] {
+            "{" => "}}",
+            "%" => "%}",
+            _ => "#}",
+        };
+        let end = rest[begin..].find(close).map_or(rest.len(), |end| begin + end + close.len());
+        out.push_str(&rest[..begin]);
+        out.extend(rest[begin..end].chars().map(|c| if c == '\n' { c } else { ' ' }));
+        rest = &rest[end..];
+    }
+    out + rest
 }
 
 /// Returns the minutes that a person would say: five for 299 s and for 301 s. 0 means less than one.

@@ -339,3 +339,69 @@ fn a_link_counts_where_texts_are_measured() {
     let charged: Vec<_> = charged.iter().map(|(name, segments)| (name.as_str(), segments.parts)).collect();
     assert_eq!(charged, [("long.en", 2), ("notice.en", 2)]);
 }
+
+/// Fails if a file of a region is never used, or if an invisible mark or a carriage return is sent.
+#[test]
+fn files_are_used_as_their_names_and_texts_say() {
+    let folder = Folder::with(&[
+        ("code.pt-BR.sms.txt", "\u{feff}{{ brand }}: {{ code }} BR\r\n\r\n@example.com #{{ code }}  \r\n"),
+        ("code.pt.sms.txt", "{{ code }} PT"),
+        ("code.zh_Hant.sms.txt", "{{ code }} 繁"),
+        ("code.DE.sms.txt", "{{ code }} DE"),
+    ]);
+    let templates = folder.load().unwrap();
+    for (locale, expected) in [
+        ("pt-BR", "Example: 481516 BR\n\n@example.com #481516"),
+        ("pt_BR", "Example: 481516 BR\n\n@example.com #481516"),
+        ("pt-PT", "481516 PT"),
+        ("zh-TW", "481516 繁"),
+        ("zh-Hant-HK", "481516 繁"),
+        ("de", "481516 DE"),
+    ] {
+        assert_eq!(text(&templates, Some(locale), None), expected, "{locale}");
+    }
+}
+
+#[test]
+fn a_file_that_could_never_be_used_is_refused() {
+    for (files, why) in [
+        (&["code.german.sms.txt"][..], "names no language: write a BCP 47 tag"),
+        (&["code.eo.voice.txt"], "no carrier's voice speaks"),
+        (&["code.de.sms.txt", "code.DE.sms.txt"], "names the language of another file"),
+        (&["code.de.fax.txt"], "the channels are"),
+        (&["code.de.txt"], "must be called"),
+    ] {
+        let files: Vec<(&str, &str)> = files.iter().map(|name| (*name, "{{ code }}")).collect();
+        let error = Folder::with(&files).load().unwrap_err();
+        assert!(error.contains(why), "{files:?}: {error}");
+    }
+    let folder = Folder::with(&[]);
+    std::fs::write(folder.0.join("code.en.sms.txt"), b"\xff\xfe{{ code }}").unwrap();
+    assert!(folder.load().unwrap_err().ends_with("is not UTF-8"));
+}
+
+#[test]
+fn a_character_that_makes_a_text_dear_is_named_with_its_place() {
+    let folder = Folder::with(&[
+        ("a.fr.sms.txt", "Votre code\u{a0}: {{ code }}"),
+        ("b.en.sms.txt", "{% if minutes %}{{ code }}\nDon’t share it.{% endif %}"),
+        ("c.en.sms.txt", "{# ’ #}{{ code }} cafe\u{301}"),
+        ("d.en.sms.txt", "Fine: {{ code }} für é"),
+    ]);
+    let found: Vec<(String, String)> = folder
+        .load()
+        .unwrap()
+        .texts_outside_gsm7()
+        .into_iter()
+        .map(|(name, place)| (name, place.to_string()))
+        .collect();
+    let expected = [
+        ("a.fr", "U+00A0 (a space that does not break) in line 1, column 11"),
+        ("b.en", "U+2019 (a curly quote; write ') in line 2, column 4"),
+        (
+            "c.en",
+            "U+0301 (an accent of its own; write the letter and its accent as one character) in line 1, column 23",
+        ),
+    ];
+    assert_eq!(found, expected.map(|(name, place)| (name.to_owned(), place.to_owned())));
+}

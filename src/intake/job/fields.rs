@@ -114,9 +114,10 @@ pub(in crate::intake) fn read_plan(value: &Value) -> Result<Plan, BadMessage> {
 
 pub(in crate::intake) fn read_locale(value: &Value) -> Result<String, BadMessage> {
     let text = string("locale", value, bounds::MAX_LOCALE_CHARS)?;
-    let fits = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let fits = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if fits {
-        Ok(text.to_owned())
+        // Java and gettext write pt_BR.
+        Ok(text.replace('_', "-"))
     } else {
         Err(BadMessage::new("locale", "must be a BCP 47 tag, such as en-GB"))
     }

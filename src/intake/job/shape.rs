@@ -21,7 +21,7 @@ const NAME: &str = "^[a-z0-9_-]+$";
 /// E.164: `+`, then 7 to 15 digits of which the first is not 0.
 const NUMBER: &str = r"^\+[1-9][0-9]{6,14}$";
 const CODE: &str = "^[0-9A-Za-z]{4,10}$";
-const LOCALE: &str = "^[0-9A-Za-z-]+$";
+const LOCALE: &str = "^[0-9A-Za-z_-]+$";
 const SEALED: &str = r"^v1\.[a-z0-9-]{1,16}\.[0-9A-Za-z_-]+$";
 /// Text without control characters.
 const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
