@@ -1,5 +1,6 @@
 //! The HTTP client for carriers, used for every request: time-outs, no redirects, a cap on bodies, no secrets in logs.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::Answer;
 use crate::domain::attempt::{NotSentCause, Outcome};
+use crate::domain::server_url::{ServerUrl, UrlError};
 
 /// Maximum bytes of an answer that are read. A carrier's answer has a few hundred bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -70,9 +72,59 @@ pub struct Client {
 }
 
 impl Client {
-    /// Creates a client with this time-out for a whole request.
+    /// Creates a client with this time-out for a whole request, which uses no proxy and trusts the authorities of the machine.
     pub fn new(time_out: Duration) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
+        Ok(Self { http: Self::builder(time_out).build()?, time_out })
+    }
+
+    /// Creates a client that sends its requests through a proxy, and also trusts the authorities in a file.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error text if the proxy's URL or the file cannot be used.
+    pub fn with_egress(
+        time_out: Duration, proxy: Option<&str>, ca_file: Option<&Path>,
+    ) -> Result<Self, String> {
+        let mut builder = Self::builder(time_out);
+        if let Some(url) = proxy {
+            let bad =
+                |_| "proxy must be the URL of an HTTP proxy, such as http://proxy.example:3128".to_owned();
+            let url: ServerUrl = url.parse().map_err(|e: UrlError| format!("proxy {e}"))?;
+            if !matches!(url.scheme.as_str(), "http" | "https")
+                || url.hosts.len() != 1
+                || url.hosts[0].name.is_empty()
+            {
+                return Err(
+                    "proxy must be the URL of an HTTP proxy, such as http://proxy.example:3128".to_owned()
+                );
+            }
+            let host = if url.hosts[0].name.contains(':') {
+                format!("[{}]", url.hosts[0].name)
+            } else {
+                url.hosts[0].name.clone()
+            };
+            let port = url.hosts[0].port.map(|port| format!(":{port}")).unwrap_or_default();
+            let mut proxy = reqwest::Proxy::all(format!("{}://{host}{port}", url.scheme)).map_err(bad)?;
+            if let Some(user) = &url.user {
+                proxy = proxy.basic_auth(user, url.password.as_deref().unwrap_or_default());
+            }
+            builder = builder.proxy(proxy);
+        }
+        if let Some(file) = ca_file {
+            let bad = || format!("ca_file: {} holds no readable PEM certificate", file.display());
+            let text = std::fs::read(file).map_err(|_| bad())?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&text).map_err(|_| bad())?;
+            if certificates.is_empty() {
+                return Err(bad());
+            }
+            builder = builder.tls_certs_merge(certificates);
+        }
+        let http = builder.build().map_err(|_| "the HTTP client cannot be created".to_owned())?;
+        Ok(Self { http, time_out })
+    }
+
+    fn builder(time_out: Duration) -> reqwest::ClientBuilder {
+        reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT.min(time_out))
             .timeout(time_out)
             .redirect(reqwest::redirect::Policy::none())
@@ -80,8 +132,6 @@ impl Client {
             .pool_idle_timeout(KEEP_ALIVE)
             .no_proxy()
             .user_agent(concat!("otpost/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http, time_out })
     }
 
     /// Opens a stream without a time-out. An answer other than 200 is returned whole.

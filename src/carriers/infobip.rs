@@ -197,8 +197,8 @@ impl AccountConfig for Config {
         &self.base_url
     }
 
-    fn secret(&mut self) -> Secret<'_> {
-        Secret { key: "api_key", value: &mut self.api_key, file: &mut self.api_key_file }
+    fn secrets(&mut self) -> Vec<Secret<'_>> {
+        vec![Secret { key: "api_key", value: &mut self.api_key, file: &mut self.api_key_file }]
     }
 
     fn open(&self) -> Result<Box<dyn Carrier>, String> {

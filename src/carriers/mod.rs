@@ -101,6 +101,11 @@ pub trait Carrier: Send + Sync {
     /// Interprets the answer to a send request.
     fn judge(&self, channel: Channel, answer: &Answer) -> Judgement;
 
+    /// Says what the operator should check after a refusal of the account or the sender.
+    fn advice(&self, _: &Judgement) -> &'static str {
+        "check its section in carriers"
+    }
+
     /// Verifies and parses a callback. Reports whose status is not relevant are left out.
     ///
     /// # Errors
@@ -121,8 +126,8 @@ pub trait AccountConfig {
     /// Returns the base URL of the carrier's API.
     fn base_url(&self) -> &str;
 
-    /// Returns the account's secret and the path of the file that may contain it.
-    fn secret(&mut self) -> Secret<'_>;
+    /// Returns the account's secrets, each with the path of the file that may contain it.
+    fn secrets(&mut self) -> Vec<Secret<'_>>;
 
     /// Creates the account. Returns the error text if the configuration is not valid.
     fn open(&self) -> Result<Box<dyn Carrier>, String>;

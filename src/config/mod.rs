@@ -127,7 +127,11 @@ impl Config {
             files.extend([&mut webhook.secret_file, &mut webhook.previous_secret_file]);
         }
         for carrier in self.carriers.values_mut() {
-            files.extend(carrier.accounts_mut().into_iter().map(|(_, account)| account.secret().file));
+            if let Some(file) = &mut carrier.ca_file {
+                *file = folder.join(&*file);
+            }
+            let accounts = carrier.accounts_mut().into_iter();
+            files.extend(accounts.flat_map(|(_, account)| account.secrets()).map(|secret| secret.file));
         }
         for file in files.into_iter().flatten() {
             *file = folder.join(&*file);
@@ -159,9 +163,10 @@ impl Config {
         }
         for (name, carrier) in &mut self.carriers {
             for (company, account) in carrier.accounts_mut() {
-                let secret = account.secret();
-                let key = format!("carriers.{name}.{company}.{}", secret.key);
-                from_file(&key, secret.value, secret.file.as_deref())?;
+                for secret in account.secrets() {
+                    let key = format!("carriers.{name}.{company}.{}", secret.key);
+                    from_file(&key, secret.value, secret.file.as_deref())?;
+                }
             }
         }
         Ok(())

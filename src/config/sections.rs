@@ -234,6 +234,10 @@ macro_rules! carrier_section {
                 rate_per_s: u32 = 100,
                 /// Time limit for the carrier's answer, in seconds.
                 time_out_s: u64 = 10,
+                /// A proxy for requests to the carrier: `http://host:port`.
+                proxy: Option<String> = None,
+                /// A file with certificates of authorities that are trusted beside those of the machine.
+                ca_file: Option<PathBuf> = None,
                 /// Whether each message has a callback URL, or the account.
                 callbacks: Callbacks = Callbacks::Message,
                 $(

@@ -97,9 +97,7 @@ pub(super) async fn create(
 async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: Body) -> Answer {
     let (api, key) = (&caller.api, &caller.key);
     let (rules, flood) = (api.state.rules.current(), api.flood.current());
-    if !flood.admits_client(&key.id) {
-        return Err(client_flooded());
-    }
+    flood.count_client(&key.id).map_err(client_flooded)?;
     let body = body::read(body).await?;
     let now = api.state.ledger.now();
     // The later of both clocks limits how far ahead `expires_at` may be, because one clock may be wrong.
@@ -121,14 +119,14 @@ async fn answer(
     api: &Api, flood: &Flood, key: &KeyRow, admission: Admission, number_problem: Option<NumberProblem>,
 ) -> Answer {
     let (order, number) = (admission.order.clone(), admission.limits[0].key.clone());
-    let flooded = !flood.admits_number(&number);
+    let flooded = flood.count_number(&number).err();
     let refused_for = flood.refused(&number);
-    if flooded || refused_for.is_some() {
+    if flooded.or(refused_for).is_some() {
         // A known id is looked up and answered even when a limit is reached.
         if api.state.ledger.find(&key.tenant, order.id).await?.is_none() {
             return Err(match refused_for {
                 Some(wait) => quota_full(wait),
-                None => number_flooded(),
+                None => number_flooded(flooded.unwrap_or(1)),
             });
         }
     }
@@ -210,12 +208,12 @@ fn quota_full(retry_after_s: u64) -> Problem {
     refused(DispatchState::Limited, Reason::Quota, Some(retry_after_s))
 }
 
-fn client_flooded() -> Problem {
-    too_many("too many requests with this API key", 1)
+fn client_flooded(retry_after_s: u64) -> Problem {
+    too_many("too many requests with this API key", retry_after_s)
 }
 
-fn number_flooded() -> Problem {
-    too_many("too many requests for this number", 5)
+fn number_flooded(retry_after_s: u64) -> Problem {
+    too_many("too many requests for this number", retry_after_s)
 }
 
 fn too_many(detail: &str, retry_after_s: u64) -> Problem {
@@ -250,8 +248,8 @@ problems! {
         refused(DispatchState::Refused, Reason::Country, None),
         conflict(),
         refused(DispatchState::Superseded, Reason::Newer, None),
-        client_flooded(),
-        number_flooded(),
+        client_flooded(1),
+        number_flooded(5),
         quota_full(600),
     ]);
     ShowProblems = authorized::problems::<scope::Read>().into_iter().chain([Problem::no_dispatch()]);

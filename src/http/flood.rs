@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use governor::clock::Clock;
 use governor::{DefaultKeyedRateLimiter, Quota as RequestRate, RateLimiter};
 use moka::Expiry;
 use moka::sync::Cache;
@@ -59,14 +60,14 @@ impl Flood {
         self.rules == [limits.door_number, limits.door_client]
     }
 
-    /// Whether the rate limit admits another request of this client.
-    pub(super) fn admits_client(&self, key: &str) -> bool {
-        self.clients.admits(key)
+    /// Counts a request of this client. If the rate limit refuses it, returns the seconds until it admits the next one.
+    pub(super) fn count_client(&self, key: &str) -> Result<(), u64> {
+        self.clients.count(key)
     }
 
-    /// Whether the rate limit admits another request for this number.
-    pub(super) fn admits_number(&self, key: &str) -> bool {
-        self.numbers.admits(key)
+    /// The same for a request for this number.
+    pub(super) fn count_number(&self, key: &str) -> Result<(), u64> {
+        self.numbers.count(key)
     }
 
     /// Caches that the ledger refused a number.
@@ -77,7 +78,7 @@ impl Flood {
     /// Seconds until a number's quota has room, when a refusal is cached.
     pub(super) fn refused(&self, number: &str) -> Option<u64> {
         let free = self.refused.get(number)?;
-        Some(free.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000).max(1) as u64)
+        Some(whole_seconds(free.saturating_duration_since(Instant::now())))
     }
 
     /// Clears the cached refusals, because the rules have changed.
@@ -103,7 +104,7 @@ impl Keyed {
         Self { limiter: RateLimiter::keyed(quota(rule)), swept: Mutex::default() }
     }
 
-    fn admits(&self, key: &str) -> bool {
+    fn count(&self, key: &str) -> Result<(), u64> {
         if self.limiter.len() >= MAX_TRACKED_KEYS {
             let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
             if swept.is_none_or(|at| at.elapsed() >= SWEEP_INTERVAL) {
@@ -111,8 +112,17 @@ impl Keyed {
                 *swept = Some(Instant::now());
             }
         }
-        self.limiter.len() >= MAX_TRACKED_KEYS || self.limiter.check_key(&key.to_owned()).is_ok()
+        if self.limiter.len() >= MAX_TRACKED_KEYS {
+            return Ok(());
+        }
+        let refused = self.limiter.check_key(&key.to_owned());
+        refused.map_err(|until| whole_seconds(until.wait_time_from(self.limiter.clock().now())))
     }
+}
+
+/// Rounded up, so that a client that waits this long does not come too early.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1000).max(1) as u64
 }
 
 /// A burst of the rule's count, refilled evenly over its window.
@@ -133,12 +143,13 @@ mod tests {
         let slow = "2/1d".parse().unwrap();
         let flood =
             Flood::new(&LimitsConfig { door_number: slow, door_client: slow, ..LimitsConfig::default() });
-        assert!([1, 2].iter().all(|_| flood.admits_number("old")));
-        assert!(!flood.admits_number("old"));
+        assert!([1, 2].iter().all(|_| flood.count_number("old").is_ok()));
+        let wait = flood.count_number("old").unwrap_err();
+        assert!((43_199..=43_200).contains(&wait), "half a day: {wait}");
         flood.remember("old", 3600);
         for n in 0..2 * MAX_TRACKED_KEYS {
             let number = format!("number {n}");
-            assert!(flood.admits_number(&number) && flood.admits_client(&number), "{number}");
+            assert!(flood.count_number(&number).is_ok() && flood.count_client(&number).is_ok(), "{number}");
             flood.remember(&number, 3600);
         }
         assert_eq!(
@@ -147,7 +158,7 @@ mod tests {
         );
         flood.refused.run_pending_tasks();
         assert!(flood.refused.entry_count() <= MAX_TRACKED_KEYS as u64, "{}", flood.refused.entry_count());
-        assert!(flood.admits_number("old"), "the map is full: requests are not counted");
+        assert!(flood.count_number("old").is_ok(), "the map is full: requests are not counted");
     }
 
     /// Fails when a refusal outlives the quota's wait, or is not cached.

@@ -66,8 +66,7 @@ pub struct Bearer<'a>(&'a str);
 impl<'a> Bearer<'a> {
     /// Reads the header `authorization`. `None` without a bearer key.
     pub fn of(headers: &'a HeaderMap) -> Option<Self> {
-        let text = headers.get("authorization")?.to_str().ok()?;
-        text.strip_prefix("Bearer ").map(|key| Self(key.trim()))
+        crate::ops::bearer(headers).map(Self)
     }
 
     /// The id part of the key. `None` when the text does not have the form of a key.

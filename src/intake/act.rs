@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use uuid::Uuid;
 
 use super::job::BadMessage;
-use super::job::fields::{Fields, name, read_error, required, shown, uuid};
+use super::job::fields::{Fields, name, required, shown, uuid};
 use super::job::shape::{Address, closed};
 use crate::domain::dispatch::bounds;
 use crate::domain::words::words;
@@ -65,7 +65,7 @@ impl Act {
     /// Parses an act strictly. Over HTTP, `http_target` is the tenant and the id of the request, and an empty body counts as an empty object.
     pub fn decode(verb: Verb, body: &[u8], http_target: Option<(&str, Uuid)>) -> Result<Self, BadMessage> {
         let body = if body.is_empty() && http_target.is_some() { b"{}" } else { body };
-        let Fields(mut fields) = serde_json::from_slice(body).map_err(|e| read_error(&e))?;
+        let Fields(mut fields) = Fields::read(body)?;
         let mut take = |name: &str| fields.remove(name).filter(|v| !v.is_null());
         let (tenant, id) = if let Some((tenant, id)) = http_target {
             (tenant.to_owned(), id)

@@ -48,11 +48,18 @@ impl Ops {
     }
 
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+        let given = bearer(headers);
         self.token.as_ref().is_none_or(|token| {
-            given.is_some_and(|given| bool::from(token.expose_secret().as_bytes().ct_eq(given)))
+            given.is_some_and(|given| bool::from(token.expose_secret().as_bytes().ct_eq(given.as_bytes())))
         })
     }
+}
+
+/// The bearer token of a request. The word `Bearer` may be in any case (RFC 9110, 11.1), and some clients write more than one space.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) =
+        headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim().split_once([' ', '\t'])?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
 }
 
 async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Response {

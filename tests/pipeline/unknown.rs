@@ -95,7 +95,7 @@ async fn start(deployment: &Deployment, companies: &[(Company, UnknownPolicy)], 
         }
         config.carriers.insert(name.clone(), carrier);
         let local = (Channel::Sms, vec![name]);
-        config.routes.countries.insert(COUNTRIES[n].0.to_owned(), [local].into());
+        config.routes.countries.insert(COUNTRIES[n].0.to_owned().try_into().unwrap(), [local].into());
     }
     deployment.start(config, Roles::ALL).await
 }

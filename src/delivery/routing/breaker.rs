@@ -52,10 +52,12 @@ impl Breaker {
         self.until.is_some_and(|until| now < until)
     }
 
-    pub(super) fn open(&mut self, now: Duration) {
+    /// Opens the breaker. Returns whether it was closed: nothing has failed since the last success.
+    pub(super) fn open(&mut self, now: Duration) -> bool {
         self.opened += 1;
         self.probing = false;
         self.until = Some(now + self.pause());
+        self.opened == 1
     }
 
     pub(super) fn succeed(&mut self) {

@@ -126,8 +126,9 @@ impl Routes {
                 let candidate = Candidate { carrier: name.clone(), unknown, min_life: MIN_LIFE.max(least) };
                 candidates.insert(channel, candidate);
             }
-            let client = Client::new(Duration::from_secs(c.time_out_s))
-                .map_err(|_| bad("the HTTP client cannot be created"))?;
+            let time_out = Duration::from_secs(c.time_out_s);
+            let client = Client::with_egress(time_out, c.proxy.as_deref(), c.ca_file.as_deref());
+            let client = client.map_err(|e| bad(&e))?;
             let account = Account {
                 name: name.clone(),
                 carrier,
@@ -265,18 +266,20 @@ impl Account {
         true
     }
 
-    /// Updates the circuit breakers with an outcome.
-    pub fn record_outcome(&self, channel: Channel, country: Option<&str>, outcome: Outcome) {
+    /// Updates the circuit breakers with an outcome. Returns whether a breaker opened that was closed before.
+    pub fn record_outcome(&self, channel: Channel, country: Option<&str>, outcome: Outcome) -> bool {
         let now = crate::domain::clock::boot();
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Outcome::Misconfigured(RefusalScope::Account) => {
+                let mut opened = false;
                 for channel in Channel::ALL {
-                    breakers.entry((*channel, None)).or_default().open(now);
+                    opened |= breakers.entry((*channel, None)).or_default().open(now);
                 }
+                return opened;
             }
             Outcome::Misconfigured(RefusalScope::Narrow) => {
-                breakers.entry((channel, country.map(str::to_owned))).or_default().open(now);
+                return breakers.entry((channel, country.map(str::to_owned))).or_default().open(now);
             }
             Outcome::NotSent(crate::domain::attempt::NotSentCause::TooLate) => {}
             Outcome::NotSent(_) | Outcome::Unavailable | Outcome::Unknown => {
@@ -290,6 +293,7 @@ impl Account {
                 }
             }
         }
+        false
     }
 }
 

@@ -53,17 +53,20 @@ impl Worker {
         };
         metrics.attempts.get_or_create(&labels).inc();
         let account = &sending.ready.account;
-        account.record_outcome(open.channel, snapshot.d.order.country.as_deref(), judgement.outcome);
+        let country = snapshot.d.order.country.as_deref();
+        let has_opened = account.record_outcome(open.channel, country, judgement.outcome);
         if judgement.outcome == Outcome::NotSent(NotSentCause::TooLate) {
             tracing::warn!(
                 dispatch.id = %snapshot.d.order.id, attempt = open.n,
                 "attempt too late after its commit: nothing sent"
             );
-        } else if let Outcome::Misconfigured(_) = judgement.outcome {
+        } else if has_opened {
             tracing::error!(
                 dispatch.id = %snapshot.d.order.id, attempt = open.n, carrier = open.carrier,
-                detail = judgement.outcome.detail(), carrier_code = judgement.details.carrier_code,
-                "carrier refused the configured account or sender: check its section in carriers"
+                channel = open.channel.as_str(), country, detail = judgement.outcome.detail(),
+                carrier_code = judgement.details.carrier_code,
+                "carrier refuses the configured account or sender: {}; it is tried again once in a while, and other carriers are used",
+                account.carrier.advice(&judgement)
             );
         } else if judgement.outcome != Outcome::Accepted {
             tracing::warn!(

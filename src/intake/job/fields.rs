@@ -42,8 +42,16 @@ impl<'de> Deserialize<'de> for Fields {
 
 const DUPLICATE_FIELD: &str = "a field is given twice";
 
+impl Fields {
+    /// Reads the fields of a body. A byte-order mark before it is ignored (RFC 8259, 8.1).
+    pub(in crate::intake) fn read(body: &[u8]) -> Result<Self, BadMessage> {
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        serde_json::from_slice(body).map_err(|e| read_error(&e))
+    }
+}
+
 /// Converts an error of `serde_json`. Its messages quote the input; ours contain only the position.
-pub(in crate::intake) fn read_error(e: &serde_json::Error) -> BadMessage {
+fn read_error(e: &serde_json::Error) -> BadMessage {
     let rule = match e.classify() {
         _ if e.to_string().starts_with(DUPLICATE_FIELD) => "has a field twice".to_owned(),
         serde_json::error::Category::Data => "must be a JSON object".to_owned(),

@@ -19,8 +19,8 @@ use crate::domain::clock::between;
 use crate::domain::dispatch::{Code, DEFAULT_TEMPLATE, Kind, Metadata, Params, PhoneNumber, Plan, bounds};
 use crate::seal::Keys;
 use fields::{
-    Fields, name, read_code, read_error, read_locale, read_params, read_plan, read_tags, required, shown,
-    string, string_of, time, uuid,
+    Fields, name, read_code, read_locale, read_params, read_plan, read_tags, required, shown, string,
+    string_of, time, uuid,
 };
 
 /// Maximum life of a code.
@@ -123,7 +123,7 @@ impl Job {
     pub fn decode(
         body: &[u8], tenant: Option<&str>, keys: &Keys, now: Timestamp,
     ) -> Result<Self, BadMessage> {
-        let Fields(mut fields) = serde_json::from_slice(body).map_err(|e| read_error(&e))?;
+        let Fields(mut fields) = Fields::read(body)?;
         let mut take = |name: &str| fields.remove(name).filter(|v| !v.is_null());
 
         let named = take("tenant").map(|v| name("tenant", &v)).transpose()?;

@@ -14,12 +14,10 @@ fn account() -> Twilio {
     Twilio::new(Config {
         account_sid: "ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".to_owned(),
         auth_token: Some("12345".into()),
-        auth_token_file: None,
         from: Some("+15005550006".to_owned()),
-        messaging_service_sid: None,
-        voice_from: None,
         machine_detection: true,
         base_url: "https://api.example".to_owned(),
+        ..Config::default()
     })
     .unwrap()
 }
@@ -306,10 +304,13 @@ fn each_code_has_its_outcome_and_its_reason() {
         (&[21214, 21216], rejected(Reason::Blocked)),
         (&[21612, 21617, 21619, 21603, 21624, 90007], rejected(Reason::Request)),
         (
-            &[21408, 21215, 21212, 21606, 21657, 21704, 21210, 21608],
+            &[
+                21408, 21215, 13227, 32205, 21212, 21606, 21657, 21659, 21660, 21703, 21704, 21210, 21267,
+                21608, 21219,
+            ],
             Some(Outcome::Misconfigured(RefusalScope::Narrow)),
         ),
-        (&[20003, 20404, 20005], Some(Outcome::Misconfigured(RefusalScope::Account))),
+        (&[20003, 20404, 20005, 21609, 63038], Some(Outcome::Misconfigured(RefusalScope::Account))),
         (&[20429, 21611], Some(Outcome::Throttled { retry_after: None })),
         (&[1], None),
     ] {
@@ -355,7 +356,68 @@ fn an_error_keeps_its_code_and_its_pause() {
         throttled,
         "status 429 takes precedence over the code"
     );
-    assert_eq!(judge(400, "{\"code\": 20003}", None).outcome, Outcome::Misconfigured(RefusalScope::Account));
+    for (status, body) in [
+        (400, "{\"code\": 20003}"),
+        (429, "{\"code\": 63038}"),
+        (400, "{\"code\": 21609}"),
+        (403, "{\"code\": 99999}"),
+    ] {
+        assert_eq!(
+            judge(status, body, Some("7")).outcome,
+            Outcome::Misconfigured(RefusalScope::Account),
+            "{status} {body}"
+        );
+    }
+}
+
+#[test]
+fn an_operator_is_told_which_key_to_check() {
+    let told = |account: &Twilio, status, body: &str| {
+        account.advice(&account.judge(Channel::Sms, &answer(status, body)))
+    };
+    for (status, body, key) in [
+        (400, "{\"code\": 21609}", "receipts.public_url"),
+        (429, "{\"code\": 63038}", "daily limit"),
+        (401, "{\"code\": 20003}", "account_sid and auth_token"),
+        (401, "", "account_sid and auth_token"),
+        (400, "{\"code\": 21408}", "geographic permissions"),
+        (400, "{\"code\": 21606}", "check from"),
+        (400, "{\"code\": 21608}", "trial account"),
+    ] {
+        let advice = told(&account(), status, body);
+        assert!(advice.contains(key), "{status} {body}: {advice}");
+    }
+}
+
+#[test]
+fn an_api_key_logs_in_and_either_token_verifies_a_callback() {
+    let config = Config {
+        api_key_sid: Some("SK0123456789abcdef0123456789abcdef".to_owned()),
+        api_key_secret: Some("key-secret".into()),
+        other_auth_token: Some("67890".into()),
+        ..account().config
+    };
+    let account = Twilio::new(config.clone()).unwrap();
+    let request = account.status_request(Channel::Sms, "SM1").unwrap();
+    assert!(
+        matches!(request.auth, Auth::Basic(user, secret) if user.starts_with("SK") && *secret == "key-secret")
+    );
+    assert!(request.url.contains("/Accounts/ACaaaaaaaa"), "{}", request.url);
+    let pairs = form(&[("MessageSid", "SM1"), ("MessageStatus", "delivered")]);
+    for (token, is_good) in [("12345", true), ("67890", true), ("key-secret", false)] {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-twilio-signature", signature(token, "https://h/r", &pairs).parse().unwrap());
+        let callback = Callback {
+            url: "https://h/r",
+            query: "",
+            headers: &headers,
+            body: b"MessageSid=SM1&MessageStatus=delivered",
+        };
+        assert_eq!(account.parse_callback(&callback).is_ok(), is_good, "{token}");
+    }
+    for half in [Config { api_key_secret: None, ..config.clone() }, Config { api_key_sid: None, ..config }] {
+        assert!(Twilio::new(half).err().unwrap().contains("both api_key_sid and api_key_secret"));
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! Source: twilio-oai `twilio_api_v2010`, the request validators of the official libraries, and the docs pages "Outbound Message
 //! Status in Status Callbacks", "Call resource", "Webhooks: Connection Overrides".
 
+mod codes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use sha1::Sha1;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use codes::{outcome_of_code, reason_of};
+
 use super::client::{Auth, Method};
 use super::{
     AccountConfig, Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Report, Request, Secret,
@@ -26,7 +30,7 @@ use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Part, RenderedMessage, Spoken};
 
 /// Configuration of an account.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The account's id: `AC` and 32 hexadecimal digits.
@@ -35,6 +39,16 @@ pub struct Config {
     pub auth_token: Option<SecretString>,
     /// File that contains the secret.
     pub auth_token_file: Option<PathBuf>,
+    /// Another secret that callbacks may be signed with, during a rotation: the new one before its promotion, or the old one after it.
+    pub other_auth_token: Option<SecretString>,
+    /// File that contains the other secret.
+    pub other_auth_token_file: Option<PathBuf>,
+    /// The id of an API key (`SK…`) that logs in instead of the account. Callbacks are still signed with `auth_token`.
+    pub api_key_sid: Option<String>,
+    /// The secret of the API key.
+    pub api_key_secret: Option<SecretString>,
+    /// File that contains the secret of the API key.
+    pub api_key_secret_file: Option<PathBuf>,
     /// The sender of texts: a number in E.164, a short code or a name. Either `from` or `messaging_service_sid` is required.
     pub from: Option<String>,
     /// The id of a messaging service: `MG…`.
@@ -51,42 +65,6 @@ pub struct Config {
 
 fn api() -> String {
     "https://api.twilio.com".to_owned()
-}
-
-/// Maps error codes of the send call to outcomes.
-fn outcome_of_code(code: i64) -> Option<Outcome> {
-    Some(match code {
-        21211 | 21217 => Outcome::Rejected(Reason::InvalidNumber),
-        21614 | 21635 => Outcome::Rejected(Reason::Landline),
-        21610 => Outcome::Rejected(Reason::OptedOut),
-        21214 | 21216 => Outcome::Rejected(Reason::Blocked),
-        // Only this request is refused: another sender or carrier may accept it.
-        21612 | 21617 | 21619 | 21603 | 21624 | 90007 => Outcome::Rejected(Reason::Request),
-        // The country or the sender is refused.
-        21408 | 21215 | 21212 | 21606 | 21657 | 21704 | 21210 | 21608 => {
-            Outcome::Misconfigured(RefusalScope::Narrow)
-        }
-        20003 | 20404 | 20005 => Outcome::Misconfigured(RefusalScope::Account),
-        20429 | 21611 => Outcome::Throttled { retry_after: None },
-        _ => return None,
-    })
-}
-
-/// Maps error codes of a failed message's receipt to reasons.
-fn reason_of(code: i64) -> Reason {
-    match code {
-        30003 | 30453 | 30485 => Reason::Unreachable,
-        30005 => Reason::InvalidNumber,
-        30006 => Reason::Landline,
-        30004 | 30038 | 30450 => Reason::Blocked,
-        30007 => Reason::Content,
-        30001 | 30017 | 30022 | 30023 | 30035 | 30410 | 30500 | 14107 => Reason::Congestion,
-        30036 => Reason::CarrierExpired,
-        30002 | 30037 | 30454 | 63038 => Reason::Account,
-        30010 | 30018 | 30024 | 30032..=30034 | 30040..=30042 => Reason::Permission,
-        21610 => Reason::OptedOut,
-        _ => Reason::Unexplained,
-    }
 }
 
 /// SIP response codes for a number that does not exist.
@@ -114,8 +92,20 @@ impl AccountConfig for Config {
         &self.base_url
     }
 
-    fn secret(&mut self) -> Secret<'_> {
-        Secret { key: "auth_token", value: &mut self.auth_token, file: &mut self.auth_token_file }
+    fn secrets(&mut self) -> Vec<Secret<'_>> {
+        vec![
+            Secret { key: "auth_token", value: &mut self.auth_token, file: &mut self.auth_token_file },
+            Secret {
+                key: "other_auth_token",
+                value: &mut self.other_auth_token,
+                file: &mut self.other_auth_token_file,
+            },
+            Secret {
+                key: "api_key_secret",
+                value: &mut self.api_key_secret,
+                file: &mut self.api_key_secret_file,
+            },
+        ]
     }
 
     fn open(&self) -> Result<Box<dyn Carrier>, String> {
@@ -139,6 +129,15 @@ impl Twilio {
             return Err("account_sid is AC and 32 hexadecimal digits".to_owned());
         }
         let token = config.auth_token.clone().ok_or("needs auth_token or auth_token_file")?;
+        match (&config.api_key_sid, &config.api_key_secret) {
+            (None, None) => {}
+            (Some(sid), Some(_)) if sid.starts_with("SK") => {}
+            (Some(_), Some(_)) => return Err("api_key_sid is SK and 32 hexadecimal digits".to_owned()),
+            _ => {
+                return Err("an API key needs both api_key_sid and api_key_secret (or api_key_secret_file)"
+                    .to_owned());
+            }
+        }
         Ok(Self { config, base_url, token })
     }
 
@@ -152,11 +151,14 @@ impl Twilio {
     }
 
     fn request(&self, method: Method, url: String, form: Zeroizing<String>) -> Request {
-        let token = Zeroizing::new(self.token.expose_secret().to_owned());
+        let (user, secret) = match (&self.config.api_key_sid, &self.config.api_key_secret) {
+            (Some(sid), Some(secret)) => (sid, secret),
+            _ => (&self.config.account_sid, &self.token),
+        };
         Request {
             method,
             url,
-            auth: Auth::Basic(self.config.account_sid.clone(), token),
+            auth: Auth::Basic(user.clone(), Zeroizing::new(secret.expose_secret().to_owned())),
             content_type: "application/x-www-form-urlencoded",
             body: form,
         }
@@ -235,6 +237,8 @@ impl Carrier for Twilio {
             (400..=499, Some(Outcome::Throttled { .. })) => {
                 Outcome::Throttled { retry_after: answer.retry_after() }
             }
+            // Some refusals that last for hours have status 429.
+            (400..=499, Some(outcome @ Outcome::Misconfigured(_))) => outcome,
             (429, _) => answer.outcome_by_status(),
             (400..=499, Some(outcome)) => outcome,
             // Twilio's edge answers 503 before a message is created. Other 5xx answers say nothing about acceptance.
@@ -247,17 +251,23 @@ impl Carrier for Twilio {
         }
     }
 
+    fn advice(&self, judgement: &Judgement) -> &'static str {
+        codes::advice(judgement, self.config.api_key_sid.is_some())
+    }
+
     /// A `GET` has its fields in the query, which is part of the signed URL.
     fn parse_callback(&self, callback: &Callback<'_>) -> Result<Vec<Report>, InvalidCallback> {
         let pairs =
             |text: &[u8]| -> Vec<(String, String)> { form_urlencoded::parse(text).into_owned().collect() };
         let form = pairs(callback.body);
         let given = callback.headers.get("x-twilio-signature").ok_or(InvalidCallback::Signature)?.as_bytes();
-        let token = self.token.expose_secret();
         // Some senders sign the URL with the standard port, others without.
-        let signature_matches = spellings(callback.url)
-            .iter()
-            .any(|url| signature(token, url, &form).as_bytes().ct_eq(given).into());
+        let urls = spellings(callback.url);
+        let mut tokens = std::iter::once(&self.token).chain(&self.config.other_auth_token);
+        let signature_matches = tokens.any(|token| {
+            let token = token.expose_secret();
+            urls.iter().any(|url| signature(token, url, &form).as_bytes().ct_eq(given).into())
+        });
         if !signature_matches {
             return Err(InvalidCallback::Signature);
         }
@@ -418,5 +428,4 @@ impl Form {
 pub const MIN_VALIDITY: Duration = Duration::from_secs(6);
 
 #[cfg(test)]
-#[path = "twilio_tests.rs"]
 mod tests;
