@@ -5,6 +5,7 @@
 
 mod by_channel;
 mod changes;
+mod check;
 pub mod live;
 mod sections;
 #[cfg(test)]
@@ -168,82 +169,6 @@ impl Config {
                     from_file(&key, secret.value, secret.file.as_deref())?;
                 }
             }
-        }
-        Ok(())
-    }
-
-    /// Checks the rules that concern more than one key.
-    pub fn check(&self) -> Result<(), BadConfig> {
-        let bad = |text: String| Err(BadConfig(text));
-        let mut named: Vec<(String, &String)> = vec![];
-        let countries =
-            self.routes.countries.iter().map(|(country, routes)| (format!(".countries.{country}"), routes));
-        for (country, routes) in countries.chain([(String::new(), &self.routes.channels)]) {
-            for (channel, carriers) in routes {
-                named.extend(carriers.iter().map(|carrier| (format!("routes{country}.{channel}"), carrier)));
-            }
-        }
-        let quotas = self.tenants.iter().map(|(name, tenant)| (format!("tenants.{name}"), &tenant.channels));
-        for (section, quotas) in quotas.chain([("limits".to_owned(), &self.limits.channels)]) {
-            if quotas.contains_key(&Channel::Sms) {
-                return bad(format!(
-                    "{section}.sms is not supported: {section}.number bounds texts and calls together"
-                ));
-            }
-        }
-        if let Some((key, carrier)) = named.iter().find(|(_, c)| !self.carriers.contains_key(*c)) {
-            return bad(format!(
-                "{key} names the carrier {carrier}, which has no section [carriers.{carrier}]"
-            ));
-        }
-        for (name, carrier) in &self.carriers {
-            if carrier.accounts().len() != 1 {
-                let sections: Vec<String> = CarrierConfig::CARRIERS
-                    .iter()
-                    .map(|carrier| format!("[carriers.{name}.{carrier}]"))
-                    .collect();
-                return bad(format!("carriers.{name} needs exactly one section {}", sections.join(" or ")));
-            }
-            if carrier.rate_per_s == 0 || !(1..=30).contains(&carrier.time_out_s) {
-                return bad(format!(
-                    "carriers.{name}: rate_per_s must be at least 1, and time_out_s must be 1 to 30"
-                ));
-            }
-        }
-        let unknown = self.amqp.users.values().flatten().find(|t| !self.knows(t));
-        if let Some(tenant) = unknown {
-            return bad(format!(
-                "amqp.users names the tenant {tenant}, which has no section [tenants.{tenant}]"
-            ));
-        }
-        for (name, tenant) in &self.tenants {
-            if let Some(carrier) = tenant.senders.keys().find(|c| !self.carriers.contains_key(*c)) {
-                return bad(format!(
-                    "tenants.{name}.senders names the carrier {carrier}, which has no section [carriers.{carrier}]"
-                ));
-            }
-        }
-        if !self.ops.listen.ip().is_loopback() && self.ops.token.is_none() {
-            return bad(
-                "ops.listen is not on loopback: metrics need a credential there; set ops.token_file, or \
-                        listen on 127.0.0.1"
-                    .to_owned(),
-            );
-        }
-        if !self.keys.previous.is_empty() && self.keys.hash_root.is_none() {
-            return bad(
-                "keys.previous is set and keys.hash_root is not: all quota counts would be lost; name the file of the root \
-                        that was first used in keys.hash_root_file"
-                    .to_owned(),
-            );
-        }
-        if self.worker.slots < 2 {
-            return bad("worker.slots must be at least 2".to_owned());
-        }
-        if !self.receipts.public_url.starts_with("http://")
-            && !self.receipts.public_url.starts_with("https://")
-        {
-            return bad("receipts.public_url must begin with https:// (or http:// on a laptop)".to_owned());
         }
         Ok(())
     }
