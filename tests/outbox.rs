@@ -57,6 +57,7 @@ async fn deliver_all_but(
                 events,
                 problem: "no answer".to_owned(),
                 retry_after,
+                counts: true,
             };
             p.world.ledger.record_undelivered(&left).await.unwrap();
         }

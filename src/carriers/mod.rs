@@ -22,7 +22,7 @@ use crate::domain::channel::Channel;
 use crate::domain::dispatch::PhoneNumber;
 use crate::domain::dispatch::RenderedMessage;
 
-pub use answer::{Answer, retry_after};
+pub use answer::Answer;
 pub use client::{Client, Request};
 
 /// A message to send, without a carrier's markup.

@@ -10,5 +10,6 @@ pub mod clock;
 pub mod decide;
 pub mod dispatch;
 pub mod quota;
+pub mod retry_after;
 pub mod server_url;
 pub(crate) mod words;

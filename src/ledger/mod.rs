@@ -330,7 +330,15 @@ impl Ledger {
 
     /// Makes failed webhook events due again: one, or all of a tenant. Returns their number.
     pub async fn replay_webhooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
-        group::with_retries(|| self.store.replay_webhooks(tenant, only)).await
+        let mut all = 0;
+        loop {
+            // Each step is bounded, so that no statement reaches its time limit.
+            let replayed = group::with_retries(|| self.store.replay_webhooks(tenant, only)).await?;
+            all += replayed;
+            if only.is_some() || replayed == 0 {
+                return Ok(all);
+            }
+        }
     }
 
     /// Records a heartbeat of a worker. Returns the number of live workers.

@@ -41,7 +41,7 @@ impl Sink for BrokerSink {
         for (delivered, event) in pending.events.iter().enumerate() {
             if let Err(e) = self.broker.publish(message(pending, event)).await {
                 tracing::debug!(dispatch.uid = %pending.uid, reason = %e, "an event is not confirmed: it stays pending");
-                return Err(Failure { delivered, problem: e.to_string() });
+                return Err(Failure { delivered, problem: e.to_string(), retry: None });
             }
             self.metrics.events_published.inc();
             crash::at(Point::EventConfirmed);

@@ -87,12 +87,18 @@ impl<S: Sink> Delivery<S> {
         let time_limit = batch.lease_end.checked_sub(RECORD_TIME).unwrap_or(batch.lease_end).into();
         let deliver = async |pending: &PendingEvents| {
             let result = tokio::time::timeout_at(time_limit, self.sink.deliver(pending)).await;
-            let late = |_| Err(Failure { delivered: 0, problem: "it was not confirmed in time".to_owned() });
+            let late = |_| {
+                Err(Failure { delivered: 0, problem: "it was not confirmed in time".to_owned(), retry: None })
+            };
             let result = result.unwrap_or_else(late);
-            self.sink.record(pending, &result, retry);
+            let own = result.as_ref().err().and_then(|failure| failure.retry);
+            self.sink.record(pending, &result, own.unwrap_or(retry));
             result
         };
         let results = join_all(batch.events.iter().map(deliver)).await;
+        // The events of a batch share a row and its schedule. The receiver's word counts, and the longest pause of several.
+        let own = results.iter().filter_map(|result| result.as_ref().err()?.retry).max();
+        let retry = own.unwrap_or(retry);
         let (left, problem) = left_of(&batch, results);
         let left_count: u64 = left.iter().map(|pending| pending.events.len() as u64).sum();
         let is_any_delivered = left_count < batch.event_count();
@@ -103,12 +109,19 @@ impl<S: Sink> Delivery<S> {
             Some(problem) => {
                 let retry_after = match retry {
                     Retry::AtLeaseEnd => Some(batch.receiver.lease()),
-                    Retry::After(pause) => Some(pause),
+                    Retry::After(pause) | Retry::Wait(pause) => Some(pause),
                     Retry::Never => None,
                 };
                 // When this write fails, the lease ends and the batch is delivered again, with the same ids.
-                let left =
-                    Undelivered { id: batch.id, tries: batch.tries, events: left, problem, retry_after };
+                let counts = !matches!(retry, Retry::Wait(_));
+                let left = Undelivered {
+                    id: batch.id,
+                    tries: batch.tries,
+                    events: left,
+                    problem,
+                    retry_after,
+                    counts,
+                };
                 let _ = self.ledger.record_undelivered(&left).await;
             }
         }

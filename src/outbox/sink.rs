@@ -41,13 +41,17 @@ pub(super) struct Failure {
     pub(super) delivered: usize,
     /// The reason, in our own words.
     pub(super) problem: String,
+    /// When the batch is tried again, if the receiver has said so.
+    pub(super) retry: Option<Retry>,
 }
 
 /// When a batch is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Retry {
     /// When its lease ends. Tries are not counted.
     AtLeaseEnd,
+    /// After this pause, during which the receiver gets nothing. This try is not counted.
+    Wait(Duration),
     /// After this pause.
     After(Duration),
     /// Never.

@@ -318,7 +318,7 @@ impl LedgerDriver {
             } else {
                 let (problem, retry_after) = (String::new(), Some(batch.receiver.lease()));
                 let (id, tries) = (batch.id, batch.tries);
-                let left = Undelivered { id, tries, events: others, problem, retry_after };
+                let left = Undelivered { id, tries, events: others, problem, retry_after, counts: true };
                 ledger.record_undelivered(&left).await.unwrap();
             }
         }

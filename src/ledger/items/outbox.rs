@@ -140,4 +140,6 @@ pub struct Undelivered {
     pub problem: String,
     /// The pause before the next try. `None` after the last one.
     pub retry_after: Option<Duration>,
+    /// Whether the try counts. It does not if the receiver has asked for a pause and got no request.
+    pub counts: bool,
 }

@@ -156,7 +156,7 @@ const TAKE: &str = "with due as materialized (
       order by l.created_at";
 
 /// Records a try, unless another process has recorded one since.
-const RECORD_UNDELIVERED: &str = "update outbox set uids = $2, events = $3, tries = tries + 1, problem = $4,
+const RECORD_UNDELIVERED: &str = "update outbox set uids = $2, events = $3, tries = tries + $7, problem = $4,
         due_at = clock_timestamp() + make_interval(secs => $5)
   where id = $1 and tries = $6";
 
@@ -172,7 +172,8 @@ const SPLIT: &str = "insert into outbox (id, receiver, due_at, created_at, uids,
 const KEEP: &str = "update outbox set uids = $2, events = $3 where id = $1";
 
 const REPLAY_ALL: &str = "update outbox set due_at = clock_timestamp(), tries = 0
-  where receiver = $1 and due_at is null returning cardinality(uids)";
+  where id in (select id from outbox where receiver = $1 and due_at is null limit 1000)
+ returning cardinality(uids)";
 
 impl Postgres {
     /// Takes due rows of a receiver for a lease.
@@ -228,9 +229,12 @@ impl Postgres {
         let (uids, events) = arrays(&left.events);
         let pause = left.retry_after.map(|pause| pause.as_secs_f64());
         let tries = i16::try_from(left.tries).unwrap_or(i16::MAX);
-        self.execute(RECORD_UNDELIVERED, &[&left.id, &uids, &events, &left.problem, &pause, &tries])
-            .await
-            .map(drop)
+        self.execute(
+            RECORD_UNDELIVERED,
+            &[&left.id, &uids, &events, &left.problem, &pause, &tries, &i16::from(left.counts)],
+        )
+        .await
+        .map(drop)
     }
 
     /// Deletes the rows that were delivered since the last write.

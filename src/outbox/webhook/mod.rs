@@ -3,6 +3,7 @@
 //! Each webhook has its own rows in the outbox and its own schedule. A slow or dead receiver therefore delays no code, no other tenant,
 //! and no message on the broker.
 
+mod patience;
 mod sign;
 mod sink;
 mod target;
@@ -17,6 +18,8 @@ use tokio::sync::Notify;
 
 use crate::config::{BadConfig, Config, WebhookConfig};
 use crate::outbox::cloud_event;
+use crate::outbox::sink::Retry;
+use patience::Patience;
 use sign::{Secret, signatures};
 pub(super) use sink::WebhookSink;
 
@@ -30,6 +33,15 @@ struct Webhook {
     secrets: Vec<Secret>,
     /// Notified when failed events are due again.
     due_again: Notify,
+    patience: Patience,
+}
+
+/// Why a request to a receiver failed.
+struct Refusal {
+    /// In our own words.
+    problem: String,
+    /// When the event is tried again, if the receiver has said so.
+    retry: Option<Retry>,
 }
 
 /// The webhooks of all tenants.
@@ -79,6 +91,7 @@ impl Webhooks {
     /// Looks for due events of the tenant now, because failed ones are due again.
     pub fn notify(&self, tenant: &str) {
         if let Some(webhook) = self.by_tenant.get(tenant) {
+            webhook.patience.forget();
             webhook.due_again.notify_one();
         }
     }
@@ -91,11 +104,11 @@ impl Webhooks {
             "specversion": "1.0", "id": id, "source": "/otpost", "type": "io.otpost.test", "time": crate::domain::clock::now(),
             "datacontenttype": "application/json", "data": {"tenant": tenant},
         });
-        Some(self.post(webhook, &id, &body.to_string()).await)
+        Some(self.post(tenant, webhook, &id, &body.to_string()).await.map_err(|refusal| refusal.problem))
     }
 
     /// Sends one request. Every status except 2xx is a failure.
-    async fn post(&self, webhook: &Webhook, id: &str, body: &str) -> Result<u16, String> {
+    async fn post(&self, tenant: &str, webhook: &Webhook, id: &str, body: &str) -> Result<u16, Refusal> {
         let at = crate::domain::clock::now().as_second();
         let sent = self
             .http
@@ -107,14 +120,24 @@ impl Webhooks {
             .body(body.to_owned())
             .send()
             .await;
-        match sent {
-            Ok(answer) if answer.status().is_success() => Ok(answer.status().as_u16()),
-            Ok(answer) => Err(format!("the receiver answered {}", answer.status().as_u16())),
-            Err(e) if e.is_timeout() => Err("it did not answer in time".to_owned()),
-            Err(e) if is_caused_by(&e, target::NOT_PUBLIC) => Err(target::NOT_PUBLIC.to_owned()),
-            Err(e) if e.is_connect() => Err("the connection failed".to_owned()),
-            Err(_) => Err("the connection was lost".to_owned()),
-        }
+        let problem = match sent {
+            Ok(answer) if answer.status().is_success() => return Ok(answer.status().as_u16()),
+            Ok(answer) => {
+                let retry = webhook.patience.refused(tenant, answer.status(), answer.headers());
+                let status = answer.status().as_u16();
+                let hint = if answer.status().is_redirection() {
+                    "; put the new URL into the configuration"
+                } else {
+                    ""
+                };
+                return Err(Refusal { problem: format!("the receiver answered {status}{hint}"), retry });
+            }
+            Err(e) if e.is_timeout() => "it did not answer in time",
+            Err(e) if is_caused_by(&e, target::NOT_PUBLIC) => target::NOT_PUBLIC,
+            Err(e) if e.is_connect() => "the connection failed",
+            Err(_) => "the connection was lost",
+        };
+        Err(Refusal { problem: problem.to_owned(), retry: None })
     }
 }
 
@@ -146,7 +169,8 @@ impl Webhook {
             given.into_iter().flatten().map(|s| Secret::read(s.expose_secret())).collect();
         match secrets {
             Some(secrets) if !secrets.is_empty() => {
-                Ok(Self { url: config.url.clone(), secrets, due_again: Notify::new() })
+                let (due_again, patience) = (Notify::new(), Patience::default());
+                Ok(Self { url: config.url.clone(), secrets, due_again, patience })
             }
             _ => Err(
                 "secret must be whsec_ and base64 of 24 to 64 bytes; create one with: otpost keys webhook"

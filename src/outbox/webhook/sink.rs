@@ -41,6 +41,12 @@ impl Sink for WebhookSink {
         Receiver::Webhook(self.tenant.clone())
     }
 
+    fn is_open(&self) -> bool {
+        let webhooks = self.webhooks.current();
+        let webhook = webhooks.by_tenant.get(&self.tenant);
+        !webhook.is_some_and(|webhook| matches!(webhook.patience.check(), Err((Retry::Wait(_), _))))
+    }
+
     async fn woken(&self) {
         let mut changes = self.webhooks.changes();
         match self.webhooks.current().by_tenant.get(&self.tenant) {
@@ -57,12 +63,23 @@ impl Sink for WebhookSink {
         crash::at(Point::WebhookTaken);
         for (delivered, event) in pending.events.iter().enumerate() {
             let cloud = CloudEvent::of(pending, event);
-            let posted = match webhooks.by_tenant.get(&self.tenant) {
-                Some(webhook) => webhooks.post(webhook, &cloud.id, &cloud.to_json()).await,
-                None => Err("the tenant has no webhook".to_owned()),
+            let Some(webhook) = webhooks.by_tenant.get(&self.tenant) else {
+                return Err(Failure {
+                    delivered,
+                    problem: "the tenant has no webhook".to_owned(),
+                    retry: None,
+                });
             };
+            if let Err((retry, problem)) = webhook.patience.check() {
+                return Err(Failure { delivered, problem: problem.to_owned(), retry: Some(retry) });
+            }
+            let posted = webhooks.post(&self.tenant, webhook, &cloud.id, &cloud.to_json()).await;
             crash::at(Point::WebhookPosted);
-            posted.map_err(|problem| Failure { delivered, problem })?;
+            posted.map_err(|refusal| Failure {
+                delivered,
+                problem: refusal.problem,
+                retry: refusal.retry,
+            })?;
         }
         Ok(())
     }

@@ -78,11 +78,18 @@ pub(in crate::ledger::sqlite) fn take_events(
 pub(in crate::ledger::sqlite) fn record_undelivered(
     db: &Connection, left: &Undelivered, now: Timestamp,
 ) -> Result<(), Fault> {
-    let sql = "update outbox set events = ?2, tries = tries + 1, problem = ?3, due_at = ?4 where id = ?1 and tries = ?5";
+    let sql = "update outbox set events = ?2, tries = tries + ?6, problem = ?3, due_at = ?4 where id = ?1 and tries = ?5";
     let due_at = time(left.retry_after.map(|pause| after(now, pause)));
     for pending in &left.events {
         let events = serde_json::to_string(pending)?;
-        db.prepare_cached(sql)?.execute((left.id.to_string(), events, &left.problem, &due_at, left.tries))?;
+        db.prepare_cached(sql)?.execute((
+            left.id.to_string(),
+            events,
+            &left.problem,
+            &due_at,
+            left.tries,
+            left.counts,
+        ))?;
     }
     Ok(())
 }
@@ -143,8 +150,7 @@ pub(in crate::ledger::sqlite) fn webhook_rows(
 pub(in crate::ledger::sqlite) fn replay_webhooks(
     db: &Connection, tenant: &str, only: Option<(Uuid, i64)>, now: Timestamp,
 ) -> Result<u64, Fault> {
-    let sql =
-        "select id, events from outbox where receiver = ?1 and due_at is null and (?2 is null or uid = ?2)";
+    let sql = "select id, events from outbox where receiver = ?1 and due_at is null and (?2 is null or uid = ?2) limit 1000";
     let webhook = Receiver::Webhook(tenant.to_owned()).to_string();
     let uid = only.map(|(uid, _)| uid.to_string());
     let failed: Vec<(String, String)> = db
