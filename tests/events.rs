@@ -87,7 +87,9 @@ impl Receiver {
     }
 }
 
-async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: String) -> StatusCode {
+async fn take(
+    State(receiver): State<Receiver>, headers: HeaderMap, body: String,
+) -> (StatusCode, [(&'static str, &'static str); 1]) {
     if receiver.dead.load(Ordering::Relaxed) {
         std::future::pending::<()>().await;
     }
@@ -96,7 +98,8 @@ async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: String
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let status = receiver.answers.lock().unwrap().pop_front().unwrap_or(204);
-    StatusCode::from_u16(status).unwrap()
+    let retry_after = if status == 429 { "3" } else { "" };
+    (StatusCode::from_u16(status).unwrap(), [("retry-after", retry_after)])
 }
 
 fn with_webhook(mut config: Config, tenant: &str, url: String) -> Config {
@@ -182,6 +185,55 @@ async fn a_webhook_gets_each_event_signed_with_both_secrets() {
     let look = support::world::connect(&deployment.ledger_url).await;
     let none = async || look.query_opt("select from outbox limit 1", &[]).await.unwrap().is_none();
     wait::until("delivered events are deleted", none).await;
+    app.stop().await;
+}
+
+/// Fails if a receiver that is gone gets further requests, or if its events are lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_is_gone_gets_nothing_until_a_replay() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let (receiver, config) = start_receiver(&deployment).await;
+    receiver.answers(&[410]);
+    let app = deployment.start(config, Roles::ALL).await;
+    for to in ["+447705000001", "+447705000002"] {
+        let id = deployment.publish(&job(to, json!({}))).await;
+        deployment.until_state(id, "delivered").await;
+    }
+    let look = support::world::connect(&deployment.ledger_url).await;
+    let failed = "select coalesce(sum(cardinality(uids)), 0)::bigint from outbox where due_at is null";
+    let kept = async || look.query_one(failed, &[]).await.unwrap().get::<_, i64>(0) == 4;
+    wait::until("all events are marked as failed", kept).await;
+    assert_eq!(receiver.posts.borrow().len(), 1);
+    let url = format!("http://{}/v1/webhooks/replay", app.api.unwrap());
+    let admin = NewKey::make("default", &[Scope::Admin]);
+    deployment.ledger.add_key(&admin.row).await.unwrap();
+    let key = format!("Bearer {}", admin.text);
+    let (status, answer) = deployment.post_form(&url, &[("authorization", &key)], b"{}".to_vec()).await;
+    assert_eq!(status, 200, "{answer}");
+    wait::until("all are delivered", async || receiver.posts.borrow().len() == 5).await;
+    app.stop().await;
+}
+
+/// Fails if a receiver that asks for a pause gets requests during it, or if the pause costs tries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_asks_for_a_pause_gets_one() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let (receiver, config) = start_receiver(&deployment).await;
+    receiver.answers(&[429]);
+    let app = deployment.start(config, Roles::ALL).await;
+    let id = deployment.publish(&job("+447705000001", json!({}))).await;
+    wait::until("the first request", async || receiver.posts.borrow().len() == 1).await;
+    let since = Instant::now();
+    deployment.until_state(id, "delivered").await;
+    wait::until("the next request", async || receiver.posts.borrow().len() > 1).await;
+    assert!(since.elapsed() > Duration::from_millis(2500), "after {:?}", since.elapsed());
+    // The second event has waited and was not tried.
+    receiver
+        .until_received(&["delivered 4", "sent 2", "sent 2"], |mut all| {
+            all.sort();
+            all
+        })
+        .await;
     app.stop().await;
 }
 

@@ -25,7 +25,7 @@ use super::{
     AccountConfig, Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Report, Request, Secret,
     checked_base_url, kept,
 };
-use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus, RefusalScope};
+use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Part, RenderedMessage, Spoken};
 

@@ -14,13 +14,16 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause that is respected: that of the last regular try.
 const MAX_PAUSE: Duration = Duration::from_hours(5);
 
+/// A receiver that is gone gets one request in this time, because another process may have replayed its events.
+const GONE: Duration = Duration::from_mins(5);
+
 /// The state of a receiver, as this process knows it. A changed configuration begins anew.
 #[derive(Default)]
 pub(super) struct Patience(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    is_gone: bool,
+    gone_until: Option<Instant>,
     pause_ends: Option<Instant>,
 }
 
@@ -28,10 +31,11 @@ impl Patience {
     /// Whether the receiver may get a request now. Otherwise, when its events are tried again, and why.
     pub(super) fn check(&self) -> Result<(), (Retry, &'static str)> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.is_gone {
+        let now = Instant::now();
+        if state.gone_until.is_some_and(|end| now < end) {
             return Err((Retry::Never, "the receiver has answered 410 (gone); change tenants.NAME.webhook"));
         }
-        let left = state.pause_ends.map(|end| end.saturating_duration_since(Instant::now()));
+        let left = state.pause_ends.map(|end| end.saturating_duration_since(now));
         match left.filter(|left| !left.is_zero()) {
             Some(left) => Err((Retry::Wait(left), "the receiver has asked for a pause")),
             None => Ok(()),
@@ -42,11 +46,11 @@ impl Patience {
     pub(super) fn refused(&self, tenant: &str, status: StatusCode, headers: &HeaderMap) -> Option<Retry> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if status == StatusCode::GONE {
-            if !std::mem::replace(&mut state.is_gone, true) {
+            if state.gone_until.replace(Instant::now() + GONE).is_none() {
                 tracing::error!(
                     tenant,
-                    "the webhook's receiver answered 410 (gone): it gets no further events until its configuration changes or events are \
-                     replayed"
+                    "the webhook's receiver answered 410 (gone): its events are marked as failed; change or remove the webhook, and replay \
+                     them with: otpost webhooks replay"
                 );
             }
             return Some(Retry::Never);
