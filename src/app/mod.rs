@@ -3,6 +3,7 @@
 //! Comes in: a configuration and the roles of this process. Goes out: connected parts and their tasks. Nothing here knows a rule of
 //! delivery.
 
+mod connections;
 mod duties;
 mod ready;
 mod rules;
@@ -92,6 +93,9 @@ pub struct App {
 pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Result<App> {
     let rules = ActiveConfig::new(Reloadable::new(&config, keys)?, config.clone());
     let listeners = Listeners::bind(&mut config, options.roles).await?;
+    let listener_count = 1 + usize::from(options.roles.api) + usize::from(options.roles.receipts);
+    let descriptors = connections::raise_descriptor_limit();
+    let max_connections = connections::connections_per_listener(descriptors, listener_count);
     let metrics = Arc::new(Metrics::default());
     let ledger = open_ledger(&config)?;
     let unreachable = check_ledger(&ledger, options).await?;
@@ -117,6 +121,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         feed: Feed::default(),
         tasks: TaskTracker::new(),
         shutdown,
+        max_connections,
         // Separate from `shutdown`: events are published until the last attempt has ended.
         stop_publishing: CancellationToken::new(),
         ledger_ready,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::rules::ActiveConfig;
-use super::{Start, duties, ready};
+use super::{Start, connections, duties, ready};
 use crate::broker::{Broker, ConsumedQueue};
 use crate::config::Config;
 use crate::config::live::Live;
@@ -42,6 +42,8 @@ pub(super) struct Starting {
     pub(super) feed: Feed,
     pub(super) tasks: TaskTracker,
     pub(super) shutdown: CancellationToken,
+    /// Of each listener.
+    pub(super) max_connections: usize,
     pub(super) stop_publishing: CancellationToken,
     /// Readiness of the ledger, which every role depends on.
     pub(super) ledger_ready: Readiness,
@@ -56,7 +58,12 @@ impl Starting {
             roles: self.ready.clone(),
             token: self.config.ops.token.clone(),
         };
-        serve(&self.tasks, &self.shutdown, listener, health.router());
+        self.serve(listener, health.router());
+    }
+
+    fn serve(&self, listener: TcpListener, router: axum::Router) {
+        let (tasks, shutdown) = (self.tasks.clone(), self.shutdown.clone());
+        self.tasks.spawn(connections::serve(listener, router, self.max_connections, tasks, shutdown));
     }
 
     fn set_readiness(&self, role: &'static str, ready: Readiness) {
@@ -153,7 +160,7 @@ impl Starting {
         };
         let http_api = Api::new(state, &self.config.limits);
         self.spawn_until_shutdown(Arc::clone(&http_api).sweep());
-        serve(&self.tasks, &self.shutdown, listener, http_api.router());
+        self.serve(listener, http_api.router());
         self.set_readiness("api", Arc::clone(&self.ledger_ready));
         http_api
     }
@@ -169,7 +176,7 @@ impl Starting {
             broker: self.broker.clone(),
             metrics: Arc::clone(&self.metrics),
         }));
-        serve(&self.tasks, &self.shutdown, listener, http::callback_routes(Arc::clone(&receiver)));
+        self.serve(listener, http::callback_routes(Arc::clone(&receiver)));
         let may = self.while_ledger_answers();
         if let Some(broker) = &self.broker {
             self.tasks.spawn(receiver.consume(broker.consume(
@@ -222,15 +229,4 @@ pub(super) async fn check_ledger(ledger: &Ledger, options: Start) -> anyhow::Res
         }
         Err(e) => Err(e).context("the ledger is not usable"),
     }
-}
-
-fn serve(tasks: &TaskTracker, shutdown: &CancellationToken, listener: TcpListener, router: axum::Router) {
-    let shutdown = shutdown.clone();
-    tasks.spawn(async move {
-        let served =
-            axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.cancelled().await });
-        if served.await.is_err() {
-            tracing::error!("a listener failed");
-        }
-    });
 }

@@ -90,6 +90,8 @@ fn is_path_segment(name: &str) -> bool {
 
 /// Checks the base URL of callbacks. Paths are added behind it, and carriers sign the whole URL.
 fn check_public_url(text: &str) -> Result<(), String> {
+    // The port 0 stands for that of the listener.
+    let text = text.strip_suffix(":0").unwrap_or(text);
     let url: ServerUrl = text.parse().map_err(|e| format!("{e}"))?;
     let host = url.hosts.first().map(|host| host.name.as_str()).unwrap_or_default();
     if !matches!(url.scheme.as_str(), "http" | "https") {
@@ -118,6 +120,7 @@ mod tests {
             "https://h",
             "https://h:443/base/",
             "http://127.0.0.1:8081",
+            "http://127.0.0.1:0",
             "https://H.example",
             "https://[2001:db8::1]",
         ] {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 
 use super::*;
+use crate::domain::attempt::RefusalScope;
 use crate::domain::dispatch::Part;
 use crate::domain::dispatch::PhoneNumber;
 
