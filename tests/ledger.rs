@@ -404,12 +404,12 @@ async fn the_next_step_is_requested_once_and_begins_without_an_open_attempt(p) {
     let seen = p.read(uid).await;
     assert!(matches!(p.advance(&j, None).await, AdvanceResult::Advanced { .. }));
     assert_eq!(p.read(uid).await.wake_at, seen.wake_at, "the deadline of an open attempt stays");
-    assert_eq!(p.advance(&j, None).await, AdvanceResult::Pending);
+    assert!(matches!(p.advance(&j, None).await, AdvanceResult::Pending { .. }));
     p.world.at(0.2).await;
     let begin = p.finish(&seen, accepted("SM1")).await;
     assert_eq!(begin.as_ref().map(|b| (b.step, b.query_status_of)), Some((2, None)), "at once, without a status query");
     let calling = p.begin(uid, begin).await;
-    assert_eq!(p.advance(&j, None).await, AdvanceResult::Pending, "the call has no closed attempt");
+    assert!(matches!(p.advance(&j, None).await, AdvanceResult::Pending { .. }), "the call has no closed attempt");
     assert!(matches!(p.advance(&j, Some(1)).await, AdvanceResult::Before { .. }), "step 1 is over");
     assert_eq!(p.finish(&calling, accepted("CA1")).await, None, "no further begin");
     p.world.at(5.0).await;

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::publish::{connect, nodes};
 use super::{ConfigFile, Failure};
-use crate::broker::topology::header;
-use crate::broker::{BrowsedMessage, Exchange, Message, QueueBrowser};
+use crate::broker::topology::{self, header};
+use crate::broker::{BrowsedMessage, Message, QueueBrowser};
 use crate::intake::Job;
 use crate::intake::envelope::Envelope;
 use crate::seal::Keys;
@@ -227,8 +227,9 @@ impl Selection {
                     continue;
                 }
                 // Published and confirmed first, removed afterwards: a crash in between leaves a duplicate and loses nothing.
-                let published = broker.publish(original_message(&letter)).await;
-                published.map_err(|e| Failure::Failed(e.to_string()))?;
+                if let Some(message) = letter.envelope.as_ref().map(|envelope| replayed(envelope, &keys)) {
+                    broker.publish(message).await.map_err(|e| Failure::Failed(e.to_string()))?;
+                }
             }
             browser.remove(&letter.found).await.map_err(failed)?;
             done += 1;
@@ -251,22 +252,8 @@ impl Selection {
     }
 }
 
-/// The original message.
-fn original_message(letter: &DeadLetter) -> Message {
-    let envelope = letter.envelope.as_ref();
-    Message {
-        exchange: Exchange::Otpost,
-        routing_key: envelope.map_or("dispatch".to_owned(), |e| e.routing_key.clone()),
-        body: envelope.map(|e| e.body().to_vec()).unwrap_or_default(),
-        message_id: Uuid::now_v7().to_string(),
-        kind: "job",
-        content_type: "application/json",
-        headers: envelope
-            .and_then(|e| e.traceparent.clone())
-            .map(|t| (header::TRACEPARENT.to_owned(), t))
-            .into_iter()
-            .collect(),
-        user_id: None,
-        mandatory: true,
-    }
+/// The message of a replay. It is sealed, because only an envelope of ours keeps the message's broker user. A worker reads it like a
+/// quarantined message: alone, so that one that crashes a process affects no other.
+fn replayed(envelope: &Envelope, keys: &Keys) -> Message {
+    envelope.message(keys, topology::SUSPECT, topology::key::SUSPECT, vec![])
 }

@@ -4,6 +4,9 @@ use super::{BadConfig, CarrierConfig, Config};
 use crate::domain::channel::Channel;
 use crate::domain::server_url::ServerUrl;
 
+/// Receipts that come early or late are kept for 72 hours.
+const MIN_RETENTION_DAYS: u32 = 3;
+
 impl Config {
     /// Checks the rules that concern more than one key.
     pub fn check(&self) -> Result<(), BadConfig> {
@@ -69,6 +72,12 @@ impl Config {
                         that was first used in keys.hash_root_file"
                     .to_owned(),
             );
+        }
+        if self.ledger.retention_days < MIN_RETENTION_DAYS {
+            return bad(format!(
+                "ledger.retention_days must be at least {MIN_RETENTION_DAYS}: receipts may come for 72 hours, and a job that is repeated after \
+                 its row was deleted is sent again"
+            ));
         }
         if self.worker.slots < 2 {
             return bad("worker.slots must be at least 2".to_owned());

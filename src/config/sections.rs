@@ -238,6 +238,8 @@ macro_rules! carrier_section {
                 proxy: Option<String> = None,
                 /// A file with certificates of authorities that are trusted beside those of the machine.
                 ca_file: Option<PathBuf> = None,
+                /// Whether the account sends nothing any more, and only its receipts are still taken.
+                retired: bool = false,
                 /// Whether each message has a callback URL, or the account.
                 callbacks: Callbacks = Callbacks::Message,
                 $(

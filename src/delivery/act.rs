@@ -51,8 +51,6 @@ pub enum ActRefusal {
     Stopped(Stop),
     /// The plan has no further step.
     PlanOver,
-    /// The step that was requested before has not been tried yet.
-    Pending,
 }
 
 /// Performs an act.
@@ -84,7 +82,8 @@ pub async fn perform(
             AdvanceResult::Final { state } => ActResult::Refused(ActRefusal::Final(state)),
             AdvanceResult::Stopped { stop } => ActResult::Refused(ActRefusal::Stopped(stop)),
             AdvanceResult::PlanOver => ActResult::Refused(ActRefusal::PlanOver),
-            AdvanceResult::Pending => ActResult::Refused(ActRefusal::Pending),
+            // The same request as before, perhaps its own: the answer to the first one was lost.
+            AdvanceResult::Pending { state } => ActResult::Nothing { state },
             AdvanceResult::Unknown => ActResult::Unknown,
         },
     };

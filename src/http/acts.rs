@@ -59,7 +59,7 @@ pub(super) async fn feedback(caller: Authorized<scope::Act>, id: DispatchId, bod
     request_body(content = ref("#/components/schemas/NextBody"), content_type = "application/json"),
     responses(
         (status = 202, description = "The next step begins", body = ActAnswer),
-        (status = 200, description = "Nothing changed: the dispatch has already left this step", body = ActAnswer),
+        (status = 200, description = "Nothing changed: the dispatch has already left this step, or the next one was requested before", body = ActAnswer),
         NextProblems
     )
 )]
@@ -113,9 +113,6 @@ fn conflict(barred: ActRefusal) -> Problem {
             no(ProblemKind::Stopped, "the dispatch was stopped; no further request may begin").stop(stop)
         }
         ActRefusal::PlanOver => no(ProblemKind::PlanOver, "the plan has no further step; dispatch a new job"),
-        ActRefusal::Pending => {
-            no(ProblemKind::Pending, "the step that was requested earlier has not been tried yet")
-        }
     }
 }
 
@@ -125,7 +122,6 @@ problems! {
         conflict(ActRefusal::Final(DispatchState::Delivered)),
         conflict(ActRefusal::Stopped(Stop::Cancel)),
         conflict(ActRefusal::PlanOver),
-        conflict(ActRefusal::Pending),
     ]);
     CancelProblems = bad_act("surprise", "is not a field of cancel").into_iter()
         .chain([conflict(ActRefusal::Final(DispatchState::Delivered))]);

@@ -267,12 +267,15 @@ impl Receiver {
                 continue;
             };
             match serde_json::from_slice::<QueuedReceipt>(&plain) {
+                // In parallel, so that they are recorded in groups. The prefetch bounds their number.
                 Ok(queued) if queued.v <= VERSION => {
-                    if let Err(bad) = self.record_queued(queued).await {
-                        tokio::spawn(Arc::clone(&self).dead_letter(delivery, bad));
-                    } else {
-                        delivery.ack();
-                    }
+                    let receiver = Arc::clone(&self);
+                    tokio::spawn(async move {
+                        match receiver.record_queued(queued).await {
+                            Ok(()) => delivery.ack(),
+                            Err(bad) => receiver.dead_letter(delivery, bad).await,
+                        }
+                    });
                 }
                 // A later version wrote this receipt, and a process of that version must read it.
                 _ => drop(tokio::spawn(Arc::clone(&self).requeue_later(delivery))),

@@ -111,7 +111,9 @@ impl Routes {
                 account.ok_or_else(|| bad("needs a carrier section, such as [carriers.NAME.twilio]"))?;
             let (carrier, least) = (account.open().map_err(|e| bad(&e))?, account.min_life());
             let mut candidates = HashMap::new();
-            for channel in Channel::ALL.iter().copied().filter(|channel| carrier.carries(*channel)) {
+            for channel in
+                Channel::ALL.iter().copied().filter(|channel| !c.retired && carrier.carries(*channel))
+            {
                 let keeps = carrier.keeps_references(channel);
                 let unknown = c
                     .unknown

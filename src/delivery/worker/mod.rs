@@ -74,6 +74,8 @@ pub struct Worker {
     /// Number of due dispatches under way that already have an attempt.
     retries: AtomicUsize,
     /// Messages that are being moved to quarantine or dead letters.
+    /// For acts that wait until their job is known.
+    waiting_acts: Semaphore,
     moving: disposition::MoveCounter,
     /// Whether the ledger answers.
     pub ledger_health: Arc<LedgerHealth>,
@@ -151,6 +153,7 @@ impl Worker {
             no_carrier_at: AtomicU64::new(0),
             retries: AtomicUsize::new(0),
             moving: disposition::MoveCounter::new(),
+            waiting_acts: Semaphore::new(acts::MAX_WAITING_ACTS),
             tasks: TaskTracker::new(),
             ledger_health: Arc::clone(&deps.ledger_health),
             deps,

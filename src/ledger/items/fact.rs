@@ -108,7 +108,10 @@ pub enum AdvanceResult {
         state: State,
     },
     /// An earlier request is pending: its step has no closed attempt yet.
-    Pending,
+    Pending {
+        /// The state of the dispatch.
+        state: State,
+    },
     /// The plan has no further step.
     PlanOver,
     /// The dispatch is stopped, so no further attempt may begin.
