@@ -26,8 +26,8 @@ impl Nodes {
     /// Parses one URL for each node, separated by commas: `amqp://user:password@host:5672/vhost`, or `amqps://` for TLS. `ca_file` holds
     /// certificates of authorities that are trusted beside those of the machine, as PEM. Connects to nothing.
     pub fn parse(urls: &str, ca_file: Option<&Path>) -> Result<Self, BrokerError> {
-        let uris: Result<Vec<AMQPUri>, String> = split(urls).into_iter().map(parse).collect();
-        let uris = uris.map_err(|why| BrokerError::Url(format!("amqp.url {why}")))?;
+        let nodes: Result<Vec<AMQPUri>, String> = split(urls).into_iter().map(parse).collect();
+        let nodes = nodes.map_err(|why| BrokerError::Url(format!("amqp.url {why}")))?;
         let mut tls = OwnedTLSConfig::default();
         if let Some(file) = ca_file {
             let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -39,7 +39,7 @@ impl Nodes {
             }
             tls.cert_chain = Some(text);
         }
-        Ok(Self { uris, tls })
+        Ok(Self { uris: nodes, tls })
     }
 }
 

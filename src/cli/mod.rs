@@ -3,6 +3,7 @@
 //! Comes in: arguments. Goes out: text for people, or JSON with `--json`. Nothing here makes a decision about a dispatch.
 //! `serve` starts the server in [`app`](crate::app) and reloads it on SIGHUP.
 
+mod check;
 mod client;
 mod contracts;
 mod dead;
@@ -18,7 +19,6 @@ mod serve;
 mod show;
 mod webhooks;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,9 +26,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::Roles;
 use crate::broker::Broker;
-use crate::carriers::Callbacks;
 use crate::config::{self, Config};
-use crate::messages::{Templates, gsm7};
 
 /// Delivers one-time codes by text message or voice call.
 #[derive(Debug, Parser)]
@@ -110,7 +108,7 @@ struct Migrate {
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Check a configuration and print the first error; changes nothing
-    Check(ConfigFile),
+    Check(check::Check),
     /// Print the default configuration, with a comment for every key
     Print,
 }
@@ -184,7 +182,7 @@ pub fn run() -> ExitCode {
             Command::Publish(publish) => publish.run().await,
             Command::Dead(dead) => dead.run().await,
             Command::Migrate(migrate) => migrate.run().await,
-            Command::Config(ConfigCommand::Check(file)) => check(&file),
+            Command::Config(ConfigCommand::Check(check)) => check.run().await,
             Command::Config(ConfigCommand::Print) => {
                 print!("{}", config::DEFAULT);
                 Ok(())
@@ -211,68 +209,6 @@ pub fn run() -> ExitCode {
 fn has_carriers(config: &Config) -> Result<(), Failure> {
     if config.carriers.is_empty() {
         return Err(Failure::Usage("no carrier is configured: add a section [carriers.NAME]".to_owned()));
-    }
-    Ok(())
-}
-
-/// Whether the host of a URL is localhost or a loopback address.
-fn is_loopback(url: &str) -> bool {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    let host = authority.rsplit_once(':').filter(|(_, end)| port(end)).map_or(authority, |(host, _)| host);
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-fn check(file: &ConfigFile) -> Result<(), Failure> {
-    let config = file.load()?;
-    crate::ops::telemetry::filter(&config.log)?;
-    crate::app::Reloadable::new(&config, config.keys()?)?;
-    has_carriers(&config)?;
-    let usage = |e: crate::ledger::LedgerError| Failure::Usage(e.to_string());
-    let location: crate::ledger::Location = config.ledger_url().parse().map_err(usage)?;
-    if let crate::ledger::Location::Postgres(_) = &location {
-        // This connects to nothing yet.
-        crate::ledger::open(&location, &crate::app::ledger_options(&config)).map_err(usage)?;
-    }
-    let nodes = crate::app::broker_nodes(&config).map_err(|e| Failure::Usage(e.to_string()))?;
-    let broker = if nodes.is_some() { "RabbitMQ and HTTP" } else { "HTTP only (amqp.url is not set)" };
-    let names: Vec<&str> = config.carriers.keys().map(String::as_str).collect();
-    println!("The configuration is valid. Jobs: {broker}. Carriers: {}.", names.join(", "));
-    if is_loopback(&config.receipts.public_url)
-        && let Some(name) =
-            config.carriers.iter().find(|(_, c)| !is_loopback(c.base_url())).map(|(name, _)| name)
-    {
-        println!(
-            "Warning: receipts.public_url is a loopback address, so {name} cannot send receipts. A text without a receipt is \
-             followed by the next channel."
-        );
-    }
-    for (name, _) in config.carriers.iter().filter(|(_, c)| c.callbacks == Callbacks::Account) {
-        let url = crate::receipts::account_url(&config.receipts.public_url, &config.keys()?, name);
-        println!("Enter this callback URL at the carrier of {name}, and keep it secret: {url}");
-    }
-    let templates = Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;
-    let brands = config
-        .tenants
-        .iter()
-        .filter_map(|(name, tenant)| Some((format!("tenants.{name}.brand"), tenant.brand.as_deref()?)));
-    for (key, brand) in brands.chain([("messages.brand".to_owned(), config.messages.brand.as_str())]) {
-        if let Some(place) = gsm7::outside(brand) {
-            println!(
-                "{key} has {place}: every text with it is sent in UCS-2, with 70 instead of 160 characters in a part."
-            );
-        }
-    }
-    for (name, place) in templates.texts_outside_gsm7() {
-        println!(
-            "The text {name} has {place}: it is sent in UCS-2, with 70 instead of 160 characters in a part."
-        );
-    }
-    for (name, segments) in templates.multi_part_texts(&config.messages.brand) {
-        let alphabet = if segments.gsm7 { "GSM-7" } else { "UCS-2, because a character is not in GSM-7" };
-        println!("The text {name} is charged as {} ({alphabet}).", segments.parts);
     }
     Ok(())
 }

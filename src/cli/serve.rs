@@ -28,6 +28,9 @@ impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let config = self.file.load()?;
         let level = telemetry::start(&config.log)?;
+        for note in &config.notes {
+            tracing::warn!(note, "the configuration is valid, but should be changed");
+        }
         let mut hangups = tokio::signal::unix::signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
         let keys = config.keys()?;
         has_carriers(&config)?;

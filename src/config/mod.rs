@@ -12,7 +12,7 @@ mod sections;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -66,6 +66,9 @@ pub struct Config {
     pub carriers: BTreeMap<String, CarrierConfig>,
     /// `[routes]`: the carriers per channel and country.
     pub routes: RoutesConfig,
+    /// What an operator should know of a configuration that is valid.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 impl Config {
@@ -111,30 +114,42 @@ impl Config {
         })
     }
 
+    /// The secrets, each with its key and the path of its file.
+    fn secrets(&mut self) -> Vec<(String, &mut Option<SecretString>, &mut Option<PathBuf>)> {
+        let mut all = vec![
+            ("ledger.url".to_owned(), &mut self.ledger.url, &mut self.ledger.url_file),
+            ("amqp.url".to_owned(), &mut self.amqp.url, &mut self.amqp.url_file),
+            ("keys.root".to_owned(), &mut self.keys.root, &mut self.keys.root_file),
+            ("keys.hash_root".to_owned(), &mut self.keys.hash_root, &mut self.keys.hash_root_file),
+            ("ops.token".to_owned(), &mut self.ops.token, &mut self.ops.token_file),
+        ];
+        let previous = self.keys.previous.iter_mut();
+        all.extend(previous.map(|p| ("keys.previous.root".to_owned(), &mut p.root, &mut p.root_file)));
+        for (name, tenant) in &mut self.tenants {
+            if let Some(webhook) = &mut tenant.webhook {
+                let key = format!("tenants.{name}.webhook");
+                all.push((format!("{key}.secret"), &mut webhook.secret, &mut webhook.secret_file));
+                let previous = (&mut webhook.previous_secret, &mut webhook.previous_secret_file);
+                all.push((format!("{key}.previous_secret"), previous.0, previous.1));
+            }
+        }
+        for (name, carrier) in &mut self.carriers {
+            for (company, account) in carrier.accounts_mut() {
+                let key = |secret: &str| format!("carriers.{name}.{company}.{secret}");
+                all.extend(account.secrets().into_iter().map(|s| (key(s.key), s.value, s.file)));
+            }
+        }
+        all
+    }
+
     /// Resolves relative paths against the folder of the configuration file.
     fn resolve_paths(&mut self, folder: &Path) {
-        let mut files = vec![
-            &mut self.ledger.url_file,
-            &mut self.ledger.ca_file,
-            &mut self.amqp.url_file,
-            &mut self.amqp.ca_file,
-            &mut self.keys.root_file,
-            &mut self.keys.hash_root_file,
-            &mut self.ops.token_file,
-            &mut self.messages.templates_dir,
-        ];
-        files.extend(self.keys.previous.iter_mut().map(|p| &mut p.root_file));
-        for webhook in self.tenants.values_mut().filter_map(|t| t.webhook.as_mut()) {
-            files.extend([&mut webhook.secret_file, &mut webhook.previous_secret_file]);
+        for file in self.secrets().into_iter().filter_map(|(.., file)| file.as_mut()) {
+            *file = folder.join(&*file);
         }
-        for carrier in self.carriers.values_mut() {
-            if let Some(file) = &mut carrier.ca_file {
-                *file = folder.join(&*file);
-            }
-            let accounts = carrier.accounts_mut().into_iter();
-            files.extend(accounts.flat_map(|(_, account)| account.secrets()).map(|secret| secret.file));
-        }
-        for file in files.into_iter().flatten() {
+        let carriers = self.carriers.values_mut().map(|carrier| &mut carrier.ca_file);
+        let others = [&mut self.ledger.ca_file, &mut self.amqp.ca_file, &mut self.messages.templates_dir];
+        for file in carriers.chain(others).flatten() {
             *file = folder.join(&*file);
         }
         if self.ledger.url_file.is_none() {
@@ -146,30 +161,16 @@ impl Config {
 
     /// Reads the secrets that are configured as files.
     fn read_files(&mut self) -> Result<(), BadConfig> {
-        from_file("ledger.url", &mut self.ledger.url, self.ledger.url_file.as_deref())?;
-        from_file("amqp.url", &mut self.amqp.url, self.amqp.url_file.as_deref())?;
-        from_file("keys.root", &mut self.keys.root, self.keys.root_file.as_deref())?;
-        from_file("keys.hash_root", &mut self.keys.hash_root, self.keys.hash_root_file.as_deref())?;
-        from_file("ops.token", &mut self.ops.token, self.ops.token_file.as_deref())?;
-        for previous in &mut self.keys.previous {
-            from_file("keys.previous.root", &mut previous.root, previous.root_file.as_deref())?;
-        }
-        for (name, tenant) in &mut self.tenants {
-            if let Some(webhook) = &mut tenant.webhook {
-                let key = format!("tenants.{name}.webhook");
-                from_file(&format!("{key}.secret"), &mut webhook.secret, webhook.secret_file.as_deref())?;
-                let previous = webhook.previous_secret_file.as_deref();
-                from_file(&format!("{key}.previous_secret"), &mut webhook.previous_secret, previous)?;
+        let mut notes = vec![];
+        for (key, secret, file) in self.secrets() {
+            let Some(file) = file.as_deref().filter(|_| secret.is_none()) else { continue };
+            *secret = Some(read_secret(&key, file)?);
+            if is_open_to_all(file) {
+                let file = file.display();
+                notes.push(format!("{key}_file: every user of this machine can read {file}; use chmod 600"));
             }
         }
-        for (name, carrier) in &mut self.carriers {
-            for (company, account) in carrier.accounts_mut() {
-                for secret in account.secrets() {
-                    let key = format!("carriers.{name}.{company}.{}", secret.key);
-                    from_file(&key, secret.value, secret.file.as_deref())?;
-                }
-            }
-        }
+        self.notes = notes;
         Ok(())
     }
 
@@ -278,17 +279,18 @@ fn key_at(text: &str, line: usize) -> Option<String> {
     Some(parts.join(".")).filter(|key| !key.is_empty())
 }
 
-fn from_file(key: &str, secret: &mut Option<SecretString>, file: Option<&Path>) -> Result<(), BadConfig> {
-    let Some(file) = file.filter(|_| secret.is_none()) else {
-        return Ok(());
-    };
+fn read_secret(key: &str, file: &Path) -> Result<SecretString, BadConfig> {
     let text = std::fs::read_to_string(file).map_err(|e| {
         let is_root = key.ends_with("root") && e.kind() == std::io::ErrorKind::NotFound;
         let hint = if is_root { "; create one with: otpost keys root" } else { "" };
         BadConfig(format!("{key}_file: {} cannot be read ({}){hint}", file.display(), why(&e)))
     })?;
-    *secret = Some(SecretString::from(text.trim().to_owned()));
-    Ok(())
+    Ok(SecretString::from(text.trim().to_owned()))
+}
+
+fn is_open_to_all(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
 fn why(e: &std::io::Error) -> String {

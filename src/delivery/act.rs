@@ -78,12 +78,13 @@ pub async fn perform(
         },
         ActKind::Next { step } => match ledger.advance(AdvanceRequest { tenant, id, step }).await? {
             AdvanceResult::Advanced { uid, state } => ActResult::Done { uid, state },
-            AdvanceResult::Before { state } => ActResult::Nothing { state },
             AdvanceResult::Final { state } => ActResult::Refused(ActRefusal::Final(state)),
             AdvanceResult::Stopped { stop } => ActResult::Refused(ActRefusal::Stopped(stop)),
             AdvanceResult::PlanOver => ActResult::Refused(ActRefusal::PlanOver),
-            // The same request as before, perhaps its own: the answer to the first one was lost.
-            AdvanceResult::Pending { state } => ActResult::Nothing { state },
+            // `Pending`: the same request as before, perhaps its own, if the answer to the first one was lost.
+            AdvanceResult::Before { state } | AdvanceResult::Pending { state } => {
+                ActResult::Nothing { state }
+            }
             AdvanceResult::Unknown => ActResult::Unknown,
         },
     };

@@ -333,8 +333,8 @@ impl Receiver {
 
     /// Records a receipt. Waits briefly for the ledger while the carrier waits for the answer.
     async fn record(&self, queued: QueuedReceipt) -> Result<(Option<AttemptId>, RecordResult), LedgerError> {
-        if !self.ledger_health.is_healthy() {
-            return Err(LedgerError::Unreachable("known to be unreachable".to_owned()));
+        if let Some(outage) = self.ledger_health.reason() {
+            return Err(outage);
         }
         let late = LedgerError::TooSlow("a receipt was not recorded within 4 s");
         tokio::time::timeout(COMMIT_WAIT, self.record_once(queued)).await.map_err(|_| late)?

@@ -161,12 +161,12 @@ impl Postgres {
     pub(super) async fn readable_json<T: for<'de> Deserialize<'de>>(
         &self, sql: &str, params: &[Param<'_>],
     ) -> Result<Vec<T>, LedgerError> {
-        let read = |row: &Row| match row.try_get::<_, Json<T>>(0) {
-            Ok(json) => Some(json.0),
-            Err(_) => {
+        let read = |row: &Row| {
+            let json = row.try_get::<_, Json<T>>(0).ok();
+            if json.is_none() {
                 tracing::error!(reason = %LedgerError::UnknownForm, "a kept receipt cannot be read");
-                None
             }
+            Some(json?.0)
         };
         Ok(self.query(sql, params).await?.iter().filter_map(read).collect())
     }

@@ -75,12 +75,11 @@ impl Server {
         };
         let settings = url.take_param("options").map(|options| settings(&options)).transpose()?;
         match url.take_param("target_session_attrs").as_deref() {
-            None => {}
+            None | Some("any") => {}
             // The primary is the server that accepts writes.
             Some("read-write" | "primary") => {
                 url.params.push(("target_session_attrs".to_owned(), "read-write".to_owned()));
             }
-            Some("any") => {}
             Some(_) => {
                 return Err("has a target_session_attrs that does not lead to a server that accepts writes; use read-write".to_owned());
             }
@@ -232,7 +231,7 @@ mod tests {
                 .contains("use disable, prefer, require, verify-ca or verify-full")
         );
         let trust = server("postgres://db/x?sslmode=verify-ca&sslrootcert=%2Fetc%2Fca.pem").trust;
-        assert!(matches!(trust.roots, Roots::Only(file) if file == PathBuf::from("/etc/ca.pem")));
+        assert!(matches!(trust.roots, Roots::Only(file) if file == "/etc/ca.pem"));
         assert!(matches!(server("postgres://db/x?sslrootcert=system").trust.roots, Roots::System));
     }
 
