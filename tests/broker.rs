@@ -42,9 +42,9 @@ fn nodes(urls: &str) -> Nodes {
     Nodes::parse(urls, None).unwrap()
 }
 
-fn settings(url: String) -> Settings {
+fn settings(url: &str) -> Settings {
     Settings {
-        nodes: nodes(&url),
+        nodes: nodes(url),
         declare: true,
         linger: Duration::from_secs(20),
         publish_timeout: Duration::from_secs(5),
@@ -96,7 +96,7 @@ impl Running {
 
 /// A connection that only publishes.
 async fn publisher(url: String) -> Broker {
-    let broker = Broker::start(settings(url), CancellationToken::new());
+    let broker = Broker::start(settings(&url), CancellationToken::new());
     wait_for_connections(&broker, |up| up.publishing() && up.publishing_events()).await;
     broker
 }
@@ -168,7 +168,7 @@ async fn a_node_that_does_not_answer_is_passed_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_published_job_arrives_with_its_properties_and_its_ack_removes_it() {
     let vhost = Vhost::new();
-    let mut worker = Running::up(settings(vhost.url())).await;
+    let mut worker = Running::up(settings(&vhost.url())).await;
     let headers = vec![("traceparent".to_owned(), "00-4bf9-00f0-01".to_owned())];
     worker.broker.publish(Message { headers, ..job("a job") }).await.unwrap();
     let delivery = worker.next().await;
@@ -218,7 +218,7 @@ async fn unacked_deliveries_are_redelivered_after_a_cut_with_their_delivery_coun
     let vhost = Vhost::new();
     let publisher = publisher(vhost.url()).await;
     let relay = Relay::start(vhost.upstream()).await;
-    let mut worker = Running::up(settings(vhost.url_by(relay.addr()))).await;
+    let mut worker = Running::up(settings(&vhost.url_by(relay.addr()))).await;
     for id in 0..3 {
         publisher.publish(job(&id)).await.unwrap();
     }
@@ -244,7 +244,7 @@ async fn an_ack_of_a_closed_connection_acks_nothing_on_the_next_one() {
     let vhost = Vhost::new();
     let publisher = publisher(vhost.url()).await;
     let relay = Relay::start(vhost.upstream()).await;
-    let mut worker = Running::up(settings(vhost.url_by(relay.addr()))).await;
+    let mut worker = Running::up(settings(&vhost.url_by(relay.addr()))).await;
     publisher.publish(job("old")).await.unwrap();
     let old = worker.next().await;
     relay.cut();
@@ -263,7 +263,7 @@ async fn a_buffered_delivery_arrives_once_after_the_connection_broke() {
     let vhost = Vhost::new();
     let publisher = publisher(vhost.url()).await;
     let relay = Relay::start(vhost.upstream()).await;
-    let mut worker = Running::up(settings(vhost.url_by(relay.addr()))).await;
+    let mut worker = Running::up(settings(&vhost.url_by(relay.addr()))).await;
     for id in 0..20 {
         publisher.publish(job(&id)).await.unwrap();
     }
@@ -281,7 +281,7 @@ async fn deliveries_continue_and_no_confirmed_message_is_lost_after_any_connecti
     let vhost = Vhost::new();
     let relay = Relay::start(vhost.upstream()).await;
     // The publisher's and the worker's connections break. Missing heartbeats reveal a stall.
-    let mut worker = Running::up(settings(vhost.url_by(relay.addr()) + "?heartbeat=1")).await;
+    let mut worker = Running::up(settings(&(vhost.url_by(relay.addr()) + "?heartbeat=1"))).await;
     let broker = worker.broker.clone();
     let (faults_over, over) = watch::channel(false);
     let publishing = tokio::spawn(async move {
@@ -347,7 +347,7 @@ async fn deliveries_continue_and_no_confirmed_message_is_lost_after_any_connecti
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_queue_is_declared_and_consumed_again() {
     let vhost = Vhost::new();
-    let mut worker = Running::up(settings(vhost.url())).await;
+    let mut worker = Running::up(settings(&vhost.url())).await;
     publish_again(&worker.broker, "before").await;
     worker.next().await.ack();
     vhost.ctl("delete_queue", &[DISPATCH]);
@@ -414,7 +414,7 @@ async fn without_confirms_publishers_time_out_and_the_number_of_messages_is_boun
     let limits = Settings {
         publish_timeout: Duration::from_millis(300),
         max_outstanding: 5,
-        ..settings(vhost.url_by(relay.addr()))
+        ..settings(&vhost.url_by(relay.addr()))
     };
     let broker = Broker::start(limits, CancellationToken::new());
     wait_for_connections(&broker, ConnectionStates::publishing).await;
@@ -437,8 +437,11 @@ async fn without_confirms_publishers_time_out_and_the_number_of_messages_is_boun
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_whose_queue_confirms_nothing_delays_only_events() {
     let vhost = Vhost::new();
-    let few =
-        Settings { publish_timeout: Duration::from_millis(500), max_outstanding: 5, ..settings(vhost.url()) };
+    let few = Settings {
+        publish_timeout: Duration::from_millis(500),
+        max_outstanding: 5,
+        ..settings(&vhost.url())
+    };
     let broker = Broker::start(few, CancellationToken::new());
     wait_for_connections(&broker, |up| up.publishing() && up.publishing_events()).await;
     let (_connection, channel) = lapin(&vhost).await;
@@ -463,7 +466,7 @@ async fn a_subscriber_whose_queue_confirms_nothing_delays_only_events() {
 #[tokio::test(flavor = "multi_thread")]
 async fn paused_consumption_brings_no_delivery_and_held_ones_can_be_acked() {
     let vhost = Vhost::new();
-    let mut worker = Running::up_with(settings(vhost.url()), 10).await;
+    let mut worker = Running::up_with(settings(&vhost.url()), 10).await;
     for id in 0..30 {
         worker.broker.publish(job(&id)).await.unwrap();
     }
@@ -489,7 +492,7 @@ async fn paused_consumption_brings_no_delivery_and_held_ones_can_be_acked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_holds_exactly_its_prefetch_after_pauses() {
     let vhost = Vhost::new();
-    let mut worker = Running::up_with(settings(vhost.url()), 10).await;
+    let mut worker = Running::up_with(settings(&vhost.url()), 10).await;
     for id in 0..60 {
         worker.broker.publish(job(&id)).await.unwrap();
     }
@@ -516,7 +519,7 @@ async fn a_queue_with_other_arguments_is_reported_until_it_is_deleted() {
     let (connection, channel) = lapin(&vhost).await;
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(DISPATCH.into(), options, FieldTable::default()).await.unwrap();
-    let mut worker = Running::start(settings(vhost.url()), 100);
+    let mut worker = Running::start(settings(&vhost.url()), 100);
     let up = wait_for_connections(&worker.broker, |up| up.problem().is_some()).await;
     let problem = up.problem().unwrap();
     assert!(problem.contains("queue otpost.dispatch") && problem.contains("406"), "{problem}");
@@ -540,7 +543,7 @@ async fn five_thousand_messages_are_acked_in_few_frames() {
     let vhost = Vhost::new();
     let publisher = publisher(vhost.url()).await;
     let relay = Relay::start(vhost.upstream()).await;
-    let mut worker = Running::up(settings(vhost.url_by(relay.addr()))).await;
+    let mut worker = Running::up(settings(&vhost.url_by(relay.addr()))).await;
     let before = relay.counts().bytes_to_upstream;
     let publishing = tokio::spawn(async move {
         let publishing: Vec<_> = (0..5000)
@@ -576,7 +579,7 @@ async fn five_thousand_messages_are_acked_in_few_frames() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_shutdown_no_delivery_arrives_and_held_ones_can_be_acked() {
     let vhost = Vhost::new();
-    let mut worker = Running::up_with(settings(vhost.url()), 10).await;
+    let mut worker = Running::up_with(settings(&vhost.url()), 10).await;
     for id in 0..30 {
         worker.broker.publish(job(&id)).await.unwrap();
     }
@@ -613,7 +616,7 @@ impl Running {
 #[tokio::test(flavor = "multi_thread")]
 async fn at_shutdown_a_dropped_delivery_is_requeued_and_delays_nothing() {
     let vhost = Vhost::new();
-    let mut worker = Running::up(settings(vhost.url())).await;
+    let mut worker = Running::up(settings(&vhost.url())).await;
     worker.broker.publish(job("a")).await.unwrap();
     let delivery = worker.next().await;
     worker.shutdown.cancel();
@@ -627,7 +630,7 @@ async fn shutdown_completes_while_the_broker_is_unreachable() {
     let vhost = Vhost::new();
     let relay = Relay::start(vhost.upstream()).await;
     relay.refuse(true);
-    let worker = Running::start(settings(vhost.url_by(relay.addr())), 100);
+    let worker = Running::start(settings(&vhost.url_by(relay.addr())), 100);
     // By now the pauses between two connection attempts exceed three seconds.
     until("both sides have tried often", async || relay.counts().refused >= 12).await;
     timeout(Duration::from_secs(2), worker.stop()).await.unwrap();
@@ -643,7 +646,7 @@ async fn declaring_is_repeatable_and_a_check_finds_missing_objects() {
     Broker::declare(&nodes(&vhost.url()), true).await.unwrap();
     Broker::declare(&nodes(&vhost.url()), true).await.unwrap();
     Broker::declare(&nodes(&vhost.url()), false).await.unwrap();
-    let mut worker = Running::up(Settings { declare: false, ..settings(vhost.url()) }).await;
+    let mut worker = Running::up(Settings { declare: false, ..settings(&vhost.url()) }).await;
     worker.broker.publish(job("a")).await.unwrap();
     worker.next().await.ack();
     vhost.ctl("delete_queue", &[DEAD]);

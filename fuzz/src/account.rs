@@ -19,12 +19,10 @@ pub(crate) fn twilio() -> Twilio {
     Twilio::new(Config {
         account_sid: "ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".to_owned(),
         auth_token: Some(TOKEN.into()),
-        auth_token_file: None,
         from: Some("+15005550006".to_owned()),
-        messaging_service_sid: None,
-        voice_from: None,
         machine_detection: true,
         base_url: "https://api.example".to_owned(),
+        ..Config::default()
     })
     .expect("a valid account")
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use otpost::carriers::retry_after;
+use otpost::domain::retry_after::retry_after;
 
 const DAY_S: u64 = 86_400;
 

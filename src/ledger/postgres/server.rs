@@ -231,7 +231,7 @@ mod tests {
                 .contains("use disable, prefer, require, verify-ca or verify-full")
         );
         let trust = server("postgres://db/x?sslmode=verify-ca&sslrootcert=%2Fetc%2Fca.pem").trust;
-        assert!(matches!(trust.roots, Roots::Only(file) if file == "/etc/ca.pem"));
+        assert!(matches!(trust.roots, Roots::Only(file) if file.as_os_str() == "/etc/ca.pem"));
         assert!(matches!(server("postgres://db/x?sslrootcert=system").trust.roots, Roots::System));
     }
 

@@ -57,12 +57,10 @@ impl Otpost {
         let account = twilio::Config {
             account_sid: mock.account_sid,
             auth_token: Some(mock.auth_token.into()),
-            auth_token_file: None,
             from: Some("+15005550006".to_owned()),
-            messaging_service_sid: None,
-            voice_from: None,
             machine_detection: true,
             base_url: format!("http://{}", gateway.addr()),
+            ..twilio::Config::default()
         };
         config
             .carriers
