@@ -52,7 +52,9 @@ const [spaced, text] = job();
 channel.publish("otpost", "dispatch", Buffer.from(`\r\n\t ${text} \n`), { mandatory: true });
 console.log(spaced, "white space around it");
 
-bad("a byte order mark", Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), Buffer.from(job()[1])]));
+const [marked, json] = job();
+channel.publish("otpost", "dispatch", Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), Buffer.from(json)]), { mandatory: true });
+console.log(marked, "a byte order mark");
 bad("UTF-16", Buffer.from(job()[1], "utf16le"));
 bad("compressed", gzipSync(job()[1]), { contentEncoding: "gzip" });
 bad("nothing", Buffer.alloc(0));

@@ -61,7 +61,7 @@ good("a trace that is no text", headers={"traceparent": 7})
 good("more routing keys", headers={"CC": ["feedback", "nowhere"], "BCC": ["cancel"]})
 
 to, body = job()
-bad("a byte order mark", b"\xef\xbb\xbf" + body.encode())
+print(to, publish("a byte order mark", b"\xef\xbb\xbf" + body.encode()))
 bad("UTF-16", job()[1].encode("utf-16"))
 bad("compressed", gzip.compress(job()[1].encode()), content_encoding="gzip", content_type="application/json")
 bad("nothing", b"")

@@ -56,7 +56,7 @@ async fn unusual_message_properties_change_nothing() {
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let printed = String::from_utf8(out.stdout).unwrap();
         let (good, bad): (Vec<&str>, Vec<&str>) = printed.lines().partition(|l| l.starts_with('+'));
-        assert!(good.len() >= 9 && bad.len() >= 4, "{printed}");
+        assert!(good.len() >= 9 && bad.len() >= 3, "{printed}");
         for line in good {
             let (to, name) = line.split_once(' ').unwrap();
             let in_time = wait::within(Duration::from_secs(20), async || {

@@ -34,7 +34,9 @@ fn headers(value: &[u8]) -> Option<HeaderMap> {
     Some(HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, value)]))
 }
 
-/// Returns the key after the scheme and a space. Spaces around it are ignored.
+/// Returns the key after the scheme, in any case, and a space or a tab. Spaces around it are ignored.
 fn key_of(header: &[u8]) -> Option<&[u8]> {
-    header.strip_prefix(b"Bearer ").map(<[u8]>::trim_ascii)
+    let (scheme, key) = header.trim_ascii().split_at_checked("bearer".len())?;
+    let is_separated = key.first().is_some_and(|byte| b" \t".contains(byte));
+    (scheme.eq_ignore_ascii_case(b"bearer") && is_separated).then(|| key.trim_ascii())
 }

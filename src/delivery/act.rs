@@ -51,6 +51,8 @@ pub enum ActRefusal {
     Stopped(Stop),
     /// The plan has no further step.
     PlanOver,
+    /// The step that was requested before has not been tried yet.
+    Pending,
 }
 
 /// Performs an act.
@@ -81,10 +83,8 @@ pub async fn perform(
             AdvanceResult::Final { state } => ActResult::Refused(ActRefusal::Final(state)),
             AdvanceResult::Stopped { stop } => ActResult::Refused(ActRefusal::Stopped(stop)),
             AdvanceResult::PlanOver => ActResult::Refused(ActRefusal::PlanOver),
-            // `Pending`: the same request as before, perhaps its own, if the answer to the first one was lost.
-            AdvanceResult::Before { state } | AdvanceResult::Pending { state } => {
-                ActResult::Nothing { state }
-            }
+            AdvanceResult::Before { state } => ActResult::Nothing { state },
+            AdvanceResult::Pending { .. } => ActResult::Refused(ActRefusal::Pending),
             AdvanceResult::Unknown => ActResult::Unknown,
         },
     };

@@ -112,6 +112,9 @@ fn conflict(barred: ActRefusal) -> Problem {
         ActRefusal::Stopped(stop) => {
             no(ProblemKind::Stopped, "the dispatch was stopped; no further request may begin").stop(stop)
         }
+        ActRefusal::Pending => {
+            no(ProblemKind::Pending, "the step that was requested earlier has not been tried yet")
+        }
         ActRefusal::PlanOver => no(ProblemKind::PlanOver, "the plan has no further step; dispatch a new job"),
     }
 }
@@ -122,6 +125,7 @@ problems! {
         conflict(ActRefusal::Final(DispatchState::Delivered)),
         conflict(ActRefusal::Stopped(Stop::Cancel)),
         conflict(ActRefusal::PlanOver),
+        conflict(ActRefusal::Pending),
     ]);
     CancelProblems = bad_act("surprise", "is not a field of cancel").into_iter()
         .chain([conflict(ActRefusal::Final(DispatchState::Delivered))]);

@@ -176,7 +176,7 @@ async fn run_group<I: Item, O>(
 
 /// Runs a statement, again after a conflict, and for a short time again after a lost connection.
 pub(super) async fn with_retries<O, F: Future<Output = Result<O, LedgerError>>>(
-    run: impl Fn() -> F,
+    mut run: impl FnMut() -> F,
 ) -> Result<O, LedgerError> {
     let started = Instant::now();
     let mut runs = 0;

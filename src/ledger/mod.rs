@@ -252,7 +252,22 @@ impl Ledger {
 
     /// Requests the next step of a dispatch.
     pub async fn advance(&self, request: AdvanceRequest) -> Result<AdvanceResult, LedgerError> {
-        group::with_retries(|| self.store.advance(&request)).await
+        let mut runs = 0;
+        let run = || {
+            runs += 1;
+            let is_repeated = runs > 1;
+            let advancing = self.store.advance(&request);
+            async move {
+                match advancing.await {
+                    // An earlier run was committed, and its answer was lost.
+                    Ok(AdvanceResult::Pending { state }) if is_repeated => {
+                        Ok(AdvanceResult::Before { state })
+                    }
+                    answered => answered,
+                }
+            }
+        };
+        group::with_retries(run).await
     }
 
     /// Takes one dispatch for a lease if it is due.

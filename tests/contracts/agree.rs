@@ -139,7 +139,7 @@ fn bad() -> Vec<Value> {
         json!({"template": "A"}),
         json!({"template": "a".repeat(65)}),
         json!({"tenant": "a/b"}),
-        json!({"locale": "en_GB"}),
+        json!({"locale": "en GB"}),
         json!({"locale": "a".repeat(36)}),
         json!({"params": many(9, &json!(1))}),
         json!({"params": {"A": 1}}),

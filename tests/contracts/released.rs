@@ -10,11 +10,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-/// Additions since that release. All of them are optional.
+/// Additions since that release. All of them are optional, or accept more than before.
 const ADDED: &[&str] = &[
+    "asyncapi.json/components/messages/event/payload/schema/properties/data/properties/reason/oneOf has {\"const\":\"number_kind\",\"type\":\"string\"}",
+    "asyncapi.json/components/messages/job/payload/schema/properties/locale/pattern was \"^[0-9A-Za-z-]+$\" and is \"^[0-9A-Za-z_-]+$\"",
+    "event.schema.json/$defs/Reason/oneOf has {\"const\":\"number_kind\",\"type\":\"string\"}",
+    "job.schema.json/properties/locale/pattern was \"^[0-9A-Za-z-]+$\" and is \"^[0-9A-Za-z_-]+$\"",
     "openapi.json/components/schemas/AttemptStory/properties/corrected_at",
     "openapi.json/components/schemas/AttemptStory/properties/corrected_code",
     "openapi.json/components/schemas/AttemptStory/properties/corrected_reason",
+    "openapi.json/components/schemas/Job/properties/locale/pattern was \"^[0-9A-Za-z-]+$\" and is \"^[0-9A-Za-z_-]+$\"",
+    "openapi.json/components/schemas/Reason/oneOf has {\"const\":\"number_kind\",\"type\":\"string\"}",
     "openapi.json/components/schemas/Story/properties/language",
     "openapi.json/components/schemas/Story/properties/locale",
     "openapi.json/components/schemas/Story/properties/waits",
@@ -74,6 +80,11 @@ fn differences(released: &Value, current: &Value, at: &str, into: &mut BTreeSet<
             for (n, (before, after)) in before.iter().zip(after).enumerate() {
                 differences(before, after, &format!("{at}/{n}"), into);
             }
+        }
+        // Further words of an enum.
+        (Value::Array(before), Value::Array(after)) if before.iter().all(|word| after.contains(word)) => {
+            let added = after.iter().filter(|word| !before.contains(word));
+            into.extend(added.map(|word| format!("{at} has {word}")));
         }
         _ if released == current => {}
         _ => drop(into.insert(format!("{at} was {released} and is {current}"))),

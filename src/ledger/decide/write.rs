@@ -164,7 +164,13 @@ pub fn advance(d: Option<&mut Dispatch>, request: &AdvanceRequest, now: Timestam
     }
     let tried = |step: u8| d.attempts.iter().any(|a| a.step >= step && a.outcome.is_some());
     if d.requested_step.is_some_and(|step| step >= d.step && !tried(step)) {
-        return AdvanceResult::Pending { state: d.state };
+        // A request that names the step is the same one again: its first answer may have been lost.
+        let is_repeated = request.step == Some(d.step);
+        return if is_repeated {
+            AdvanceResult::Before { state: d.state }
+        } else {
+            AdvanceResult::Pending { state: d.state }
+        };
     }
     if usize::from(d.step) >= d.order.plan.len() {
         return AdvanceResult::PlanOver;
