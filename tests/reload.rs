@@ -131,6 +131,27 @@ fn keys(current: (&str, &Root), previous: Option<(&str, &Root)>, hashes: &Root) 
     }
 }
 
+/// A worker whose configuration lacks the new root, beside one that has it.
+///
+/// Fails if a process that lacks a key ends what another process could send.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dispatch_waits_for_a_process_that_has_its_key() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let (old, new) = (deployment.root.clone(), Root::random("t2"));
+    let both = || keys(("t2", &new), Some(("t1", &old)), &old);
+    let none = "http://127.0.0.1:0";
+    let _behind = deployment.process_with("worker", none, "info", "behind", keys(("t1", &old), None, &old));
+    let _front = deployment.process_with("api,receipts", none, "info", "front", both());
+    let api = deployment.serving("front").await["api"].as_str().unwrap().to_owned();
+    let body = job("+447705150001", json!({})).to_string();
+    let (status, answer) = deployment.post_bytes(&api, &deployment.key, body.into()).await;
+    assert_eq!(status, 202, "{answer}");
+    let names_it = async || deployment.log("behind").contains("\"key\":\"t2\"");
+    wait::until("the log names the key", names_it).await;
+    let _worker = deployment.process_with("worker", none, "info", "worker", both());
+    deployment.until_state(answer["id"].as_str().unwrap().parse().unwrap(), "sent").await;
+}
+
 /// A producer without pauses. It sends texts to different numbers, half of them sealed over AMQP and half
 /// over HTTP.
 struct Load {

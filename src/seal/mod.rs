@@ -45,6 +45,12 @@ pub enum SealError {
     DoesNotOpen,
 }
 
+/// The id of the root that a text was sealed with. The id is public.
+pub fn key_id(sealed: &str) -> Option<&str> {
+    let mut parts = sealed.split('.');
+    parts.nth(1).filter(|_| parts.next().is_some())
+}
+
 /// Why a root is not usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRoot {

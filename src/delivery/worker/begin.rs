@@ -15,7 +15,10 @@ use crate::ledger::{
     AttemptOutcome, BeginRequest, BeginResult, DecisionWrite, LedgerError, Limit, NewAttempt, WriteResult,
 };
 use crate::ops::crash::{self, Point};
+use crate::seal::{self, SealError};
 
+/// A dispatch whose key is missing is left to other processes until its remaining life is this short: two leases, and the least life.
+const LAST_CHANCE: Duration = Duration::from_secs(20);
 /// Delay before a begin with unknown result is tried again. The request must be sent within 3 s.
 const RETRY_BEGIN_AFTER: Duration = Duration::from_millis(200);
 
@@ -24,10 +27,25 @@ impl Worker {
     pub(super) async fn begin(&self, snapshot: Snapshot, begin: Begin) -> Action {
         let (d, now, policy) = (&snapshot.d, snapshot.now(), snapshot.policy());
         let life = between(now, d.order.expires_at);
-        let Ok(contents) = snapshot.rules.admitter.open(d) else {
-            tracing::error!(dispatch.uid = %d.order.uid, "the sealed values of a dispatch cannot be opened: is a key missing in keys.previous?");
-            let decision = give_up(d, Reason::Template, now, &policy);
-            return self.write(snapshot, decision, true).await;
+        let contents = match snapshot.rules.admitter.open(d) {
+            Ok(contents) => contents,
+            // Another process may have the key, such as one whose configuration was changed first. It takes the dispatch when the lease
+            // has ended.
+            Err(SealError::UnknownKey) if life > LAST_CHANCE => {
+                tracing::error!(
+                    dispatch.uid = %d.order.uid, key = seal::key_id(&d.order.number),
+                    "the values of a dispatch are sealed with a key that this process lacks: add it to keys.previous"
+                );
+                return Action::Nothing;
+            }
+            Err(e) => {
+                tracing::error!(
+                    dispatch.uid = %d.order.uid, key = seal::key_id(&d.order.number), reason = %e,
+                    "the sealed values of a dispatch cannot be opened: it fails"
+                );
+                let decision = give_up(d, Reason::Template, now, &policy);
+                return self.write(snapshot, decision, true).await;
+            }
         };
         let (code, params) = (contents.code.as_ref(), &contents.params);
         let Ok(rendered) = snapshot.rules.admitter.render(&d.order, begin.channel, code, params, life) else {
