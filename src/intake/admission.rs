@@ -133,23 +133,14 @@ impl Admitter {
         if !self.config.limits.operator.is_empty() {
             limits.push(quota(None, "operator", &self.config.limits.operator));
         }
-        let refused_kinds = &self.config.numbers.refused_kinds;
-        let refuses = |channel: &Channel| {
-            metadata
-                .kind
-                .is_some_and(|kind| refused_kinds.get(channel).is_some_and(|kinds| kinds.contains(&kind)))
-        };
-        let left: Vec<Channel> =
-            job.plan.channels().iter().copied().filter(|channel| !refuses(channel)).collect();
-        let is_refused_kind = left.is_empty();
-        let plan = Plan::try_from(left).unwrap_or_else(|_| job.plan.clone());
+        let plan = self.allowed_plan(job);
         let refusal = if between(now, job.expires_at) < MIN_LIFE {
             Some(Refusal { state: State::Expired, reason: Reason::Life })
         } else if !metadata.passes(self.config.numbers.check) {
             Some(Refusal { state: State::Refused, reason: Reason::NumberNotPossible })
         } else if !self.serves(metadata.country.as_deref()) {
             Some(Refusal { state: State::Refused, reason: Reason::Country })
-        } else if is_refused_kind {
+        } else if plan.is_none() {
             Some(Refusal { state: State::Refused, reason: Reason::NumberKind })
         } else {
             None
@@ -159,7 +150,7 @@ impl Admitter {
                 uid,
                 tenant: job.tenant.clone(),
                 id: job.id,
-                plan,
+                plan: plan.unwrap_or_else(|| job.plan.clone()),
                 expires_at: job.expires_at,
                 fallback_after_s: job.fallback_after_s,
                 template: job.template.clone(),
@@ -185,6 +176,19 @@ impl Admitter {
             snooze: None,
             destinations: self.destinations(&job.tenant),
         }
+    }
+
+    /// The steps of a job's plan whose channel takes this kind of number. `None` if there are none.
+    fn allowed_plan(&self, job: &Job) -> Option<Plan> {
+        let kinds = |channel: &Channel| {
+            self.config.numbers.refused_kinds.get(channel).filter(|kinds| !kinds.is_empty())
+        };
+        let channels = job.plan.channels();
+        let kind =
+            channels.iter().any(|channel| kinds(channel).is_some()).then(|| job.metadata.kind()).flatten();
+        let Some(kind) = kind else { return Some(job.plan.clone()) };
+        let is_allowed = |channel: &&Channel| !kinds(channel).is_some_and(|kinds| kinds.contains(&kind));
+        Plan::try_from(channels.iter().filter(is_allowed).copied().collect::<Vec<_>>()).ok()
     }
 
     /// How strictly numbers are checked.

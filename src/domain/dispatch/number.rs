@@ -1,7 +1,7 @@
 //! Phone numbers in E.164, checked against the metadata of the numbering plans.
 
 use std::fmt;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rlibphonenumber::{
     NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumberFormat, PhoneNumberType, ValidationError,
@@ -84,19 +84,17 @@ pub enum BadNumber {
 #[derive(Clone, PartialEq, Eq)]
 pub struct PhoneNumber(Zeroizing<String>);
 
-/// Metadata of a number.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Metadata of a number. Its range and its kind take longest to find out, so they are looked up only on demand. It has no `Debug`,
+/// because it holds the number.
+#[derive(Clone, PartialEq, Default)]
 pub struct Metadata {
     /// ISO 3166 country, if known.
     pub country: Option<String>,
     /// Whether the length is possible.
     pub possible: bool,
-    /// Whether the number lies in a known range.
-    pub valid: bool,
-    /// Its kind, if it is a special one.
-    pub kind: Option<NumberKind>,
     /// Why it is not possible.
     pub problem: Option<NumberProblem>,
+    number: Option<rlibphonenumber::PhoneNumber>,
 }
 
 impl PhoneNumber {
@@ -152,11 +150,8 @@ impl PhoneNumber {
                     .map(|r| format!("{r:?}"))
                     .filter(|r| r.len() == 2),
                 possible: problem.is_none(),
-                // The stricter check requires `possible` too: Canada's 310 numbers lie in a known range but are too short to be
-                // called from abroad.
-                valid: problem.is_none() && number.is_valid(),
-                kind: kind(&number),
                 problem,
+                number: Some(number),
             }
         })
         .unwrap_or_default()
@@ -190,17 +185,32 @@ fn kind(number: &rlibphonenumber::PhoneNumber) -> Option<NumberKind> {
 }
 
 impl Metadata {
+    /// Returns whether the number is possible and lies in a known range. Canada's 310 numbers lie in one, but are too short to be called
+    /// from abroad.
+    pub fn is_valid(&self) -> bool {
+        let is_in_range = |number: &rlibphonenumber::PhoneNumber| {
+            catch_unwind(AssertUnwindSafe(|| number.is_valid())).unwrap_or(false)
+        };
+        self.possible && self.number.as_ref().is_some_and(is_in_range)
+    }
+
+    /// Returns the kind of the number, if it is a special one.
+    pub fn kind(&self) -> Option<NumberKind> {
+        let number = self.number.as_ref()?;
+        catch_unwind(AssertUnwindSafe(|| kind(number))).unwrap_or(None)
+    }
+
     /// Returns why the number does not pass this check.
     pub fn problem(&self, check: NumberCheck) -> Option<NumberProblem> {
-        let range = (check == NumberCheck::Valid && !self.valid).then_some(NumberProblem::Range);
-        self.problem.or(range)
+        let is_outside = || check == NumberCheck::Valid && !self.is_valid();
+        self.problem.or_else(|| is_outside().then_some(NumberProblem::Range))
     }
 
     /// Returns whether the number passes this check.
     pub fn passes(&self, check: NumberCheck) -> bool {
         match check {
             NumberCheck::Possible => self.possible,
-            NumberCheck::Valid => self.valid,
+            NumberCheck::Valid => self.is_valid(),
         }
     }
 }
@@ -296,7 +306,7 @@ mod tests {
             ("+442079460150", None),
             ("+12015550150", None),
         ] {
-            assert_eq!(PhoneNumber::parse(number).unwrap().metadata().kind, kind, "{number}");
+            assert_eq!(PhoneNumber::parse(number).unwrap().metadata().kind(), kind, "{number}");
         }
     }
 
@@ -322,14 +332,17 @@ mod tests {
         let gb = PhoneNumber::parse("+447700900123").unwrap().metadata();
         assert_eq!((gb.country.as_deref(), gb.possible), (Some("GB"), true));
         let short = PhoneNumber::parse("+4477009001").unwrap().metadata();
-        assert!(!short.valid);
+        assert!(!short.is_valid());
         for twice in ["+4407701559901", "+49015112345678"] {
             assert!(!PhoneNumber::parse(twice).unwrap().metadata().possible, "{twice} is another spelling");
         }
         assert!(!PhoneNumber::parse("+999123456789").unwrap().metadata().possible);
         for local in ["+4477009", "+12025550", "+13100174"] {
             let metadata = PhoneNumber::parse(local).unwrap().metadata();
-            assert!(!metadata.possible && !metadata.valid, "{local} is dialled within its town or country");
+            assert!(
+                !metadata.possible && !metadata.is_valid(),
+                "{local} is dialled within its town or country"
+            );
         }
     }
 }
