@@ -15,7 +15,7 @@ pub struct ServerUrl {
     pub password: Option<String>,
     /// One or more hosts.
     pub hosts: Vec<Host>,
-    /// What follows the first `/`, not decoded. `None` without a `/`.
+    /// The path after the first `/`, not decoded. `None` without a `/`.
     pub path: Option<String>,
     /// The parameters, decoded.
     pub params: Vec<(String, String)>,

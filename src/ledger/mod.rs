@@ -142,8 +142,8 @@ pub struct Ledger {
     admits: Group<Admission, AdmissionResult>,
     begins: Group<BeginRequest, BeginResult>,
     decisions: Group<DecisionWrite, Option<WriteResult>>,
-    /// Those that could not be written without a lock. In a group of their own, because a transaction that waits for a lock, or fails,
-    /// must not take the answers of the others with it.
+    /// Decisions that need locks. They have a group of their own, because a transaction that waits for a lock, or fails, must not take
+    /// the answers of other decisions with it.
     locked_decisions: Group<DecisionWrite, WriteResult>,
     records: Group<AttemptReceipt, RecordResult>,
     outgoing: Arc<Outgoing>,

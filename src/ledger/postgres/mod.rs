@@ -154,7 +154,7 @@ impl Store for Postgres {
         for (is_fresh, limit) in [(true, fresh), (false, begun)] {
             match self.take_due_of(is_fresh, limit, &mut taken).await {
                 Err(e) if taken.is_empty() => return Err(e),
-                // Those that are taken already would otherwise wait for the end of their lease.
+                // Without this, the dispatches that this scan has leased would wait for the end of their lease.
                 Err(_) => break,
                 Ok(()) => {}
             }

@@ -18,9 +18,9 @@ pub(super) struct Trust {
 
 /// The trusted authorities.
 pub(super) enum Roots {
-    /// Those of the machine.
+    /// The authorities of the machine.
     System,
-    /// Only those in this file.
+    /// Only the authorities in this file.
     Only(PathBuf),
 }
 
