@@ -229,8 +229,8 @@ mod long {
         set_suspended(&cluster.deployment.vhost, "t.silent", false);
         channel.queue_delete("t.full".into(), QueueDeleteOptions::default()).await.unwrap();
         receiver.log.answering.store(true, Ordering::Relaxed);
-        checker::settle(&cluster, &load.sent, Duration::from_secs(110)).await;
         receiver.has_received_all(&cluster).await;
+        checker::settle(&cluster, &load.sent, Duration::from_secs(110)).await;
         checker::check(&cluster, &load.sent, Injected { dead: 1, ..Injected::default() }).await;
         held.return_to_baseline().await;
     }
