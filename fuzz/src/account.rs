@@ -56,6 +56,7 @@ pub(crate) fn form_of(words: &RenderedMessage) -> Vec<(String, String)> {
         life,
         reference,
         callback: Some(callback),
+        speech_url: None,
     };
     let Request { body, .. } = twilio().build(&message).expect("a valid message");
     form_urlencoded::parse(body.as_bytes()).into_owned().collect()

@@ -108,6 +108,24 @@ impl CallbackSender {
         CallbackResult { at: clock::now(), status, attempts, http_status, error }
     }
 
+    /// Sends a request once. Returns the text of a successful answer, or why there is none.
+    pub(crate) async fn fetch(&self, callback: &Callback) -> Result<String, String> {
+        let _permit = self.permits.acquire().await;
+        let answer = self.request(callback).await.map_err(describe)?;
+        if !answer.status().is_success() {
+            return Err(format!("the answer is {}", answer.status()));
+        }
+        let mut answer = answer;
+        let mut bytes = vec![];
+        while let Some(chunk) = answer.chunk().await.map_err(describe)? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_ANSWER_BYTES {
+                return Err("the answer is too long".to_owned());
+            }
+        }
+        String::from_utf8(bytes).map_err(|_| "the answer is not UTF-8".to_owned())
+    }
+
     async fn attempts(&self, callback: &Callback, attempts: &mut u32) -> Result<u16, String> {
         let retry_policy = &callback.retry_policy;
         loop {
@@ -128,6 +146,18 @@ impl CallbackSender {
     }
 
     async fn attempt(&self, callback: &Callback) -> Result<u16, reqwest::Error> {
+        let mut answer = self.request(callback).await?;
+        let mut read = 0;
+        while let Some(chunk) = answer.chunk().await? {
+            read += chunk.len();
+            if read > MAX_ANSWER_BYTES {
+                break;
+            }
+        }
+        Ok(answer.status().as_u16())
+    }
+
+    async fn request(&self, callback: &Callback) -> Result<reqwest::Response, reqwest::Error> {
         let mut headers = callback.headers.clone();
         let kind = match callback.body {
             Body::Form(_) => Some("application/x-www-form-urlencoded; charset=UTF-8"),
@@ -143,15 +173,7 @@ impl CallbackSender {
             Body::Json(value) => client.post(&callback.url).headers(headers).json(value),
             Body::InUrl => client.get(&callback.url).headers(headers),
         };
-        let mut answer = request.timeout(callback.retry_policy.read).send().await?;
-        let mut read = 0;
-        while let Some(chunk) = answer.chunk().await? {
-            read += chunk.len();
-            if read > MAX_ANSWER_BYTES {
-                break;
-            }
-        }
-        Ok(answer.status().as_u16())
+        request.timeout(callback.retry_policy.read).send().await
     }
 
     fn client(&self, connect: Duration) -> Result<reqwest::Client, reqwest::Error> {

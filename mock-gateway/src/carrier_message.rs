@@ -18,8 +18,25 @@ pub(crate) trait CarrierMessage: Send + Sync {
     /// Returns the signed callback of this state, or `None` without a callback URL.
     fn callback(&self, change: &StateChange, config: &Config) -> Option<Callback>;
 
+    /// Returns the signed request that a pressed key causes. `None` if the call asks for none.
+    fn key_request(&self, _: &Config) -> Option<Callback> {
+        None
+    }
+
+    /// Returns what the answer to that request says.
+    fn speech(&self, answer: &str) -> Spoken {
+        Spoken { transcript: answer.to_owned(), language: None }
+    }
+
     /// Returns the resource of the carrier's API.
     fn resource(&self, progress: &Progress) -> serde_json::Value;
+}
+
+/// What a call says after a key was pressed.
+#[derive(Debug, Clone)]
+pub(crate) struct Spoken {
+    pub(crate) transcript: String,
+    pub(crate) language: Option<String>,
 }
 
 /// A new state of a text or call.

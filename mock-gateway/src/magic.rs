@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::outcome::Outcome::{
-    Busy, CallFailed, Deliver, Failed, HangUp, Hold, InvalidNumber, LateDelivery, Machine, NoAnswer,
+    Busy, CallFailed, Deliver, Failed, HangUp, Hold, InvalidNumber, LateDelivery, Machine, NoAnswer, NoKey,
     NoPermission, NotMobile, ReceiptFirst, ServerError, Silent, Slow, Throttle, Unauthorized, Unavailable,
     Undelivered, Unsubscribed,
 };
@@ -63,6 +63,7 @@ pub(crate) static MAGIC: &[MagicNumber] = &[
     row("0122", PLAIN, &[NoAnswer], "Call: not answered."),
     row("0123", PLAIN, &[CallFailed { sip_response_code: 404 }], "Call: failed, SIP response 404."),
     row("0124", PLAIN, &[Machine], "Call: an answering machine picks up."),
+    row("0125", PLAIN, &[NoKey], "Call: a person answers and presses no key."),
     row("0126", &[HangUp], &[HangUp], "Accepted, then the connection is closed without an answer, every time."),
 ];
 

@@ -83,6 +83,8 @@ pub(crate) enum Outcome {
     },
     /// Calls: an answering machine picks up. It is reported only if the client requested machine detection.
     Machine,
+    /// Calls: a person answers and presses no key.
+    NoKey,
 }
 
 impl Outcome {
@@ -134,6 +136,7 @@ impl Outcome {
             Self::NoAnswer => "no_answer",
             Self::CallFailed { .. } => "call_failed",
             Self::Machine => "machine",
+            Self::NoKey => "no_key",
         }
     }
 
@@ -197,6 +200,7 @@ mod tests {
             "no_answer",
             "call_failed",
             "machine",
+            "no_key",
         ] {
             assert_eq!(read(&format!("\"{word}\"")).unwrap().word(), word);
         }

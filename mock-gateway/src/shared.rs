@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::callbacks::{CallbackResult, CallbackSender};
-use crate::carrier_message::StateChange;
+use crate::carrier_message::{Spoken, StateChange};
 use crate::choice::Choice;
 use crate::config::Config;
 use crate::record::{Accepted, Record};
@@ -33,6 +33,19 @@ impl Shared {
         let result = self.callbacks.send(callback, change.status.clone().into_owned()).await;
         self.record.add_callback(accepted, result.clone());
         Some(result)
+    }
+
+    /// Presses a key in a call that asks for one, and records what the call then says.
+    pub(crate) async fn press_key(&self, accepted: &Arc<Accepted>) {
+        let Some(request) = accepted.message.key_request(&self.config) else { return };
+        let spoken = match self.callbacks.fetch(&request).await {
+            Ok(answer) => accepted.message.speech(&answer),
+            Err(reason) => {
+                tracing::warn!(url = request.url, reason, "the speech of a call cannot be fetched");
+                Spoken { transcript: format!("(no speech: {reason})"), language: None }
+            }
+        };
+        self.record.add_speech(accepted, spoken);
     }
 
     /// Runs a future until shutdown. `None` after shutdown.

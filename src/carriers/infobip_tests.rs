@@ -33,6 +33,7 @@ fn a_text_goes_under_our_reference_with_the_codes_life_as_its_validity() {
             life: Duration::from_millis(119_900),
             reference: "0192f0c1-2222-7333-8444-555566667777-1",
             callback: Some("https://otp.example/r"),
+            speech_url: None,
         })
         .unwrap();
     assert_eq!(request.url, "https://xxxxx.api.infobip.example/sms/3/messages");
@@ -46,6 +47,7 @@ fn a_text_goes_under_our_reference_with_the_codes_life_as_its_validity() {
         life: Duration::from_secs(3 * 86_400),
         reference: "x-1",
         callback: None,
+        speech_url: None,
     });
     let long: Value = serde_json::from_str(&long.unwrap().body).unwrap();
     assert_eq!(long["messages"][0]["options"]["validityPeriod"]["amount"], 172_800, "at most 48 h");
@@ -177,12 +179,14 @@ fn a_report_names_the_attempt_and_a_call_is_not_built() {
         to: &PhoneNumber::parse("+41793026727").unwrap(),
         content: &RenderedMessage::Speech(crate::domain::dispatch::Spoken {
             language: "de".to_owned(),
+            key_prompt: None,
             parts: vec![],
         }),
         sender: None,
         life: Duration::from_secs(60),
         reference: id,
         callback: None,
+        speech_url: None,
     };
     assert!(account().build(&message).is_none());
 }

@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::domain::attempt::{AttemptId, Judgement, Receipt, ReceiptStatus};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::PhoneNumber;
-use crate::domain::dispatch::RenderedMessage;
+use crate::domain::dispatch::{RenderedMessage, Spoken};
 
 pub use answer::Answer;
 pub use client::{Client, Request};
@@ -42,6 +43,20 @@ pub struct OutboundMessage<'a> {
     pub reference: &'a str,
     /// The callback URL for the delivery receipts of this message. `None` if the account has one URL for all messages.
     pub callback: Option<&'a str>,
+    /// Calls: the URL that the carrier requests when the recipient has pressed a key. Its answer is [`Carrier::speech`]. `None` if the
+    /// message itself contains the speech.
+    pub speech_url: Option<&'a str>,
+}
+
+/// The query of the callback URL that a carrier requests for the speech of a call.
+pub const SPEECH_QUERY: &str = "speech";
+
+/// The answer to a request for the speech of a call.
+pub struct SpeechAnswer {
+    /// The value of `Content-Type`.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Zeroizing<String>,
 }
 
 /// A callback as received by `GET` or `POST`, before verification.
@@ -100,6 +115,16 @@ pub trait Carrier: Send + Sync {
 
     /// Interprets the answer to a send request.
     fn judge(&self, channel: Channel, answer: &Answer) -> Judgement;
+
+    /// Returns whether calls speak a code only after the recipient has pressed a key. A mailbox presses none.
+    fn asks_for_key(&self) -> bool {
+        false
+    }
+
+    /// Returns the answer that speaks to a recipient who has pressed a key. `None`: there is nothing to say, and the call ends.
+    fn speech(&self, _: Option<&Spoken>) -> Option<SpeechAnswer> {
+        None
+    }
 
     /// Says what the operator should check after a refusal of the account or the sender.
     fn advice(&self, _: &Judgement) -> &'static str {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -165,6 +165,9 @@ async fn receive(
     };
     match receiver.receive(&incoming).await {
         CallbackAnswer::Taken => StatusCode::NO_CONTENT.into_response(),
+        CallbackAnswer::Speech(answer) => {
+            ([(header::CONTENT_TYPE, answer.content_type)], answer.body.to_string()).into_response()
+        }
         CallbackAnswer::InvalidCallback => Problem::new(
             StatusCode::FORBIDDEN,
             ProblemKind::InvalidCallback,

@@ -6,7 +6,7 @@ const ALIASES: [(&str, &str); 6] =
 
 /// Tags of voices. The first of a language is its default. Sources: Twilio's page on `<Say>`, attribute `language`, and the voices of
 /// Amazon Polly and Google that Twilio offers.
-const VOICES: &[&str] = &[
+pub(super) const VOICES: &[&str] = &[
     "ca-ES", "cs-CZ", "da-DK", "de-DE", "el-GR", "en-GB", "en-AU", "en-CA", "en-IN", "en-US", "es-ES",
     "es-MX", "et-EE", "fi-FI", "fr-FR", "fr-CA", "he-IL", "hi-IN", "it-IT", "ja-JP", "ko-KR", "nb-NO",
     "nl-NL", "pl-PL", "pt-BR", "pt-PT", "ru-RU", "sl-SI", "sv-SE", "uk-UA", "vi-VN", "zh-CN", "zh-HK",

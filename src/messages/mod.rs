@@ -5,13 +5,16 @@
 //!
 //! A template is a file `<name>.<language>.<channel>.txt`. Its variables are `brand`, `code`, `spelled` (the code digit by digit),
 //! `minutes` (whole minutes left, rounded down; 0: less than one), `minutes_rounded_up` (the minutes that a person would say) and
-//! the params of the job. Any other variable is an error. In speech, each line is a sentence, and `[pause 2]` is a pause of 2 s.
+//! the params of the job. Any other variable is an error. In speech, each line is a sentence, and `[pause 2]` is a pause of 2 s. A line
+//! `[key Press any key.]` is the sentence that asks for a key press.
 //!
 //! A template that uses neither `code` nor `spelled` is a notice. All files with the same name must be of the same kind.
 
 mod folder;
 pub mod gsm7;
+mod key_prompt;
 mod locale;
+mod speech;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +26,7 @@ use minijinja::{Environment, UndefinedBehavior, Value};
 use zeroize::Zeroizing;
 
 use crate::domain::channel::Channel;
-use crate::domain::dispatch::{Code, DEFAULT_TEMPLATE, Kind, Params, Part, RenderedMessage, Spoken};
+use crate::domain::dispatch::{Code, DEFAULT_TEMPLATE, Kind, Params, RenderedMessage};
 
 pub use locale::languages;
 
@@ -31,8 +34,6 @@ pub use locale::languages;
 const MAX_RENDER_STEPS: u64 = 20_000;
 /// Maximum characters of a text. A longer one is an error in its template (Twilio accepts 1,600 characters).
 const MAX_TEXT_CHARS: usize = 1000;
-/// Maximum characters of speech in a carrier's markup (Twilio accepts 4,000 characters in all).
-const MAX_SPEECH_MARKUP_CHARS: usize = 3900;
 
 /// The built-in templates, compiled in.
 const BUILT_IN: &[(&str, &str)] = &[
@@ -231,7 +232,7 @@ impl Templates {
         values.insert("brand".to_owned(), Value::from(input.brand));
         if let Some(code) = code {
             values.insert("code".to_owned(), Value::from(code.expose()));
-            values.insert("spelled".to_owned(), Value::from(spell(code).as_str()));
+            values.insert("spelled".to_owned(), Value::from(speech::spell(code).as_str()));
         }
         let seconds = input.life.as_secs();
         values.insert("minutes".to_owned(), Value::from(seconds / 60));
@@ -245,7 +246,7 @@ impl Templates {
             Channel::Voice => {
                 let voice = locale::voice(&language, input.locale)
                     .ok_or(RenderError::Broken("no voice speaks its language"))?;
-                RenderedMessage::Speech(Spoken { language: voice.to_owned(), parts: parts(&text)? })
+                RenderedMessage::Speech(speech::read(&text, voice, code.map(|code| (code, input.brand)))?)
             }
         })
     }
@@ -286,47 +287,4 @@ fn error_text(e: &minijinja::Error) -> &'static str {
         minijinja::ErrorKind::OutOfFuel => "it takes too many steps",
         _ => "it is not valid for these values",
     }
-}
-
-/// Returns the code digit by digit, for a voice to read slowly. Commas separate the digits, because a German voice reads "4." as
-/// "fourth".
-fn spell(code: &Code) -> Zeroizing<String> {
-    let mut out = Zeroizing::new(String::new());
-    for c in code.expose().chars() {
-        if !out.is_empty() {
-            out.push_str(", ");
-        }
-        out.push(c.to_ascii_uppercase());
-    }
-    out
-}
-
-fn parts(text: &str) -> Result<Vec<Part>, RenderError> {
-    let parts = read_parts(text)?;
-    if parts.iter().map(markup).sum::<usize>() > MAX_SPEECH_MARKUP_CHARS {
-        return Err(RenderError::Broken("it is too long for a call; use fewer sentences"));
-    }
-    Ok(parts)
-}
-
-/// Returns an upper bound of the characters of a part in markup, with its tags and escapes.
-fn markup(part: &Part) -> usize {
-    match part {
-        Part::Say(text) => 45 + text.chars().map(|c| if "&<>\"".contains(c) { 6 } else { 1 }).sum::<usize>(),
-        Part::Pause(_) => 25,
-    }
-}
-
-fn read_parts(text: &str) -> Result<Vec<Part>, RenderError> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(|line| {
-            let Some(pause) = line.strip_prefix("[pause ").and_then(|l| l.strip_suffix(']')) else {
-                return Ok(Part::Say(Zeroizing::new(line.to_owned())));
-            };
-            let seconds = pause.parse().ok().filter(|s| (1..=10).contains(s));
-            seconds.map(Part::Pause).ok_or(RenderError::Broken("a pause is [pause N], N from 1 to 10"))
-        })
-        .collect()
 }

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::domain::dispatch::Part;
 
 fn head<'a>(locale: Option<&'a str>, country: Option<&'a str>, params: &'a Params) -> RenderInput<'a> {
     RenderInput {
@@ -71,6 +72,30 @@ fn a_call_says_the_code_three_times_digit_by_digit_with_pauses() {
     let said = spoken.parts.iter().filter(|p| matches!(p, Part::Say(s) if s.ends_with("4, 8, A, 5"))).count();
     assert_eq!((said, spoken.language.as_str()), (3, "en-GB"));
     assert!(spoken.parts.iter().filter(|p| matches!(p, Part::Pause(_))).count() >= 3);
+    assert_eq!(spoken.key_prompt.as_deref(), Some("This is Example. Press any key to hear your code."));
+}
+
+#[test]
+fn a_template_may_ask_for_the_key_in_its_own_words_without_the_code() {
+    let spoken = |lines: &str| {
+        let templates = Folder::with(&[("code.en.voice.txt", lines)]).load().unwrap();
+        let code = Code::parse("4815").unwrap();
+        match templates.render(Channel::Voice, &head(None, None, &Params::new()), Some(&code)) {
+            Ok(RenderedMessage::Speech(spoken)) => Ok((spoken.key_prompt.unwrap(), spoken.parts.len())),
+            Ok(RenderedMessage::Text(_)) => panic!("speech was asked for"),
+            Err(e) => Err(e.to_string()),
+        }
+    };
+    let own = "[key Press one, {{ brand }} calls.]\n{{ spelled }}\n";
+    assert_eq!(spoken(own), Ok(("Press one, Example calls.".to_owned(), 1)));
+    for (lines, problem) in [
+        ("[key Press one for {{ spelled }}]\n{{ spelled }}", "the sentence in [key …] contains the code"),
+        ("[key For {{ code }} press one.]\n{{ spelled }}", "the sentence in [key …] contains the code"),
+        (&*format!("[key {}]\n{{{{ code }}}}", "a".repeat(301)), "longer than 300 characters"),
+        ("{{ spelled }}\n[pause 11]", "a pause is [pause N]"),
+    ] {
+        assert!(spoken(lines).unwrap_err().contains(problem), "{lines}");
+    }
 }
 
 #[test]
@@ -141,6 +166,7 @@ fn shop_speech(template: &str, language: &str, params: &Params) -> String {
     match shop(template, language, Channel::Voice, params, 299) {
         RenderedMessage::Text(_) => panic!("speech was asked for"),
         RenderedMessage::Speech(spoken) => {
+            assert_eq!(spoken.key_prompt.is_some(), !template.ends_with("_notice"), "{template}");
             let said = spoken.parts.iter().filter_map(|part| match part {
                 Part::Say(text) => Some(text.as_str()),
                 Part::Pause(_) => None,

@@ -2,6 +2,10 @@
 //!
 //! Comes in: a carrier's callback. Goes out: a recorded receipt, and a wake-up for a worker. Nothing here makes a decision from a
 //! receipt.
+//!
+//! A call that asks for a key requests its speech here, when the recipient has pressed one (`speech`).
+
+mod speech;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +14,7 @@ use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{Broker, Deliveries, Delivery, Exchange, Message};
-use crate::carriers::{Callback, InvalidCallback, Report, strongest};
+use crate::carriers::{Callback, InvalidCallback, Report, SPEECH_QUERY, SpeechAnswer, strongest};
 use crate::config::live::Live;
 use crate::delivery::rules::Rules;
 use crate::delivery::wake::DispatchWaker;
@@ -82,10 +86,11 @@ pub fn account_url(public_url: &str, keys: &Keys, carrier: &str) -> String {
 }
 
 /// The answer to a callback.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallbackAnswer {
     /// The receipt was recorded or queued, or changes nothing: 2xx.
     Taken,
+    /// The recipient of a call has pressed a key: 200 with the speech.
+    Speech(SpeechAnswer),
     /// The token or signature is wrong, or there is no such account: 403. Nothing is stored.
     InvalidCallback,
     /// The body is not in the carrier's format, or cannot be stored: 400.
@@ -126,7 +131,7 @@ impl Receiver {
     }
 
     /// Verifies a callback and records its receipts.
-    pub async fn receive(&self, incoming: &Incoming<'_>) -> CallbackAnswer {
+    pub async fn receive(self: &Arc<Self>, incoming: &Incoming<'_>) -> CallbackAnswer {
         // The token is checked without the ledger, so that forged callbacks cause no load on it.
         let rules = self.deps.rules.current();
         let Some(account) = rules.routes.account(incoming.carrier) else {
@@ -167,6 +172,11 @@ impl Receiver {
                 return CallbackAnswer::Unreadable;
             }
         };
+        if query == SPEECH_QUERY
+            && let Some(attempt) = attempt
+        {
+            return self.speak(&rules, account, attempt, reports).await;
+        }
         let reports = match attempt {
             // All reports are about the attempt that the URL names.
             Some(_) => {
@@ -178,7 +188,7 @@ impl Receiver {
         for Report { attempt, receipt } in reports {
             count(receipt.status.as_str());
             let reception = self.take(QueuedReceipt::new(attempt, &account.name, receipt)).await;
-            if reception != CallbackAnswer::Taken {
+            if !matches!(reception, CallbackAnswer::Taken) {
                 return reception;
             }
         }

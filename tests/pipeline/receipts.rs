@@ -171,9 +171,8 @@ async fn delivered_while_the_call_is_open(deployment: &Deployment) {
         (2, 2),
         "no further attempt, and the call has its quota use"
     );
-    deployment
-        .until(id, "the call's receipt", |d| d.attempts[1].receipt == Some(ReceiptStatus::Delivered))
-        .await;
+    // The code was deleted with the delivery of the text, so the call has nothing to say.
+    deployment.until(id, "the call's receipt", |d| d.attempts[1].receipt_reason == Some(Reason::NoKey)).await;
     deployment.until_events(id, &["sent 2", "delivered 5"]).await;
     assert_eq!(deployment.accepted(to).await, 2);
 }
@@ -205,10 +204,13 @@ async fn the_queried_status_prevents_the_fallback() {
         assert_eq!(d.attempts[0].receipt_reason, Some(Reason::Landline), "the reported reason is stored");
         deployment.until_events(id, &["sent 2", "sent 5"]).await;
     };
-    tokio::join!(
-        delivered("+447701000095", ["sms", "voice"]),
-        delivered("+447701000096", ["voice", "sms"]),
-        bad
-    );
+    // Nobody can request the speech of a call, so its code was not heard.
+    let unheard = async {
+        let plan = json!({"channels": ["voice", "sms"], "fallback_after_s": 2});
+        let id = deployment.publish(&job("+447701000096", plan)).await;
+        let d = deployment.until_state(id, "delivered").await;
+        assert_eq!((d.attempts.len(), d.attempts[0].receipt), (2, None));
+    };
+    tokio::join!(delivered("+447701000095", ["sms", "voice"]), unheard, bad);
     app.stop().await;
 }

@@ -8,7 +8,8 @@ use otpost::domain::channel::Channel;
 use otpost::domain::dispatch::Dispatch;
 use serde_json::{Value, json};
 
-use crate::support::deployment::{Deployment, job};
+use crate::support::deployment::requests::signature;
+use crate::support::deployment::{Deployment, in_seconds, job};
 
 /// Trace 20 a and b.
 pub(crate) async fn busy_no_answer_machine_and_answered(deployment: &Deployment) {
@@ -16,6 +17,7 @@ pub(crate) async fn busy_no_answer_machine_and_answered(deployment: &Deployment)
         ("+447701000201", json!("busy"), "undelivered", Some("busy")),
         ("+447701000202", json!("no_answer"), "undelivered", Some("no_answer")),
         ("+447701000203", json!("machine"), "undelivered", Some("machine")),
+        ("+447701000206", json!("no_key"), "undelivered", Some("no_key")),
         ("+447701000204", json!("deliver"), "delivered", None),
     ] {
         deployment.script(number, json!([outcome])).await;
@@ -24,8 +26,16 @@ pub(crate) async fn busy_no_answer_machine_and_answered(deployment: &Deployment)
         assert_eq!(d.reason.map(Reason::as_str), reason);
         deployment.until_events(id, &["sent 2", &format!("{state} 4")]).await;
     }
-    let spoken = &deployment.record("accepted", Some("+447701000204")).await[0]["transcript"];
-    assert_eq!(spoken.as_str().unwrap().matches("4, 8, 1, 5, 1, 6").count(), 3, "{spoken}");
+    let spoken = deployment.transcript("+447701000204", 0, |spoken| spoken.contains("Goodbye")).await;
+    assert_eq!(spoken.matches("4, 8, 1, 5, 1, 6").count(), 3, "{spoken}");
+    let asked = "This is otpost. Press any key to hear your code.";
+    let (before, _) = spoken.split_once("(a key is pressed)").unwrap();
+    assert!(before.contains(asked) && !before.contains("4, 8"), "{spoken}");
+    // A mailbox records no code.
+    for unheard in ["+447701000203", "+447701000206"] {
+        let recorded = deployment.transcript(unheard, 0, |spoken| spoken.contains(asked)).await;
+        assert!(!recorded.contains("4, 8") && !recorded.contains("(a key is pressed)"), "{recorded}");
+    }
     // A text follows at once after a busy call.
     let to = "+447701000205";
     deployment.script(to, json!(["busy"])).await;
@@ -145,4 +155,74 @@ async fn before_a_text(deployment: &Deployment) {
     assert_eq!((d.attempts.len(), d.attempts[0].step, d.quota_uses.len()), (1, 2, 1));
     deployment.until_events(id, &["sent 3", "delivered 5"]).await;
     assert_eq!(deployment.accepted(to).await, 2, "the text, and the call before it");
+}
+
+/// The speech is given to a carrier that signs its request, for a code that is still valid.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_is_spoken_only_to_a_pressed_key_of_a_valid_dispatch() {
+    let deployment = Deployment::build(Duration::from_millis(50)).await;
+    let app = deployment.start(deployment.config(&["c1"]), Roles::ALL).await;
+    let to = "+447701000210";
+    deployment.script(to, json!(["no_key", "no_key", "no_key"])).await;
+    let called = async |life: u64| {
+        let before = deployment.accepted(to).await;
+        let mut job = job(to, json!({"channels": ["voice"]}));
+        job["expires_at"] = json!(in_seconds(life));
+        let id = deployment.publish(&job).await;
+        deployment.until_accepted(to, before + 1).await;
+        let call = &deployment.record("accepted", Some(to)).await[before];
+        let url = call["status_callback"].as_str().unwrap().split('?').next().unwrap().to_owned();
+        (id, format!("{url}?speech"))
+    };
+    let press = async |url: &str, digits: &str| {
+        let (form, fields) = (
+            format!("CallStatus=in-progress&Digits={digits}"),
+            format!("CallStatusin-progressDigits{digits}"),
+        );
+        deployment.callback(url, &form, &signature(url, &fields)).await
+    };
+
+    let (id, url) = called(300).await;
+    let (status, answer) = deployment.callback(&url, "CallStatus=in-progress&Digits=1", "no signature").await;
+    assert_eq!(status, 403, "{answer}");
+    assert_eq!(press(&url.replace("-1/", "-2/"), "1").await.0, 403, "the token is of another attempt");
+    let (status, answer) = press(&url, "").await;
+    assert_eq!(
+        (status, answer.contains("<Say"), answer.contains("<Hangup/>")),
+        (200, false, true),
+        "{answer}"
+    );
+    let (status, answer) = press(&url, "5").await;
+    assert_eq!((status, answer.matches("4, 8, 1, 5, 1, 6").count()), (200, 3), "{answer}");
+    deployment.until_state(id, "delivered").await;
+    let (status, answer) = press(&url, "5").await;
+    assert_eq!((status, answer.contains("<Say")), (200, false), "a final dispatch has no code: {answer}");
+
+    let (_, url) = called(8).await;
+    let (status, answer) = press(&url, "1").await;
+    assert_eq!((status, answer.contains("<Say")), (200, true), "{answer}");
+    let (id, url) = called(8).await;
+    deployment.until(id, "expired", |d| d.code.is_none()).await;
+    let (status, answer) = press(&url, "1").await;
+    assert_eq!((status, answer.contains("<Say")), (200, false), "an expired code: {answer}");
+    app.stop().await;
+}
+
+/// `code_at_once` needs no key, and a machine hears the code.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_carrier_may_be_configured_to_speak_at_once() {
+    let mut deployment = Deployment::build(Duration::from_millis(50)).await;
+    deployment.code_at_once = true;
+    let app = deployment.start(deployment.config(&["c1"]), Roles::ALL).await;
+    let to = "+447701000211";
+    deployment.script(to, json!(["machine", "deliver"])).await;
+    for state in ["undelivered", "delivered"] {
+        let id = deployment.publish(&job(to, json!({"channels": ["voice"]}))).await;
+        deployment.until_state(id, state).await;
+    }
+    for n in [0, 1] {
+        let spoken = deployment.transcript(to, n, |spoken| spoken.contains("4, 8, 1, 5, 1, 6")).await;
+        assert!(!spoken.contains("key"), "{spoken}");
+    }
+    app.stop().await;
 }

@@ -168,6 +168,7 @@ impl Delivery {
             life,
             reference: "reference",
             callback: Some(&callback),
+            speech_url: None,
         };
         self.carrier.build(&message).context("the account sends texts")
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::callbacks::CallbackResult;
-use crate::carrier_message::{CarrierMessage, StateChange};
+use crate::carrier_message::{CarrierMessage, Spoken, StateChange};
 use crate::clock;
 use crate::outcome::Channel;
 
@@ -73,6 +73,16 @@ impl RequestRecord {
     }
 }
 
+impl RequestRecord {
+    /// Returns the record of a call that has gone on after a pressed key.
+    pub(super) fn with_speech(&self, spoken: &Spoken) -> Self {
+        let before = self.transcript.as_deref().unwrap_or_default();
+        let transcript = clip(&format!("{before} (a key is pressed) {}", spoken.transcript));
+        let language = self.language.clone().or_else(|| spoken.language.clone());
+        Self { transcript: Some(transcript), language, ..self.clone() }
+    }
+}
+
 /// Returns a client's text, shortened for the record.
 pub(crate) fn clip(text: &str) -> String {
     match text.char_indices().nth(MAX_CHARACTERS) {
@@ -117,6 +127,8 @@ pub(crate) struct Progress {
     /// When it first left its initial state.
     pub(crate) started: Option<Timestamp>,
     pub(crate) callbacks: VecDeque<CallbackResult>,
+    /// What the call has said after a key was pressed.
+    pub(crate) after_key: Option<Spoken>,
 }
 
 impl Accepted {
@@ -125,8 +137,9 @@ impl Accepted {
         message: Box<dyn CarrierMessage>,
     ) -> Self {
         let callbacks = VecDeque::new();
+        let change = StateChange::of(status);
         let progress =
-            Progress { change: StateChange::of(status), created: at, updated: at, started: None, callbacks };
+            Progress { change, created: at, updated: at, started: None, callbacks, after_key: None };
         Self { sid: sid.to_owned(), carrier, channel, message, progress: Mutex::new(progress) }
     }
 
@@ -141,6 +154,10 @@ impl Accepted {
 
     pub(crate) fn progress(&self) -> Progress {
         self.lock().clone()
+    }
+
+    pub(crate) fn add_speech(&self, spoken: Spoken) {
+        self.lock().after_key = Some(spoken);
     }
 
     pub(super) fn add_callback(&self, result: CallbackResult) {

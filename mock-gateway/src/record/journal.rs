@@ -27,6 +27,8 @@ pub(super) enum Line<'a> {
         #[serde(flatten)]
         view: View,
     },
+    /// What a call has said after a key was pressed.
+    Speech { sid: &'a str, transcript: &'a str },
     /// A callback has succeeded or finally failed.
     Callback {
         sid: &'a str,

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::callbacks::CallbackResult;
-use crate::carrier_message::CarrierMessage;
+use crate::carrier_message::{CarrierMessage, Spoken};
 use bounded_list::BoundedList;
 use journal::{Journal, Line};
 
@@ -80,6 +80,14 @@ impl Record {
             journal.append(&Line::Callback { sid: &accepted.sid, result: &result });
         }
         accepted.add_callback(result);
+    }
+
+    /// Adds what a call has said after a key was pressed.
+    pub(crate) fn add_speech(&self, accepted: &Accepted, spoken: Spoken) {
+        if let Some(journal) = &self.journal {
+            journal.append(&Line::Speech { sid: &accepted.sid, transcript: &spoken.transcript });
+        }
+        accepted.add_speech(spoken);
     }
 
     /// Returns an accepted text or call by its sid.

@@ -1,5 +1,6 @@
 //! The record in the format of the API.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -36,16 +37,21 @@ impl Serialize for View {
         struct Shown<'a> {
             seq: u64,
             #[serde(flatten)]
-            request: &'a RequestRecord,
+            request: Cow<'a, RequestRecord>,
             status: Option<String>,
             error_code: Option<u32>,
             callbacks: VecDeque<CallbackResult>,
         }
         let progress = self.entry.accepted.as_ref().map(|accepted| accepted.progress());
+        let after_key = progress.as_ref().and_then(|progress| progress.after_key.as_ref());
+        let request = match after_key {
+            None => Cow::Borrowed(&self.entry.request),
+            Some(spoken) => Cow::Owned(self.entry.request.with_speech(spoken)),
+        };
         let (change, callbacks) = progress.map(|progress| (progress.change, progress.callbacks)).unzip();
         Shown {
             seq: self.seq,
-            request: &self.entry.request,
+            request,
             error_code: change.as_ref().and_then(|change| change.error_code),
             status: change.map(|change| change.status.into_owned()),
             callbacks: callbacks.unwrap_or_default(),

@@ -9,7 +9,7 @@ use super::request::Form;
 use super::status_callback::Address;
 use super::{API_VERSION, Resource, is_e164, new_sid, rfc2822, twiml};
 use crate::callbacks::Callback;
-use crate::carrier_message::{CarrierMessage, StateChange};
+use crate::carrier_message::{CarrierMessage, Spoken, StateChange};
 use crate::clock;
 use crate::config::Config;
 use crate::outcome::{Channel, Outcome};
@@ -32,6 +32,8 @@ pub(super) struct Call {
     /// The mode of answering machine detection.
     detection: Option<Detection>,
     address: Option<Address>,
+    /// The URL that is requested when a key is pressed.
+    key_action: Option<Address>,
     /// Number of callbacks of this call.
     sequence: AtomicU32,
 }
@@ -61,7 +63,7 @@ impl Resource for Call {
         if !is_e164(from) {
             return Err(invalid_sender(from));
         }
-        speech(form, request)?;
+        let key_action = speech(form, request)?;
         Ok(Self {
             sid: new_sid("CA"),
             account: request.account.clone(),
@@ -70,6 +72,7 @@ impl Resource for Call {
             events: events(form)?,
             detection: detection(form)?,
             address: Address::parse(form)?,
+            key_action,
             sequence: AtomicU32::new(0),
         })
     }
@@ -83,12 +86,12 @@ impl Resource for Call {
     }
 }
 
-/// Records the transcript.
-fn speech(form: &Form, request: &mut RequestRecord) -> Result<(), Problem> {
+/// Records the transcript. Returns the URL that is requested when a key is pressed.
+fn speech(form: &Form, request: &mut RequestRecord) -> Result<Option<Address>, Problem> {
     // A `Url` takes precedence. It is not fetched, so the transcript only names it.
     if let Some(url) = form.get("Url").or_else(|| form.get("ApplicationSid")) {
         request.transcript = Some(clip(&format!("(speech at {url})")));
-        return Ok(());
+        return Ok(None);
     }
     let text = form.get("Twiml").ok_or_else(|| Problem::parameter(21205, "Url parameter is required."))?;
     if text.chars().count() > MAX_TWIML_CHARACTERS {
@@ -100,7 +103,7 @@ fn speech(form: &Form, request: &mut RequestRecord) -> Result<(), Problem> {
     let speech = twiml::read(text).map_err(|error| Problem::parameter(error.code, error.to_string()))?;
     request.transcript = Some(clip(&speech.transcript));
     request.language = speech.language.as_deref().map(clip);
-    Ok(())
+    speech.key_action.as_deref().map(Address::of_action).transpose()
 }
 
 fn events(form: &Form) -> Result<Vec<String>, Problem> {
@@ -142,7 +145,33 @@ fn end(change: &StateChange) -> Option<(u32, u16)> {
     Some((seconds, change.sip_response_code.unwrap_or(usual)))
 }
 
+fn owned(form: Vec<(&str, String)>) -> Vec<(String, String)> {
+    form.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
 impl Call {
+    /// The fields of all requests about the call.
+    fn form(&self, status: &str) -> Vec<(&'static str, String)> {
+        let mut form = vec![
+            ("CallSid", self.sid.clone()),
+            ("AccountSid", self.account.clone()),
+            ("From", self.from.clone()),
+            ("To", self.to.clone()),
+            ("Caller", self.from.clone()),
+            ("Called", self.to.clone()),
+            ("Direction", "outbound-api".into()),
+            ("ApiVersion", API_VERSION.into()),
+            ("CallStatus", status.into()),
+        ];
+        // Without a value they are empty, and signed as empty.
+        for name in
+            ["FromCity", "FromState", "FromZip", "FromCountry", "ToCity", "ToState", "ToZip", "ToCountry"]
+        {
+            form.push((name, String::new()));
+        }
+        form
+    }
+
     fn answered_by(&self, change: &StateChange) -> Option<&'static str> {
         if change.status != "completed" {
             return None;
@@ -185,30 +214,14 @@ impl CarrierMessage for Call {
 
     fn callback(&self, change: &StateChange, config: &Config) -> Option<Callback> {
         let address = self.address.as_ref()?;
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed).to_string();
-        let timestamp = rfc2822(clock::now());
         // The word for a call between queued and ringing is unverified.
         let status = if change.status == "queued" { "initiated" } else { &*change.status };
-        let mut form = vec![
-            ("CallSid", self.sid.clone()),
-            ("AccountSid", self.account.clone()),
-            ("From", self.from.clone()),
-            ("To", self.to.clone()),
-            ("Caller", self.from.clone()),
-            ("Called", self.to.clone()),
-            ("Direction", "outbound-api".into()),
-            ("ApiVersion", API_VERSION.into()),
-            ("CallStatus", status.into()),
-            ("Timestamp", timestamp),
+        let mut form = self.form(status);
+        form.extend([
+            ("Timestamp", rfc2822(clock::now())),
             ("CallbackSource", "call-progress-events".into()),
-            ("SequenceNumber", sequence),
-        ];
-        // Without a value they are empty, and signed as empty.
-        for name in
-            ["FromCity", "FromState", "FromZip", "FromCountry", "ToCity", "ToState", "ToZip", "ToCountry"]
-        {
-            form.push((name, String::new()));
-        }
+            ("SequenceNumber", self.sequence.fetch_add(1, Ordering::Relaxed).to_string()),
+        ]);
         if let Some((seconds, sip)) = end(change) {
             form.push(("CallDuration", seconds.to_string()));
             form.push(("Duration", seconds.div_ceil(60).to_string()));
@@ -217,10 +230,24 @@ impl CarrierMessage for Call {
         if let Some(who) = self.answered_by(change) {
             form.push(("AnsweredBy", who.into()));
         }
-        Some(
-            address
-                .callback(form.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), config),
-        )
+        Some(address.callback(owned(form), config))
+    }
+
+    fn key_request(&self, config: &Config) -> Option<Callback> {
+        let mut form = self.form("in-progress");
+        form.extend([
+            ("Digits", "1".to_owned()),
+            ("FinishedOnKey", String::new()),
+            ("msg", "Gather End".into()),
+        ]);
+        Some(self.key_action.as_ref()?.callback(owned(form), config))
+    }
+
+    fn speech(&self, answer: &str) -> Spoken {
+        match twiml::read(answer) {
+            Ok(speech) => Spoken { transcript: speech.transcript, language: speech.language },
+            Err(error) => Spoken { transcript: format!("(no speech: {error})"), language: None },
+        }
     }
 
     fn resource(&self, progress: &Progress) -> serde_json::Value {

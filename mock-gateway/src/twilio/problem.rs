@@ -115,7 +115,8 @@ pub(super) fn refusal(outcome: &Outcome, channel: Channel, to: &str, from: &str)
         | Outcome::Busy
         | Outcome::NoAnswer
         | Outcome::CallFailed { .. }
-        | Outcome::Machine => return None,
+        | Outcome::Machine
+        | Outcome::NoKey => return None,
     };
     Some(problem)
 }

@@ -47,6 +47,17 @@ impl Address {
         Ok(Some(Self { url: url.to_owned(), by_get, retry_policy }))
     }
 
+    /// The `action` of a `<Gather>`. It is requested once.
+    pub(super) fn of_action(url: &str) -> Result<Self, Problem> {
+        let wrong = |reason| Problem::parameter(11243, format!("HTTP retry policy is invalid: {reason}"));
+        let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
+        Ok(Self {
+            url: url.to_owned(),
+            by_get: false,
+            retry_policy: overrides::read(fragment).map_err(wrong)?,
+        })
+    }
+
     /// The account's callback URL, for texts without their own.
     pub(super) fn of_account(config: &Config) -> Option<Self> {
         let account = config.account_callback.as_ref()?;

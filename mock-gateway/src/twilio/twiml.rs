@@ -14,6 +14,8 @@ pub(super) struct Speech {
     pub(super) transcript: String,
     /// The languages of the speech, in order, each once: `en-US, fr-FR`.
     pub(super) language: Option<String>,
+    /// The URL of the first `<Gather>`. It is requested when a key is pressed, and its answer continues the call.
+    pub(super) key_action: Option<String>,
 }
 
 /// An error in `TwiML`.
@@ -54,13 +56,15 @@ pub(super) fn read(text: &str) -> Result<Speech, TwimlError> {
     let mut heard = Heard::default();
     verbs(response, &mut heard)?;
     let language = (!heard.languages.is_empty()).then(|| heard.languages.join(", "));
-    Ok(Speech { transcript: heard.parts.join(" "), language })
+    let key_action = heard.key_action.map(str::to_owned);
+    Ok(Speech { transcript: heard.parts.join(" "), language, key_action })
 }
 
 #[derive(Default)]
 struct Heard<'a> {
     parts: Vec<String>,
     languages: Vec<&'a str>,
+    key_action: Option<&'a str>,
 }
 
 /// The verbs inside of an element.
@@ -104,6 +108,7 @@ fn verb<'a>(node: Node<'a, '_>, heard: &mut Heard<'a>) -> Result<(), TwimlError>
         "Gather" => {
             verbs(node, heard)?;
             heard.parts.push("(waits for keys)".to_owned());
+            heard.key_action = heard.key_action.or(node.attribute("action"));
         }
         "Hangup" => must_be_empty(node)?,
         name => return Err(schema(format!("{name} is not a verb that the mock gateway knows"))),

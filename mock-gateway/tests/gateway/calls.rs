@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::setup::{FROM, TWIML, TestSetup, answer};
+use crate::setup::{FROM, Reply, TWIML, TestSetup, answer};
 
 const TO: &str = "+447700900100";
 
@@ -82,6 +82,36 @@ async fn the_record_has_the_transcript() {
         (&entry["language"], &entry["channel"], &entry["body"]),
         (&json!("en-GB"), &json!("voice"), &json!(null))
     );
+}
+
+/// A person presses a key, a machine does not, and a person who ends in 0125 does not either.
+#[tokio::test]
+async fn a_pressed_key_continues_the_call_with_the_answer_of_the_action() {
+    let mut setup = TestSetup::start().await;
+    let action = setup.receiver.url.replace('&', "&amp;");
+    let twiml = format!(
+        "<Response><Gather numDigits=\"1\" action=\"{action}\"><Say>Press a key.</Say></Gather><Hangup/></Response>"
+    );
+    for (to, is_pressed) in [("+447700900100", true), ("+447700900124", false), ("+447700900125", false)] {
+        if is_pressed {
+            setup.receiver.reply(&[Reply::Body("<Response><Say language=\"de-DE\">Vier.</Say></Response>")]);
+        }
+        answer(setup.post("Calls.json", &[("To", to), ("From", FROM), ("Twiml", &twiml)])).await;
+        let call = setup.until(|newest| newest["status"] == "completed" && newest["to"] == to).await;
+        let pressed = setup.receiver.arrived_already();
+        assert_eq!(pressed.is_some(), is_pressed, "{to}");
+        let expected = if is_pressed { " (a key is pressed) Vier." } else { "" };
+        assert_eq!(call["transcript"], format!("Press a key. (waits for keys){expected}"), "{to}");
+        let Some(pressed) = pressed else { continue };
+        assert_eq!((pressed.get("Digits"), pressed.get("CallStatus")), (Some("1"), Some("in-progress")));
+        assert_eq!((pressed.get("CallSid"), &call["language"]), (call["sid"].as_str(), &json!("de-DE")));
+        assert!(!pressed.header("x-twilio-signature").is_empty());
+    }
+    // Without TwiML in the answer the record says why nothing was heard.
+    setup.receiver.reply(&[Reply::Status(500)]);
+    answer(setup.post("Calls.json", &[("To", TO), ("From", FROM), ("Twiml", &twiml)])).await;
+    let call = setup.until(|newest| newest["status"] == "completed" && newest["to"] == TO).await;
+    assert!(call["transcript"].as_str().unwrap().contains("(no speech: the answer is 500"), "{call}");
 }
 
 #[tokio::test]

@@ -141,6 +141,7 @@ impl Arrived {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Reply {
     Status(u16),
+    Body(&'static str),
     /// Never answer.
     Hang,
 }
@@ -206,6 +207,7 @@ async fn receive(
             let status = StatusCode::from_u16(status).expect("a status");
             (status, [(header::LOCATION, "/elsewhere")]).into_response()
         }
+        Reply::Body(text) => text.into_response(),
         Reply::Hang => std::future::pending().await,
     }
 }

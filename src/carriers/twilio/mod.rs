@@ -4,18 +4,14 @@
 //! Status in Status Callbacks", "Call resource", "Webhooks: Connection Overrides".
 
 mod codes;
+mod signature;
+mod twiml;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use sha1::Sha1;
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use codes::{outcome_of_code, reason_of};
@@ -23,11 +19,11 @@ use codes::{outcome_of_code, reason_of};
 use super::client::{Auth, Method};
 use super::{
     AccountConfig, Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Report, Request, Secret,
-    checked_base_url, kept,
+    SpeechAnswer, checked_base_url, kept,
 };
 use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus};
 use crate::domain::channel::Channel;
-use crate::domain::dispatch::{Part, RenderedMessage, Spoken};
+use crate::domain::dispatch::{RenderedMessage, Spoken};
 
 /// Configuration of an account.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -55,6 +51,9 @@ pub struct Config {
     pub messaging_service_sid: Option<String>,
     /// The number of the caller. Defaults to `from`.
     pub voice_from: Option<String>,
+    /// Whether calls speak a code at once, also to a mailbox. By default the recipient must press a key first.
+    #[serde(default)]
+    pub code_at_once: bool,
     /// Whether calls detect answering machines. A call answered by a machine then has a bad receipt.
     #[serde(default)]
     pub machine_detection: bool,
@@ -69,8 +68,6 @@ fn api() -> String {
 
 /// SIP response codes for a number that does not exist.
 const NO_SUCH_NUMBER: [&str; 3] = ["404", "484", "604"];
-/// Maximum characters of the `TwiML` of a call.
-const MAX_TWIML_CHARS: usize = 4000;
 /// Valid range of `ValidityPeriod` in seconds. Twilio recommends more than 5 s; it may drop a message with less at once.
 const VALIDITY_RANGE_S: std::ops::RangeInclusive<u64> = 1..=36_000;
 
@@ -78,6 +75,8 @@ const VALIDITY_RANGE_S: std::ops::RangeInclusive<u64> = 1..=36_000;
 const CALL_EVENTS: [&str; 4] = ["initiated", "ringing", "answered", "completed"];
 /// Maximum seconds that a phone rings (Twilio's default).
 const RING_S: u64 = 60;
+/// In the query of a status callback: the call speaks only after a key was pressed.
+const AFTER_KEY: &str = "after_key";
 
 /// A Twilio account.
 pub struct Twilio {
@@ -197,7 +196,11 @@ impl Carrier for Twilio {
             (Channel::Voice, RenderedMessage::Speech(spoken)) => {
                 let own = self.config.voice_from.as_deref().or(self.config.from.as_deref());
                 form.add("From", message.sender.or(own)?);
-                form.add("Twiml", &twiml(spoken));
+                let at_once = || twiml::speech(spoken);
+                let after_key =
+                    |(prompt, url): (&String, &str)| twiml::key_request(prompt, &spoken.language, url);
+                let asking = spoken.key_prompt.as_ref().zip(message.speech_url);
+                form.add("Twiml", &asking.map_or_else(at_once, after_key));
                 for event in message.callback.iter().flat_map(|_| CALL_EVENTS) {
                     form.add("StatusCallbackEvent", event);
                 }
@@ -211,7 +214,8 @@ impl Carrier for Twilio {
         }
         if let Some(callback) = message.callback {
             // Twilio retries a callback once, and never after a 5xx, unless the URL's fragment requests more retries.
-            form.add("StatusCallback", &format!("{callback}#rc=5&rp=all"));
+            let query = message.speech_url.map(|_| format!("?{AFTER_KEY}")).unwrap_or_default();
+            form.add("StatusCallback", &format!("{callback}{query}#rc=5&rp=all"));
         }
         Some(self.request(Method::Post, self.resource(message.channel, ""), form.0))
     }
@@ -251,6 +255,15 @@ impl Carrier for Twilio {
         }
     }
 
+    fn asks_for_key(&self) -> bool {
+        !self.config.code_at_once
+    }
+
+    fn speech(&self, spoken: Option<&Spoken>) -> Option<SpeechAnswer> {
+        let body = spoken.map_or_else(twiml::hang_up, twiml::speech);
+        Some(SpeechAnswer { content_type: "text/xml; charset=utf-8", body })
+    }
+
     fn advice(&self, judgement: &Judgement) -> &'static str {
         codes::advice(judgement, self.config.api_key_sid.is_some())
     }
@@ -261,14 +274,8 @@ impl Carrier for Twilio {
             |text: &[u8]| -> Vec<(String, String)> { form_urlencoded::parse(text).into_owned().collect() };
         let form = pairs(callback.body);
         let given = callback.headers.get("x-twilio-signature").ok_or(InvalidCallback::Signature)?.as_bytes();
-        // Some senders sign the URL with the standard port, others without.
-        let urls = spellings(callback.url);
-        let mut tokens = std::iter::once(&self.token).chain(&self.config.other_auth_token);
-        let signature_matches = tokens.any(|token| {
-            let token = token.expose_secret();
-            urls.iter().any(|url| signature(token, url, &form).as_bytes().ct_eq(given).into())
-        });
-        if !signature_matches {
+        let tokens = std::iter::once(&self.token).chain(&self.config.other_auth_token);
+        if !signature::is_signed(given, tokens, callback.url, &form) {
             return Err(InvalidCallback::Signature);
         }
         let fields = if callback.body.is_empty() { pairs(callback.query.as_bytes()) } else { form };
@@ -278,7 +285,16 @@ impl Carrier for Twilio {
             message_receipt(status, code, field("MessageSid"))
         } else {
             let status = field("CallStatus").ok_or(InvalidCallback::Form)?;
-            call_receipt(status, field("AnsweredBy"), field("SipResponseCode"), field("CallSid"))
+            let is_after_key = pairs(callback.query.as_bytes()).iter().any(|(name, _)| name == AFTER_KEY);
+            let call = CallReport {
+                status,
+                key: field("Digits").is_some_and(|digits| !digits.is_empty()),
+                is_after_key,
+                answered_by: field("AnsweredBy"),
+                sip: field("SipResponseCode"),
+                sid: field("CallSid"),
+            };
+            call.receipt()
         };
         Ok(receipt.map(|receipt| Report { attempt: None, receipt }).into_iter().collect())
     }
@@ -298,7 +314,17 @@ impl Carrier for Twilio {
                 body.get("error_code").and_then(serde_json::Value::as_i64),
                 text("sid"),
             ),
-            Channel::Voice => call_receipt(status, text("answered_by"), None, text("sid")),
+            Channel::Voice => {
+                let (answered_by, sid, is_after_key) =
+                    (text("answered_by"), text("sid"), !self.config.code_at_once);
+                let call = CallReport { status, key: false, is_after_key, answered_by, sip: None, sid };
+                // The resource of a call does not contain the keys that were pressed.
+                let mut receipt = call.receipt()?;
+                if receipt.reason == Some(Reason::NoKey) {
+                    (receipt.status, receipt.reason) = (ReceiptStatus::Interim, None);
+                }
+                Some(receipt)
+            }
         }
     }
 }
@@ -321,92 +347,39 @@ fn message_receipt(status: &str, code: Option<i64>, sid: Option<&str>) -> Option
     })
 }
 
-fn call_receipt(
-    status: &str, answered_by: Option<&str>, sip: Option<&str>, sid: Option<&str>,
-) -> Option<Receipt> {
-    let machine = answered_by.is_some_and(|who| who.starts_with("machine") || who == "fax");
-    let (status, reason) = match status {
-        "queued" | "initiated" | "ringing" | "in-progress" => (ReceiptStatus::Interim, None),
-        "completed" if machine => (ReceiptStatus::Bad, Some(Reason::Machine)),
-        "completed" => (ReceiptStatus::Delivered, None),
-        "busy" => (ReceiptStatus::Bad, Some(Reason::Busy)),
-        "no-answer" => (ReceiptStatus::Bad, Some(Reason::NoAnswer)),
-        "failed" if sip.is_some_and(|s| NO_SUCH_NUMBER.contains(&s)) => {
-            (ReceiptStatus::Bad, Some(Reason::InvalidNumber))
-        }
-        "failed" | "canceled" => (ReceiptStatus::Bad, Some(Reason::Unreachable)),
-        _ => return None,
-    };
-    Some(Receipt { status, reason, carrier_code: sip.and_then(kept), message_id: sid.and_then(kept) })
+/// What Twilio reports of a call.
+struct CallReport<'a> {
+    status: &'a str,
+    /// Whether the recipient has just pressed a key.
+    key: bool,
+    /// Whether the call speaks only after a key was pressed.
+    is_after_key: bool,
+    answered_by: Option<&'a str>,
+    sip: Option<&'a str>,
+    sid: Option<&'a str>,
 }
 
-/// Returns `X-Twilio-Signature`: HMAC-SHA1 over the URL and the form's distinct names, sorted, each with its distinct values,
-/// sorted (twilio-python, `request_validator.py`).
-fn signature(token: &str, url: &str, form: &[(String, String)]) -> String {
-    let mut sorted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (name, value) in form {
-        sorted.entry(name).or_default().insert(value);
-    }
-    let mut mac = Hmac::<Sha1>::new_from_slice(token.as_bytes()).expect("HMAC takes keys of any length");
-    mac.update(url.as_bytes());
-    for (name, values) in sorted {
-        for value in values {
-            mac.update(name.as_bytes());
-            mac.update(value.as_bytes());
-        }
-    }
-    BASE64.encode(mac.finalize().into_bytes())
-}
-
-/// Returns the URL as it is, and with the standard port added or removed.
-fn spellings(url: &str) -> Vec<String> {
-    let mut all = vec![url.to_owned()];
-    for (scheme, port) in [("https://", ":443"), ("http://", ":80")] {
-        let Some(rest) = url.strip_prefix(scheme) else {
-            continue;
+impl CallReport<'_> {
+    fn receipt(&self) -> Option<Receipt> {
+        let machine = self.answered_by.is_some_and(|who| who.starts_with("machine") || who == "fax");
+        let (status, reason) = match self.status {
+            "in-progress" if self.key => (ReceiptStatus::Delivered, None),
+            "queued" | "initiated" | "ringing" | "in-progress" => (ReceiptStatus::Interim, None),
+            "completed" if machine => (ReceiptStatus::Bad, Some(Reason::Machine)),
+            // The report of a pressed key has come before, or corrects this one.
+            "completed" if self.is_after_key => (ReceiptStatus::Bad, Some(Reason::NoKey)),
+            "completed" => (ReceiptStatus::Delivered, None),
+            "busy" => (ReceiptStatus::Bad, Some(Reason::Busy)),
+            "no-answer" => (ReceiptStatus::Bad, Some(Reason::NoAnswer)),
+            "failed" if self.sip.is_some_and(|s| NO_SUCH_NUMBER.contains(&s)) => {
+                (ReceiptStatus::Bad, Some(Reason::InvalidNumber))
+            }
+            "failed" | "canceled" => (ReceiptStatus::Bad, Some(Reason::Unreachable)),
+            _ => return None,
         };
-        let (host, path) = rest.find(['/', '?']).map_or((rest, ""), |i| rest.split_at(i));
-        let bare = host.strip_suffix(port).unwrap_or(host);
-        if bare != host || !host.rsplit(']').next().unwrap_or(host).contains(':') {
-            all.extend([format!("{scheme}{bare}{port}{path}"), format!("{scheme}{bare}{path}")]);
-        }
+        let (carrier_code, message_id) = (self.sip.and_then(kept), self.sid.and_then(kept));
+        Some(Receipt { status, reason, carrier_code, message_id })
     }
-    all
-}
-
-/// Returns the `TwiML` of a call: pauses and sentences, then a hang-up.
-fn twiml(spoken: &Spoken) -> Zeroizing<String> {
-    let mut xml = Zeroizing::new(String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response>"));
-    for part in &spoken.parts {
-        match part {
-            Part::Say(text) => {
-                let said = format!("<Say language=\"{}\">{}</Say>", spoken.language, escape(text).as_str());
-                *xml += &Zeroizing::new(said);
-            }
-            Part::Pause(seconds) => {
-                *xml += "<Pause length=\"";
-                *xml += &seconds.to_string();
-                *xml += "\"/>";
-            }
-        }
-    }
-    *xml += "<Hangup/></Response>";
-    debug_assert!(xml.chars().count() <= MAX_TWIML_CHARS, "templates are bounded");
-    xml
-}
-
-fn escape(text: &str) -> Zeroizing<String> {
-    let mut out = Zeroizing::new(String::with_capacity(text.len()));
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 /// A form body that is wiped on drop.

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 
+use super::signature::signature;
 use super::*;
 use crate::domain::attempt::RefusalScope;
 use crate::domain::dispatch::Part;
@@ -25,42 +26,6 @@ fn account() -> Twilio {
 
 fn answer(status: u16, body: &str) -> Answer {
     Answer { status, headers: HeaderMap::new(), body: Some(body.into()), at: crate::domain::clock::now() }
-}
-
-/// Test vectors of the official library.
-#[test]
-fn signatures_are_those_of_the_official_library() {
-    let params = form(&[
-        ("CallSid", "CA1234567890ABCDE"),
-        ("Digits", "1234"),
-        ("From", "+14158675309"),
-        ("To", "+18005551212"),
-        ("Caller", "+14158675309"),
-    ]);
-    for (url, expected) in [
-        ("https://mycompany.com/myapp.php?foo=1&bar=2", "RSOYDt4T1cUTdK1PDd93/VVr8B8="),
-        ("https://mycompany.com:443/myapp.php?foo=1&bar=2", "kvajT1Ptam85bY51eRf/AJRuM3w="),
-        ("http://mycompany.com:80/myapp.php?foo=1&bar=2", "0ZXoZLH/DfblKGATFgpif+LLRf4="),
-        ("http://mycompany.com:1234/myapp.php?foo=1&bar=2", "Zmvh+3yNM1Phv2jhDCwEM3q5ebU="),
-    ] {
-        assert_eq!(signature("12345", url, &params), expected, "{url}");
-    }
-    let repeated = form(&[
-        ("Sid", "CA123"),
-        ("SidAccount", "AC123"),
-        ("Digits", "5678"),
-        ("Digits", "1234"),
-        ("Digits", "1234"),
-    ]);
-    let url = "https://mycompany.com/myapp.php?foo=1&bar=2";
-    assert_eq!(signature("12345", url, &repeated), "IK+Dwps556ElfBT0I3Rgjkr1wJU=");
-}
-
-#[test]
-fn the_standard_port_may_be_signed_or_not() {
-    assert!(spellings("https://a.example/x").contains(&"https://a.example:443/x".to_owned()));
-    assert!(spellings("https://a.example:443/x").contains(&"https://a.example/x".to_owned()));
-    assert_eq!(spellings("https://a.example:8443/x"), ["https://a.example:8443/x"]);
 }
 
 fn callback(url: &str, body: &str, signed: &str) -> Result<Vec<Report>, InvalidCallback> {
@@ -101,7 +66,8 @@ fn a_callback_by_get_is_read_from_its_query() {
 fn an_account_with_one_url_for_all_messages_sends_none_along() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
     let text = RenderedMessage::Text(Zeroizing::new("Your code: 4815".to_owned()));
-    let call = RenderedMessage::Speech(Spoken { language: "en-GB".to_owned(), parts: vec![] });
+    let call =
+        RenderedMessage::Speech(Spoken { language: "en-GB".to_owned(), key_prompt: None, parts: vec![] });
     for (channel, content) in [(Channel::Sms, &text), (Channel::Voice, &call)] {
         let life = Duration::from_secs(60);
         let message = OutboundMessage {
@@ -112,6 +78,7 @@ fn an_account_with_one_url_for_all_messages_sends_none_along() {
             life,
             reference: "x-1",
             callback: None,
+            speech_url: None,
         };
         let body = account().build(&message).unwrap().body;
         assert!(!body.contains("StatusCallback"), "{}", *body);
@@ -127,7 +94,10 @@ fn receipts_read_as_the_tables_say() {
     assert_eq!(message("undelivered", Some(30036)), Some((ReceiptStatus::Bad, Some(Reason::CarrierExpired))));
     assert_eq!(message("undelivered", Some(99999)), Some((ReceiptStatus::Bad, Some(Reason::Unexplained))));
     assert_eq!(message("levitating", None), None);
-    let call = |status, who, sip| call_receipt(status, who, sip, None).map(|r| (r.status, r.reason));
+    let call = |status, answered_by, sip| {
+        let report = CallReport { status, key: false, is_after_key: false, answered_by, sip, sid: None };
+        report.receipt().map(|r| (r.status, r.reason))
+    };
     assert_eq!(call("completed", Some("human"), None), Some((ReceiptStatus::Delivered, None)));
     assert_eq!(call("completed", None, None), Some((ReceiptStatus::Delivered, None)));
     assert_eq!(
@@ -138,6 +108,52 @@ fn receipts_read_as_the_tables_say() {
     assert_eq!(call("no-answer", None, None), Some((ReceiptStatus::Bad, Some(Reason::NoAnswer))));
     assert_eq!(call("failed", None, Some("404")), Some((ReceiptStatus::Bad, Some(Reason::InvalidNumber))));
     assert_eq!(call("ringing", None, None), Some((ReceiptStatus::Interim, None)));
+}
+
+/// A mailbox answers, presses no key, and the call is completed.
+#[test]
+fn a_call_that_asks_for_a_key_is_delivered_only_by_a_key() {
+    let with = |is_after_key, key, status| {
+        let report = CallReport { status, key, is_after_key, answered_by: None, sip: None, sid: None };
+        report.receipt().map(|r| (r.status, r.reason))
+    };
+    assert_eq!(with(true, false, "completed"), Some((ReceiptStatus::Bad, Some(Reason::NoKey))));
+    assert_eq!(with(false, true, "in-progress"), Some((ReceiptStatus::Delivered, None)));
+    assert_eq!(with(false, false, "in-progress"), Some((ReceiptStatus::Interim, None)));
+    assert_eq!(with(true, false, "no-answer"), Some((ReceiptStatus::Bad, Some(Reason::NoAnswer))));
+}
+
+#[test]
+fn the_first_request_of_a_call_that_asks_for_a_key_contains_no_code() {
+    let parts = vec![Part::Say(Zeroizing::new("4, 8, 1, 5".to_owned()))];
+    let key_prompt = Some("This is A & B. Press any key.".to_owned());
+    let spoken = Spoken { language: "en-GB".to_owned(), key_prompt, parts };
+    let answer = account().speech(Some(&spoken)).unwrap();
+    assert!(answer.body.contains("<Say language=\"en-GB\">4, 8, 1, 5</Say>"), "{}", answer.body.as_str());
+    let message = OutboundMessage {
+        channel: Channel::Voice,
+        to: &PhoneNumber::parse("+447700900123").unwrap(),
+        content: &RenderedMessage::Speech(spoken),
+        sender: None,
+        life: Duration::from_secs(60),
+        reference: "x-1",
+        callback: Some("https://r.example/v1/x"),
+        speech_url: Some("https://r.example/v1/x?speech"),
+    };
+    let request = account().build(&message).unwrap();
+    let form: Vec<(String, String)> = form_urlencoded::parse(request.body.as_bytes()).into_owned().collect();
+    let field = |name: &str| form.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).unwrap();
+    let prompt = "<Say language=\"en-GB\">This is A &amp; B. Press any key.</Say>";
+    assert_eq!(
+        field("Twiml"),
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response><Gather input=\"dtmf\" numDigits=\"1\" finishOnKey=\"\" \
+             timeout=\"5\" action=\"https://r.example/v1/x?speech\"><Pause length=\"1\"/>{prompt}<Pause length=\"5\"/>{prompt}\
+             </Gather><Hangup/></Response>"
+        )
+    );
+    assert_eq!(field("StatusCallback"), "https://r.example/v1/x?after_key#rc=5&rp=all");
+    assert_eq!(account().speech(None).unwrap().body.matches("<Say").count(), 0, "nothing is said");
 }
 
 #[test]
@@ -167,8 +183,16 @@ fn a_status_that_was_asked_for_reads_like_a_receipt() {
         )
     };
     assert_eq!(call("in-progress", "null"), Some((ReceiptStatus::Interim, None)));
-    assert_eq!(call("completed", "null"), Some((ReceiptStatus::Delivered, None)));
-    assert_eq!(call("completed", "\"human\""), Some((ReceiptStatus::Delivered, None)));
+    // Whether a key was pressed is in no resource.
+    let mut at_once = account();
+    at_once.config.code_at_once = true;
+    for (account, expected) in [(account(), ReceiptStatus::Interim), (at_once, ReceiptStatus::Delivered)] {
+        for who in ["null", "\"human\""] {
+            let body = format!("{{\"sid\": \"CA1\", \"status\": \"completed\", \"answered_by\": {who}}}");
+            let receipt = account.parse_status(Channel::Voice, &answer(200, &body)).unwrap();
+            assert_eq!((receipt.status, receipt.reason), (expected, None), "{who}");
+        }
+    }
     assert_eq!(call("completed", "\"machine_start\""), Some((ReceiptStatus::Bad, Some(Reason::Machine))));
     assert_eq!(call("no-answer", "null"), Some((ReceiptStatus::Bad, Some(Reason::NoAnswer))));
     let failed = "{\"sid\": \"SM1\", \"status\": \"undelivered\", \"error_code\": 30003}";
@@ -237,6 +261,7 @@ fn a_text_carries_its_remaining_life_and_where_to_report() {
         life: Duration::from_secs(290),
         reference: "x-1",
         callback: Some("https://r.example/v1/x"),
+        speech_url: None,
     };
     let request = account().build(&message).unwrap();
     assert_eq!(
@@ -263,6 +288,7 @@ fn a_message_of_another_channel_is_not_built() {
         life: Duration::from_secs(60),
         reference: "x-1",
         callback: None,
+        speech_url: None,
     };
     assert!(account().build(&message).is_none());
 }
@@ -271,7 +297,7 @@ fn a_message_of_another_channel_is_not_built() {
 fn a_call_speaks_and_escapes() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
     let parts = vec![Part::Pause(1), Part::Say(Zeroizing::new("A & B: 4. 8.".to_owned()))];
-    let words = RenderedMessage::Speech(Spoken { language: "en-GB".to_owned(), parts });
+    let words = RenderedMessage::Speech(Spoken { language: "en-GB".to_owned(), key_prompt: None, parts });
     let message = OutboundMessage {
         channel: Channel::Voice,
         to: &to,
@@ -280,6 +306,7 @@ fn a_call_speaks_and_escapes() {
         life: Duration::from_secs(60),
         reference: "x-1",
         callback: Some("https://r.example/"),
+        speech_url: None,
     };
     let request = account().build(&message).unwrap();
     let form: Vec<(String, String)> = form_urlencoded::parse(request.body.as_bytes()).into_owned().collect();
@@ -456,6 +483,7 @@ fn a_tenants_sender_is_a_number_or_a_messaging_service() {
             life,
             reference,
             callback,
+            speech_url: None,
         };
         account().build(&message).unwrap().body
     };
@@ -465,7 +493,11 @@ fn a_tenants_sender_is_a_number_or_a_messaging_service() {
 
 #[test]
 fn a_failed_call_is_unreachable_unless_there_is_no_such_number() {
-    let reason = |status, sip| call_receipt(status, None, sip, None).and_then(|receipt| receipt.reason);
+    let reason = |status, sip| {
+        let report =
+            CallReport { status, key: false, is_after_key: false, answered_by: None, sip, sid: None };
+        report.receipt().and_then(|receipt| receipt.reason)
+    };
     assert_eq!(reason("failed", Some("404")), Some(Reason::InvalidNumber));
     assert_eq!(reason("failed", Some("503")), Some(Reason::Unreachable));
     assert_eq!(reason("failed", None), Some(Reason::Unreachable));

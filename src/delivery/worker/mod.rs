@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::broker::Broker;
-use crate::carriers::{Callbacks, Request};
+use crate::carriers::Request;
 use crate::config::live::Live;
 use crate::delivery::routing::Account;
 use crate::delivery::rules::Rules;
@@ -343,13 +343,11 @@ impl Worker {
         }
     }
 
-    /// Returns the callback URL of an attempt. `None` if the carrier has one URL for the whole account.
-    fn callback(&self, rules: &Rules, account: &Account, attempt: AttemptId) -> Option<String> {
-        (account.callbacks == Callbacks::Message).then(|| {
-            let (base, carrier) = (self.deps.public_url.trim_end_matches('/'), &account.name);
-            let token = rules.keys.callback_token(carrier, attempt);
-            format!("{base}/v1/receipts/{carrier}/{attempt}/{token}")
-        })
+    /// Returns the callback URL of an attempt.
+    fn callback_url(&self, rules: &Rules, account: &Account, attempt: AttemptId) -> String {
+        let (base, carrier) = (self.deps.public_url.trim_end_matches('/'), &account.name);
+        let token = rules.keys.callback_token(carrier, attempt);
+        format!("{base}/v1/receipts/{carrier}/{attempt}/{token}")
     }
 }
 

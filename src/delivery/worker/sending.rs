@@ -89,7 +89,12 @@ impl Worker {
         crash::at(Point::AttemptBegun);
         let account = &sending.ready.account;
         let attempt = AttemptId { uid: snapshot.d.order.uid, n: open.n };
-        let callback = self.callback(&snapshot.rules, account, attempt);
+        let url = self.callback_url(&snapshot.rules, account, attempt);
+        let asks_for_key = account.carrier.asks_for_key()
+            && matches!(&sending.rendered, RenderedMessage::Speech(spoken) if spoken.key_prompt.is_some());
+        let speech_url = asks_for_key.then(|| format!("{url}?{}", crate::carriers::SPEECH_QUERY));
+        // The URL of the account cannot say that a call asks for a key.
+        let callback = (account.callbacks == Callbacks::Message || asks_for_key).then_some(url);
         let life = between(snapshot.now(), snapshot.d.order.expires_at);
         let admitter = &snapshot.rules.admitter;
         let sender = admitter.sender(&snapshot.d.order.tenant, &account.name, open.channel);
@@ -102,6 +107,7 @@ impl Worker {
             life,
             reference: &reference,
             callback: callback.as_deref(),
+            speech_url: speech_url.as_deref(),
         };
         // The routes contain only channels that the account carries.
         let Some(request) = account.carrier.build(&message) else {

@@ -64,6 +64,8 @@ words! {
         NoAnswer = "no_answer",
         /// A machine answered the call.
         Machine = "machine",
+        /// The call was answered and the code was not spoken, because no key was pressed in time.
+        NoKey = "no_key",
         /// The template cannot be rendered, or the sealed code cannot be opened.
         Template = "template",
         /// The carrier gave no reason.

@@ -33,6 +33,8 @@ impl std::fmt::Debug for RenderedMessage {
 pub struct Spoken {
     /// BCP 47 tag of the voice.
     pub language: String,
+    /// The sentence that asks the recipient to press a key. `None` if the speech contains no code: then it may be spoken to a machine.
+    pub key_prompt: Option<String>,
     /// The parts, in order.
     pub parts: Vec<Part>,
 }

@@ -23,10 +23,12 @@ impl Deployment {
         let carrier = |name: &&str| {
             format!(
                 "[carriers.{name}]\ntime_out_s = 3\nrate_per_s = {}\n[carriers.{name}.twilio]\naccount_sid = \"{}\"\n\
-                 auth_token = \"{}\"\nfrom = \"+15005550006\"\nmachine_detection = true\nbase_url = \"http://{}\"\n",
+                 auth_token = \"{}\"\nfrom = \"+15005550006\"\nmachine_detection = true\n\
+                 code_at_once = {}\nbase_url = \"http://{}\"\n",
                 self.rate_per_s,
                 gateway.account_sid,
                 gateway.auth_token,
+                self.code_at_once,
                 self.gateway.addr(),
             )
         };

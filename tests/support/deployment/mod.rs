@@ -45,6 +45,8 @@ pub struct Deployment {
     pub files: TempDir,
     /// The rate limit of the carriers.
     pub rate_per_s: u32,
+    /// Whether calls speak a code without asking for a key. Then they need no receipts listener.
+    pub code_at_once: bool,
     /// The grace period of a process.
     pub grace_s: u64,
     /// The virtual host on the shared `RabbitMQ`. Empty if the deployment has a broker of its own.
@@ -138,6 +140,7 @@ impl Deployment {
             key: key.text,
             files,
             rate_per_s: 100,
+            code_at_once: false,
             grace_s: 5,
             vhost,
             events,

@@ -126,6 +126,31 @@ impl Deployment {
         self.record("accepted", Some(to)).await.len()
     }
 
+    /// Returns the nth message that the carrier has accepted for a number, as soon as it is as expected.
+    pub async fn message(&self, to: &str, n: usize, is_expected: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let expected = async || {
+            last = self.record("accepted", Some(to)).await.get(n).cloned().unwrap_or_default();
+            is_expected(&last).then(|| last.clone())
+        };
+        let found = wait::within(wait::TIMEOUT, expected).await;
+        found.unwrap_or_else(|| panic!("the message to {to} is not as expected: {last}"))
+    }
+
+    /// Returns the transcript of the nth call to a number, as soon as it is as expected.
+    pub async fn transcript(&self, to: &str, n: usize, is_expected: impl Fn(&str) -> bool) -> String {
+        let text = |message: &Value| message["transcript"].as_str().unwrap_or_default().to_owned();
+        text(&self.message(to, n, |message| is_expected(&text(message))).await)
+    }
+
+    /// Sends a callback as the carrier does. Returns the status and the body of the answer.
+    pub async fn callback(&self, url: &str, form: &str, signature: &str) -> (u16, String) {
+        let request = self.http.post(url).header("content-type", "application/x-www-form-urlencoded");
+        let answer =
+            request.header("x-twilio-signature", signature).body(form.to_owned()).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
     /// Makes the carrier send a receipt now.
     pub async fn receipt(&self, sid: &str, status: &str) {
         let url = format!("http://{}/api/receipts/{sid}", self.gateway.addr());

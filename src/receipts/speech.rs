@@ -1,0 +1,78 @@
+//! The speech of a call, for a recipient who has pressed a key.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{CallbackAnswer, QueuedReceipt, Receiver};
+use crate::carriers::Report;
+use crate::delivery::routing::Account;
+use crate::delivery::rules::Rules;
+use crate::domain::attempt::AttemptId;
+use crate::domain::channel::Channel;
+use crate::domain::clock::between;
+use crate::domain::dispatch::{RenderedMessage, Spoken};
+use crate::ops::metrics::ReceiptLabels;
+
+/// Maximum wait for the ledger. The recipient hears nothing meanwhile.
+const READ_WAIT: Duration = Duration::from_secs(4);
+
+impl Receiver {
+    /// Answers with the speech, and records that the call was heard. Without a valid code, and during a ledger outage, the call ends.
+    pub(super) async fn speak(
+        self: &Arc<Self>, rules: &Rules, account: &Account, attempt: AttemptId, reports: Vec<Report>,
+    ) -> CallbackAnswer {
+        // Without a key there is no report, and nothing is said.
+        let spoken = if reports.is_empty() { None } else { self.spoken(rules, attempt).await };
+        let Some(answer) = account.carrier.speech(spoken.as_ref()) else {
+            return CallbackAnswer::InvalidCallback;
+        };
+        if spoken.is_some() {
+            for Report { receipt, .. } in reports {
+                let labels =
+                    ReceiptLabels { carrier: account.name.clone(), verdict: receipt.status.as_str() };
+                self.deps.metrics.receipts.get_or_create(&labels).inc();
+                let (receiver, queued) =
+                    (Arc::clone(self), QueuedReceipt::new(Some(attempt), &account.name, receipt));
+                // The recipient does not wait for the record.
+                tokio::spawn(async move { receiver.take(queued).await });
+            }
+        }
+        CallbackAnswer::Speech(answer)
+    }
+
+    /// Returns what an attempt says, if its code is still valid.
+    async fn spoken(&self, rules: &Rules, attempt: AttemptId) -> Option<Spoken> {
+        let silent = |reason: &str| {
+            tracing::warn!(attempt = %attempt, reason, "a recipient pressed a key, and the code was not spoken");
+        };
+        let d = match tokio::time::timeout(READ_WAIT, self.deps.ledger.read(attempt.uid)).await {
+            Ok(Ok(Some(d))) => d,
+            Ok(Ok(None)) => return None,
+            Ok(Err(e)) => {
+                self.ledger_health.report_failure(&e);
+                silent("the ledger does not answer");
+                return None;
+            }
+            Err(_) => {
+                silent("the ledger does not answer in time");
+                return None;
+            }
+        };
+        let is_call = d.attempts.iter().any(|a| a.n == attempt.n && a.channel == Channel::Voice);
+        let life = between(self.deps.ledger.now(), d.order.expires_at);
+        // A final dispatch has no code any more.
+        if !is_call || d.code.is_none() || d.stop.is_some() || life.is_zero() {
+            silent("the code is no longer valid");
+            return None;
+        }
+        let contents =
+            rules.admitter.open(&d).inspect_err(|_| silent("its sealed code cannot be opened")).ok()?;
+        let (code, params) = (contents.code.as_ref(), &contents.params);
+        let rendered = rules.admitter.render(&d.order, Channel::Voice, code, params, life);
+        if let Ok(RenderedMessage::Speech(spoken)) = rendered {
+            return Some(spoken);
+        }
+        silent("its template cannot be rendered");
+        None
+    }
+}
