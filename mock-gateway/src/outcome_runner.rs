@@ -61,7 +61,7 @@ async fn pass_through_states(shared: &Shared, accepted: &Arc<Accepted>, outcome:
         tokio::time::sleep(shared.config.pace).await;
         let wanted = !outcome.has_no_callbacks() && accepted.message.wants(&change);
         shared.report(accepted, &change, wanted).await;
-        let is_answered = change.status == "in-progress";
+        let is_answered = change.status == "in-progress" && !outcome.has_no_callbacks();
         if is_answered && !matches!(outcome, Outcome::Machine | Outcome::NoKey) {
             shared.press_key(accepted).await;
         }

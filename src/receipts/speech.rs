@@ -7,7 +7,7 @@ use super::{CallbackAnswer, QueuedReceipt, Receiver};
 use crate::carriers::Report;
 use crate::delivery::routing::Account;
 use crate::delivery::rules::Rules;
-use crate::domain::attempt::AttemptId;
+use crate::domain::attempt::{AttemptId, ReceiptStatus};
 use crate::domain::channel::Channel;
 use crate::domain::clock::between;
 use crate::domain::dispatch::{RenderedMessage, Spoken};
@@ -21,8 +21,8 @@ impl Receiver {
     pub(super) async fn speak(
         self: &Arc<Self>, rules: &Rules, account: &Account, attempt: AttemptId, reports: Vec<Report>,
     ) -> CallbackAnswer {
-        // Without a key there is no report, and nothing is said.
-        let spoken = if reports.is_empty() { None } else { self.spoken(rules, attempt).await };
+        let is_pressed = reports.iter().any(|report| report.receipt.status == ReceiptStatus::Delivered);
+        let spoken = if is_pressed { self.spoken(rules, attempt).await } else { None };
         let Some(answer) = account.carrier.speech(spoken.as_ref()) else {
             return CallbackAnswer::InvalidCallback;
         };

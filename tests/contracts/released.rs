@@ -12,14 +12,17 @@ use serde_json::{Map, Value};
 
 /// Additions since that release. All of them are optional, or accept more than before.
 const ADDED: &[&str] = &[
+    "asyncapi.json/components/messages/event/payload/schema/properties/data/properties/reason/oneOf has {\"const\":\"no_key\",\"type\":\"string\"}",
     "asyncapi.json/components/messages/event/payload/schema/properties/data/properties/reason/oneOf has {\"const\":\"number_kind\",\"type\":\"string\"}",
     "asyncapi.json/components/messages/job/payload/schema/properties/locale/pattern was \"^[0-9A-Za-z-]+$\" and is \"^[0-9A-Za-z_-]+$\"",
+    "event.schema.json/$defs/Reason/oneOf has {\"const\":\"no_key\",\"type\":\"string\"}",
     "event.schema.json/$defs/Reason/oneOf has {\"const\":\"number_kind\",\"type\":\"string\"}",
     "job.schema.json/properties/locale/pattern was \"^[0-9A-Za-z-]+$\" and is \"^[0-9A-Za-z_-]+$\"",
     "openapi.json/components/schemas/AttemptStory/properties/corrected_at",
     "openapi.json/components/schemas/AttemptStory/properties/corrected_code",
     "openapi.json/components/schemas/AttemptStory/properties/corrected_reason",
     "openapi.json/components/schemas/Job/properties/locale/pattern was \"^[0-9A-Za-z-]+$\" and is \"^[0-9A-Za-z_-]+$\"",
+    "openapi.json/components/schemas/Reason/oneOf has {\"const\":\"no_key\",\"type\":\"string\"}",
     "openapi.json/components/schemas/Reason/oneOf has {\"const\":\"number_kind\",\"type\":\"string\"}",
     "openapi.json/components/schemas/Story/properties/language",
     "openapi.json/components/schemas/Story/properties/locale",
