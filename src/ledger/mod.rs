@@ -37,6 +37,7 @@ pub use items::{
     WriteResult,
 };
 use outgoing::Outgoing;
+pub use postgres::Server as PostgresServer;
 use time::ClockEstimate;
 
 /// Under load, a small group of decisions waits this long for more. This saves processor time for admissions. It delays a recipient only if

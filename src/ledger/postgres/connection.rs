@@ -24,6 +24,9 @@ use super::server::Server;
 use crate::ledger::outgoing::Outgoing;
 use crate::ledger::{LedgerError, Options};
 
+/// The name of the program for the server.
+pub(super) const APPLICATION: &str = "otpost";
+
 /// Settings of each connection. Left alone, the planner chooses other plans for fresh tables than for analysed ones, and they cost four
 /// times as much. A transaction whose process is frozen ends by itself, because others wait for its locks.
 const SETTINGS: &[(&str, &str)] = &[
@@ -62,14 +65,17 @@ impl Postgres {
     pub(in crate::ledger) fn new(
         url: &str, options: &Options, outgoing: Arc<Outgoing>,
     ) -> Result<Self, LedgerError> {
-        let server = Server::parse(url).map_err(LedgerError::Unusable)?;
-        let tls = server.trust.client_config(options.ca_file.as_ref()).map_err(LedgerError::Unusable)?;
+        let server = Server::parse(url, APPLICATION)
+            .map_err(|why| LedgerError::Unusable(format!("ledger.url {why}")))?;
+        let tls = server.tls(options.ca_file.as_ref()).map_err(LedgerError::Unusable)?;
         let address = address(&server.config);
         let each_host = server.config.get_connect_timeout().copied().unwrap_or_default();
         let hosts = server.config.get_hosts().len().max(server.config.get_hostaddrs().len());
         let create_timeout = each_host * u32::try_from(hosts).unwrap_or(1) + LOGIN_TIMEOUT;
-        let settings = set_settings(options.statement_timeout, &server.settings);
-        let (config, tls) = (server.config, MakeRustlsConnect::new(tls));
+        let statement_timeout = options.statement_timeout.as_millis().to_string();
+        let own = [SETTINGS, &[("statement_timeout", statement_timeout.as_str())]].concat();
+        let settings = server.set_settings(&own);
+        let config = server.config;
         let manager = Manager::from_config(
             config.clone(),
             tls.clone(),
@@ -322,16 +328,6 @@ pub(super) fn read_clock(rows: &[Row]) -> Result<Timestamp, LedgerError> {
 
 fn timed_out() -> LedgerError {
     LedgerError::Unreachable("no answer in time".to_owned())
-}
-
-/// The statement that sets a connection's settings. Those of the URL come last.
-fn set_settings(statement_timeout: Duration, given: &[(String, String)]) -> String {
-    let timeout = statement_timeout.as_millis().to_string();
-    let all = SETTINGS.iter().copied().chain([("statement_timeout", timeout.as_str())]);
-    let all = all.chain(given.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    let quoted = |text: &str| text.replace('\'', "''");
-    let set = |(name, value)| format!("set_config('{}', '{}', false)", quoted(name), quoted(value));
-    format!("select {}", all.map(set).collect::<Vec<_>>().join(", "))
 }
 
 fn address(config: &tokio_postgres::Config) -> String {

@@ -42,6 +42,7 @@ use error::{INCOMPLETE_ANSWER, ledger_error};
 use reading::ROW;
 
 pub(in crate::ledger) use connection::Postgres;
+pub use server::Server;
 
 /// Migrations in order, with the same numbers and names as those for SQLite.
 pub(in crate::ledger) const MIGRATIONS: &[(&str, &str)] = &[
@@ -67,7 +68,7 @@ static READ: LazyLock<String> = LazyLock::new(|| format!("select {} from dispatc
 
 /// Checks a URL without a server. An error is a sentence.
 pub(super) fn check_url(url: &str) -> Result<(), String> {
-    server::Server::parse(url).map(drop)
+    Server::parse(url, connection::APPLICATION).map(drop).map_err(|why| format!("ledger.url {why}"))
 }
 
 impl Postgres {

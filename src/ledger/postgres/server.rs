@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::tls::{Roots, Trust};
 use crate::domain::server_url::{ServerUrl, decoded};
@@ -32,22 +33,19 @@ const PARAMS: &[&str] = &[
     "keepalives_retries",
 ];
 
-/// A server of the ledger. It has no `Debug`, because it holds the password.
-pub(super) struct Server {
-    pub(super) config: Config,
-    pub(super) trust: Trust,
-    /// Settings of each connection from the parameter `options`. They are set after connecting, because a pooler such as PgBouncer does
-    /// not take them earlier.
-    pub(super) settings: Vec<(String, String)>,
+/// A server, as a URL names it. It has no `Debug`, because it holds the password.
+pub struct Server {
+    /// How to connect.
+    pub config: Config,
+    trust: Trust,
+    /// Settings of each connection from the parameter `options`.
+    settings: Vec<(String, String)>,
 }
 
 impl Server {
-    /// Parses a URL. An error is a sentence.
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
-        Self::parsed(url).map_err(|why| format!("ledger.url {why}"))
-    }
-
-    fn parsed(url: &str) -> Result<Self, String> {
+    /// Parses a URL. `application` is the name of the program for the server. An error continues a sentence that begins with the name of
+    /// the URL's key.
+    pub fn parse(url: &str, application: &str) -> Result<Self, String> {
         let mut url: ServerUrl = url.trim().parse().map_err(|e| format!("{e}"))?;
         if let Some((name, _)) = url.params.iter().find(|(name, _)| !PARAMS.contains(&name.as_str())) {
             return Err(unknown_param(name));
@@ -121,9 +119,23 @@ impl Server {
             }
         }
         if config.get_application_name().is_none() {
-            config.application_name("otpost");
+            config.application_name(application);
         }
         Ok(Self { config, trust, settings: settings.unwrap_or_default() })
+    }
+
+    /// Returns the TLS of connections. `also` is a file of authorities that are trusted beside the usual ones. An error is a sentence.
+    pub fn tls(&self, also: Option<&PathBuf>) -> Result<MakeRustlsConnect, String> {
+        Ok(MakeRustlsConnect::new(self.trust.client_config(also)?))
+    }
+
+    /// Returns the statement that sets a connection's settings. Those of the URL come last. It runs after connecting, because a pooler such
+    /// as PgBouncer takes no settings earlier.
+    pub fn set_settings(&self, own: &[(&str, &str)]) -> String {
+        let given = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let quoted = |text: &str| text.replace('\'', "''");
+        let set = |(name, value)| format!("set_config('{}', '{}', false)", quoted(name), quoted(value));
+        format!("select {}", own.iter().copied().chain(given).map(set).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -202,11 +214,11 @@ mod tests {
     use super::*;
 
     fn server(url: &str) -> Server {
-        Server::parse(url).unwrap_or_else(|why| panic!("{url}: {why}"))
+        Server::parse(url, "otpost").unwrap_or_else(|why| panic!("{url}: {why}"))
     }
 
     fn refusal(url: &str) -> String {
-        Server::parse(url).err().unwrap_or_else(|| panic!("{url} is taken"))
+        Server::parse(url, "otpost").err().unwrap_or_else(|| panic!("{url} is taken"))
     }
 
     #[test]
@@ -274,6 +286,8 @@ mod tests {
             "postgres://db/x?options=-csearch_path%3Da%2Cb%20-c%20work-mem%3D4MB%20--lock_timeout%3D2%5C%20s";
         let expected = [("search_path", "a,b"), ("work_mem", "4MB"), ("lock_timeout", "2 s")];
         assert_eq!(server(url).settings, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let sql = server("postgres://db/x?options=-ca%3Db%27").set_settings(&[("jit", "off")]);
+        assert_eq!(sql, "select set_config('jit', 'off', false), set_config('a', 'b''', false)");
     }
 
     #[test]
@@ -288,7 +302,7 @@ mod tests {
         let config = server("postgres:///x?host=/var/run/postgresql&port=5433").config;
         assert!(format!("{:?}", config.get_hosts()).contains("/var/run/postgresql"));
         assert_eq!(config.get_ports(), [5433]);
-        assert_eq!(refusal("postgres:///x"), "ledger.url names no host");
+        assert_eq!(refusal("postgres:///x"), "names no host");
         assert!(refusal("postgres:///x?host=a,b,c&port=1,2").contains("number of ports"));
     }
 }

@@ -187,6 +187,10 @@ impl Config {
         if !["postgres://", "postgresql://", "sqlite:"].iter().any(|s| self.database.url().starts_with(s)) {
             return bad("database.url must begin with postgres:// or sqlite:");
         }
+        if !self.database.url().starts_with("sqlite:") {
+            otpost::ledger::PostgresServer::parse(self.database.url(), "two-step")
+                .map_err(|why| BadConfig(format!("database.url {why}")))?;
+        }
         let listeners = [self.pages.listen, self.api.listen, self.ops.listen];
         let twice = |n: usize| listeners[..n].iter().any(|l| l.port() != 0 && *l == listeners[n]);
         if (1..listeners.len()).any(twice) {

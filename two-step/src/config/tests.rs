@@ -39,6 +39,12 @@ fn an_error_names_the_key_and_not_the_value() {
         ),
         ("email.second_step = true", "set smtp.url_file"),
         ("ops.listen = '0.0.0.0:1'", "ops.token_file"),
+        ("database.url = 'postgres://u:QUOTED@tail@db/x'", "database.url"),
+        (
+            "database.url = 'postgres://u:QUOTED@db/x?sslmode=allow'",
+            "database.url has an sslmode that is not supported",
+        ),
+        ("database.url = 'postgres://u:QUOTED@db/x?schema=s'", "database.url has the parameter schema"),
         ("database.url = 'QUOTED://x'", "must begin with postgres:// or sqlite:"),
         ("pages.listen = '127.0.0.1:8092'", "must differ"),
     ] {

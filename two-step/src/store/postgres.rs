@@ -3,7 +3,10 @@
 use std::error::Error;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+};
+use otpost::ledger::PostgresServer;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
@@ -28,26 +31,21 @@ pub(super) struct Postgres {
 
 impl Postgres {
     pub(super) fn open(url: &str, pool: usize) -> Result<Self, StoreError> {
-        let mut config: tokio_postgres::Config = url
-            .parse()
-            .map_err(|_| StoreError::Url("database.url is not a valid postgres:// URL".to_owned()))?;
-        let bounds = format!(
-            "-c statement_timeout={} -c idle_in_transaction_session_timeout={}",
-            STATEMENT_TIMEOUT.as_millis(),
-            IDLE_IN_TRANSACTION.as_millis()
-        );
-        let options = config.get_options().map_or(bounds.clone(), |given| format!("{given} {bounds}"));
-        config
-            .options(options)
-            .application_name("two-step")
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_user_timeout(Duration::from_secs(10));
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let refused = |why| StoreError::Url(format!("database.url {why}"));
+        let server = PostgresServer::parse(url, "two-step").map_err(refused)?;
+        let tls = server.tls(None).map_err(StoreError::Url)?;
+        let own = [
+            ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
+            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION.as_millis().to_string()),
+        ];
+        let settings = server.set_settings(&own.each_ref().map(|(name, value)| (*name, value.as_str())));
+        let set_all = Hook::async_fn(move |client, _| {
+            let settings = settings.clone();
+            Box::pin(async move { client.batch_execute(&settings).await.map_err(HookError::Backend) })
+        });
         let manager = Manager::from_config(
-            config,
-            tokio_postgres_rustls::MakeRustlsConnect::new(tls),
+            server.config,
+            tls,
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let pool = Pool::builder(manager)
@@ -55,6 +53,7 @@ impl Postgres {
             .wait_timeout(Some(POOL_WAIT))
             .create_timeout(Some(CONNECT_TIMEOUT + Duration::from_secs(1)))
             .recycle_timeout(Some(Duration::from_secs(1)))
+            .post_create(set_all)
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|_| StoreError::Url("the connection pool cannot be built".to_owned()))?;
@@ -63,7 +62,7 @@ impl Postgres {
 
     pub(super) async fn connection(&self) -> Result<Object, StoreError> {
         self.pool.get().await.map_err(|e| match e {
-            PoolError::Backend(e) => error_of(&e),
+            PoolError::Backend(e) | PoolError::PostCreateHook(HookError::Backend(e)) => error_of(&e),
             PoolError::Timeout(_) => StoreError::Unreachable("no connection in time".to_owned()),
             _ => StoreError::Unreachable("no connection".to_owned()),
         })
