@@ -179,11 +179,13 @@ async fn a_code_is_spoken_only_to_a_pressed_key_of_a_valid_dispatch() {
             format!("CallStatus=in-progress&Digits={digits}"),
             format!("CallStatusin-progressDigits{digits}"),
         );
-        deployment.callback(url, &form, &signature(url, &fields)).await
+        deployment.post_form(url, &[("x-twilio-signature", &signature(url, &fields))], form.into()).await
     };
 
     let (id, url) = called(300).await;
-    let (status, answer) = deployment.callback(&url, "CallStatus=in-progress&Digits=1", "no signature").await;
+    let (status, answer) = deployment
+        .post_form(&url, &[("x-twilio-signature", "none")], "CallStatus=in-progress&Digits=1".into())
+        .await;
     assert_eq!(status, 403, "{answer}");
     assert_eq!(press(&url.replace("-1/", "-2/"), "1").await.0, 403, "the token is of another attempt");
     let (status, answer) = press(&url, "").await;

@@ -143,14 +143,6 @@ impl Deployment {
         text(&self.message(to, n, |message| is_expected(&text(message))).await)
     }
 
-    /// Sends a callback as the carrier does. Returns the status and the body of the answer.
-    pub async fn callback(&self, url: &str, form: &str, signature: &str) -> (u16, String) {
-        let request = self.http.post(url).header("content-type", "application/x-www-form-urlencoded");
-        let answer =
-            request.header("x-twilio-signature", signature).body(form.to_owned()).send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    }
-
     /// Makes the carrier send a receipt now.
     pub async fn receipt(&self, sid: &str, status: &str) {
         let url = format!("http://{}/api/receipts/{sid}", self.gateway.addr());
