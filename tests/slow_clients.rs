@@ -64,3 +64,75 @@ async fn codes_flow_while_hundreds_of_clients_hang() {
     let ready = deployment.get(&format!("http://{}/readyz", serves["ops"].as_str().unwrap())).await;
     assert_eq!(ready.0, 200, "{}", ready.1);
 }
+
+/// Number of slow clients, and of the codes of one measurement.
+const SLOW: usize = 5000;
+const CODES: usize = 300;
+
+/// Sends codes one after another, 25 ms apart. Returns the p95 from the request to the carrier's acceptance.
+async fn p95(deployment: &Deployment, api: &str, prefix: &str) -> Duration {
+    let mut pace = tokio::time::interval(Duration::from_millis(25));
+    let mut sent = std::collections::HashMap::new();
+    // Numbers that the mock carrier gives no special outcome.
+    for n in 1000..1000 + CODES {
+        pace.tick().await;
+        let to = format!("{prefix}{n:04}");
+        sent.insert(to.clone(), jiff::Timestamp::now());
+        let (status, answer) =
+            deployment.post_bytes(api, &deployment.key, job(&to, json!({})).to_string().into()).await;
+        assert_eq!(status, 202, "{answer}");
+    }
+    let mut latencies = vec![];
+    let mut all = async || {
+        let accepted = deployment.record("accepted", None).await;
+        latencies = accepted
+            .iter()
+            .filter_map(|message| {
+                let at: jiff::Timestamp = message["at"].as_str()?.parse().ok()?;
+                Duration::try_from(at.duration_since(*sent.get(message["to"].as_str()?)?)).ok()
+            })
+            .collect::<Vec<_>>();
+        latencies.len() == CODES
+    };
+    let all = support::wait::within(Duration::from_secs(20), async || all().await.then_some(())).await;
+    assert!(all.is_some(), "{} of {CODES} codes are accepted: {}", latencies.len(), deployment.log("all"));
+    latencies.sort_unstable();
+    latencies[CODES * 95 / 100]
+}
+
+/// Slow clients send one byte of a request's head every second.
+///
+/// Fails if codes wait for slow clients.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_thousand_slow_clients_do_not_delay_codes() {
+    raise_descriptor_limit();
+    let mut deployment = Deployment::build(Duration::from_millis(20)).await;
+    deployment.rate_per_s = 1000;
+    let file = deployment.config_file("all");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("http://127.0.0.1:1\"", "http://127.0.0.1:0\"")).unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_otpost"));
+    let _process = deployment.run_program(program, &file, "api,worker,receipts", "all", &[]);
+    let serves = deployment.serving("all").await;
+    let api = serves["api"].as_str().unwrap();
+    p95(&deployment, api, "+44770910").await;
+    let quiet = p95(&deployment, api, "+44770911").await;
+
+    let mut slow = tokio::task::JoinSet::new();
+    for n in 0..SLOW {
+        let listener = ["api", "receipts", "ops"][n % 3];
+        let Ok(mut stream) = TcpStream::connect(serves[listener].as_str().unwrap()).await else { continue };
+        slow.spawn(async move {
+            let mut bytes = "GET /v1/dispatches/x HTTP/1.1\r\nhost: ".bytes().chain(std::iter::repeat(b'a'));
+            let mut pace = tokio::time::interval(Duration::from_secs(1));
+            // A client that is closed stays away.
+            while stream.write_all(&[bytes.next().unwrap_or(b'a')]).await.is_ok() {
+                pace.tick().await;
+            }
+        });
+    }
+    let beside = p95(&deployment, api, "+44770912").await;
+    println!("p95: quiet {quiet:?}, beside {} slow clients {beside:?}", slow.len());
+    // Below 20 ms the noise of the machine dominates.
+    assert!(beside <= quiet.max(Duration::from_millis(20)) * 2, "quiet {quiet:?}, beside {beside:?}");
+}
