@@ -92,6 +92,20 @@ async fn a_missing_right_is_named_and_row_rights_are_enough_for_the_service() {
     assert_eq!(theirs.take_due(8, 8).await.unwrap()[0].order.uid, uid);
     theirs.purge(now(), 10).await.unwrap();
     theirs.purge_quotas(10).await.unwrap();
+    // After an outage a trial write decides whether the ledger accepts writes again. It needs no other right.
+    let set = async |change: &str| {
+        let cut = format!("select pg_terminate_backend(pid) from pg_stat_activity where usename = '{role}'");
+        admin.batch_execute(&format!("alter role {role} {change}; {cut}")).await.unwrap();
+    };
+    set("set default_transaction_read_only = on").await;
+    let refused =
+        async || theirs.admit(queued("b")).await.err().filter(|e| matches!(e, LedgerError::Unwritable(_)));
+    assert!(support::wait::within(support::wait::TIMEOUT, refused).await.is_some());
+    theirs.check().await.unwrap_err();
+    set("reset default_transaction_read_only").await;
+    let accepts = async || theirs.check().await.ok();
+    assert!(support::wait::within(support::wait::TIMEOUT, accepts).await.is_some());
+    theirs.admit(queued("c")).await.unwrap();
     admin.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
 }
 
