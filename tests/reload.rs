@@ -82,6 +82,22 @@ async fn limits_routes_templates_and_the_log_change_at_run_time() {
     assert_eq!((text["from"].as_str(), text["body"].as_str()), (Some("+15005550099"), Some("new 481516")));
     wait::until("logged", async || deployment.log("all").contains("dispatch state changed")).await;
 
+    // A retired account sends nothing, and its receipts are still taken.
+    let sid = text["sid"].as_str().unwrap();
+    let receipts_of_c2 = async || {
+        deployment.receipt(sid, "delivered").await;
+        let callbacks = text_to(&deployment, second).await["callbacks"].clone();
+        callbacks.as_array().unwrap().last().unwrap()["http_status"].clone()
+    };
+    let log_line = reload(&deployment, all, |text| {
+        text.replace("sms = [\"c2\"]", "").replace("[carriers.c2]\n", "[carriers.c2]\nretired = true\n")
+    });
+    assert_eq!(log_line.await, "INFO configuration reloaded");
+    assert_eq!(receipts_of_c2().await, 204);
+    let third = "+447705000003";
+    assert_eq!(post(third).await.0, 202);
+    assert_eq!(text_to(&deployment, third).await["from"].as_str(), Some("+15005550006"), "c1 sends");
+
     // The log names settings that need a restart. The other settings change.
     let log_line = reload(&deployment, all, |text| {
         text.replace("[ledger]\n", "[ledger]\npool = 9\n")

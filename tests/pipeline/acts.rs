@@ -261,6 +261,37 @@ async fn cancelled_before_anything_was_accepted() {
     front_end.stop().await;
 }
 
+/// More acts for unknown ids than the prefetch holds, and jobs behind them.
+///
+/// Fails if all of these acts wait for their jobs inside the prefetch: the codes then wait 6 s for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acts_for_unknown_ids_delay_no_code() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let front_end = deployment.start(deployment.config(&["c1"]), FRONT_END).await;
+    let mut config = deployment.config_behind(&front_end);
+    config.amqp.prefetch = 100;
+    for _ in 0..150 {
+        deployment.publish_bytes("cancel", json!({"id": Uuid::new_v4()}).to_string().as_bytes()).await;
+    }
+    let jobs: Vec<Value> = (0..20).map(|n| job(&format!("+4477010025{n:02}"), json!({}))).collect();
+    for job in &jobs {
+        deployment.publish(job).await;
+    }
+    let worker = deployment.start(config, WORKER).await;
+    let began = std::time::Instant::now();
+    for job in &jobs {
+        deployment.until_state(job["id"].as_str().unwrap().parse().unwrap(), "delivered").await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "the codes took {:?}", began.elapsed());
+    let mut reasons = std::collections::BTreeMap::<String, usize>::new();
+    for _ in 0..150 {
+        *reasons.entry(deployment.dead_letter().await.1).or_default() += 1;
+    }
+    assert_eq!(reasons["is not known here"], 64, "{reasons:?}");
+    worker.stop().await;
+    front_end.stop().await;
+}
+
 /// A broker user is bound to its tenants. RabbitMQ checks that a message's `user_id` belongs to its
 /// connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
