@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::live::Live;
 use crate::delivery::rules::Rules;
-use crate::ledger::{Ledger, Receiver};
+use crate::ledger::{Ledger, LedgerError, Receiver};
 use crate::ops::metrics::Metrics;
 
 /// Interval of heartbeats.
@@ -43,15 +43,18 @@ pub(super) async fn housekeeping(
     let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     loop {
         tick.tick().await;
-        if !ledger.claim_housekeeping(&worker, HOUSEKEEPING_LEASE).await.unwrap_or(false) {
+        // Claimed before each step, because deleting many rows may take longer than the lease.
+        let claims = async || ledger.claim_housekeeping(&worker, HOUSEKEEPING_LEASE).await.unwrap_or(false);
+        if !claims().await {
             continue;
         }
         let kept = Duration::from_secs(u64::from(retention_days) * 86_400);
         let before = ledger.now().checked_sub(kept).unwrap_or(jiff::Timestamp::MIN);
         let receivers = receivers();
-        while ledger.forget_events(before, &receivers, 1000).await.is_ok_and(|gone| gone == 1000) {}
-        while ledger.purge(before, 1000).await.is_ok_and(|gone| gone == 1000) {}
-        while ledger.purge_quotas(1000).await.is_ok_and(|gone| gone == 1000) {}
+        let is_full = |gone: Result<u64, LedgerError>| gone.is_ok_and(|gone| gone == 1000);
+        while is_full(ledger.forget_events(before, &receivers, 1000).await) && claims().await {}
+        while is_full(ledger.purge(before, 1000).await) && claims().await {}
+        while is_full(ledger.purge_quotas(1000).await) && claims().await {}
         let by_attempt = ledger.match_strays().await.unwrap_or(0);
         let by_message_id = ledger.match_message_ids().await.map_or(0, |changed| changed.len());
         if by_attempt + by_message_id > 0 {

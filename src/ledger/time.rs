@@ -9,24 +9,59 @@ use uuid::Uuid;
 
 use crate::domain::clock::{after, whole_micros};
 
+/// How much slower or faster the two clocks may run: a bound for the quartz clocks of servers.
+const MAX_DRIFT: f64 = 0.0002;
+
 /// Estimate of the ledger's clock. Local time is the time since boot, which nobody can set.
 #[derive(Default)]
 pub(super) struct ClockEstimate {
-    /// The last reading of the ledger's clock, and the time since boot at the reading.
-    read: Mutex<Option<(Timestamp, Duration)>>,
+    reading: Mutex<Option<Reading>>,
+}
+
+/// A reading of the ledger's clock.
+#[derive(Clone, Copy)]
+struct Reading {
+    theirs: Timestamp,
+    /// The time since boot at the reading.
+    at: Duration,
+    /// The largest error of `at`: half of the time that the answer took.
+    error: Duration,
+}
+
+impl Reading {
+    fn now(&self, here: Duration) -> Timestamp {
+        after(self.theirs, here.saturating_sub(self.at))
+    }
+
+    /// The largest error of the estimate at a later time.
+    fn error(&self, here: Duration) -> Duration {
+        self.error + here.saturating_sub(self.at).mul_f64(MAX_DRIFT)
+    }
 }
 
 impl ClockEstimate {
-    /// Records a reading that was taken between `sent_at` and `answered_at`.
+    /// Records a reading that was taken between `sent_at` and `answered_at`. A slow answer, such as the first of a new connection, does
+    /// not replace a better estimate that it does not contradict.
     pub(super) fn record_reading(&self, theirs: Timestamp, sent_at: Duration, answered_at: Duration) {
-        let middle = (sent_at + answered_at) / 2;
-        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some((theirs, middle));
+        let new = Reading {
+            theirs,
+            at: (sent_at + answered_at) / 2,
+            error: answered_at.saturating_sub(sent_at) / 2,
+        };
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_better = |old: &Reading| {
+            let difference = old.now(new.at).duration_since(theirs).unsigned_abs();
+            old.error(new.at) < new.error && difference <= old.error(new.at) + new.error
+        };
+        if !reading.as_ref().is_some_and(is_better) {
+            *reading = Some(new);
+        }
     }
 
     /// The estimated time of the ledger. `None` before the first reading.
     pub(super) fn now(&self, here: Duration) -> Option<Timestamp> {
-        let read = *self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.map(|(theirs, at)| whole_micros(after(theirs, here.saturating_sub(at))))
+        let reading = *self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        reading.map(|reading| whole_micros(reading.now(here)))
     }
 }
 
@@ -52,5 +87,22 @@ mod tests {
         assert_eq!(known.now(s(100)), Some(one));
         known.record_reading(noon, s(200), s(200));
         assert_eq!(known.now(s(200)), Some(noon), "back again");
+    }
+
+    #[test]
+    fn a_slow_answer_does_not_spoil_a_good_estimate() {
+        let (known, ms) = (ClockEstimate::default(), Duration::from_millis);
+        let at = |millis: i64| jiff::Timestamp::from_millisecond(1_800_000_000_000 + millis).unwrap();
+        known.record_reading(at(0), ms(0), ms(2));
+        // Four seconds of connecting, and then the reading.
+        known.record_reading(at(14_000), ms(10_000), ms(14_001));
+        assert_eq!(known.now(ms(20_001)), Some(at(20_000)));
+        // The clock was set: both cannot be right.
+        known.record_reading(at(60_000), ms(30_000), ms(34_000));
+        assert_eq!(known.now(ms(32_000)), Some(at(60_000)));
+        // After a long time a slow answer is the better one.
+        known.record_reading(at(0), ms(40_000), ms(40_000));
+        known.record_reading(at(100_000_000), ms(100_040_000), ms(100_044_000));
+        assert_eq!(known.now(ms(100_042_000)), Some(at(100_000_000)));
     }
 }
