@@ -117,6 +117,7 @@ fn message<I: ToString + ?Sized>(routing_key: &str, id: &I) -> Message {
         content_type: "application/json",
         headers: vec![],
         user_id: None,
+        expiration: None,
         mandatory: true,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::stream::{SelectAll, once};
 use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
 };
 use lapin::types::{FieldTable, ShortString};
 use tokio::sync::{mpsc, watch};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::acks::{Ack, AckTracker};
-use super::deliveries::{ConsumedQueue, Delivery, DeliveryBuffer, changed};
+use super::deliveries::{ConsumedQueue, Delivery, DeliveryBuffer, Settlement, changed};
 use super::link::{Link, LinkEvent, with_timeout};
 use super::monitor::{ConnectionKind, ConnectionMonitor};
 use super::problem::{BrokerError, Operation};
@@ -87,8 +87,8 @@ struct QueueReader<'a> {
     cancelled_up_to: u64,
     acks: AckTracker,
     /// Every delivery holds a clone. The receiver ends when no delivery is held any more.
-    settling: mpsc::UnboundedSender<u64>,
-    settled: mpsc::UnboundedReceiver<u64>,
+    settling: mpsc::UnboundedSender<Settlement>,
+    settled: mpsc::UnboundedReceiver<Settlement>,
 }
 
 impl QueueReader<'_> {
@@ -109,7 +109,7 @@ impl QueueReader<'_> {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = changed(may_consume) => {}
-                Some(tag) = self.settled.recv() => self.ack(tag),
+                Some(settlement) = self.settled.recv() => self.settle(settlement),
                 Some(event) = self.events.next() => self.take(event)?,
                 event = self.link.next_event() => if let LinkEvent::Ended(problem) = event {
                     return Err(problem);
@@ -178,7 +178,7 @@ impl QueueReader<'_> {
         match event {
             ConsumerEvent::Message(message) => {
                 self.acks.delivered(message.delivery_tag);
-                self.buffer.put(Delivery::new(*message, self.settling.clone()));
+                self.buffer.put(Delivery::new(self.queue, *message, self.settling.clone()));
                 Ok(())
             }
             ConsumerEvent::Failed(problem) => Err(problem),
@@ -186,41 +186,46 @@ impl QueueReader<'_> {
         }
     }
 
-    /// Acknowledges this delivery and all others that were settled in the meantime.
-    fn ack(&mut self, tag: u64) {
-        let mut tags = vec![tag];
-        while let Ok(tag) = self.settled.try_recv() {
-            tags.push(tag);
+    /// Settles this delivery and all others that were settled in the meantime.
+    ///
+    /// One poll puts a frame into lapin's send queue. RabbitMQ does not confirm acks. If one is lost, the connection is lost as well and
+    /// RabbitMQ redelivers the message.
+    fn settle(&mut self, first: Settlement) {
+        let mut acked = vec![];
+        let mut next = Some(first);
+        while let Some(settlement) = next {
+            match settlement {
+                Settlement::Ack(tag) => acked.push(tag),
+                Settlement::Requeue(tag) => {
+                    let requeue = BasicNackOptions { multiple: false, requeue: true };
+                    let _ = self.link.channel.basic_nack(tag, requeue).now_or_never();
+                    self.acks.settle(&mut [tag]);
+                }
+            }
+            next = self.settled.try_recv().ok();
         }
-        for Ack { tag, multiple } in self.acks.settle(&mut tags) {
-            // One poll puts the ack into lapin's send queue. RabbitMQ does not confirm acks. If this ack is lost, the
-            // connection is lost as well and RabbitMQ redelivers the message.
+        for Ack { tag, multiple } in self.acks.settle(&mut acked) {
             let _ = self.link.channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never();
         }
     }
 
-    /// Stops consuming for good, requeues buffered deliveries, and waits up to `linger` for the held ones.
+    /// Stops consuming for good, and waits up to `linger` until every delivery is settled. Those in the buffer are given back by
+    /// [`super::Deliveries::next_left`].
     async fn leave(mut self) {
         if with_timeout(self.pause()).await.is_ok() {
-            // Requeued first, so that other workers need not wait until our last delivery is settled.
-            for Delivery { tag, .. } in self.buffer.clear() {
-                let requeue = BasicRejectOptions { requeue: true };
-                let _ = self.link.channel.basic_reject(tag, requeue).now_or_never();
-                self.acks.settle(&mut [tag]);
-            }
             let _ = tokio::time::timeout(self.linger, self.finish()).await;
         }
         self.buffer.clear();
         self.link.close().await;
     }
 
-    /// Sends acks until no delivery is held or the connection ends.
+    /// Settles deliveries until none is held or the connection ends.
     async fn finish(&mut self) {
         self.settling = mpsc::unbounded_channel().0;
         loop {
             tokio::select! {
-                tag = self.settled.recv() => match tag {
-                    Some(tag) => self.ack(tag),
+                settlement = self.settled.recv() => match settlement {
+                    Some(settlement) => self.settle(settlement),
                     None => return,
                 },
                 event = self.link.next_event() => if let LinkEvent::Ended(_) = event {
