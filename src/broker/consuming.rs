@@ -107,13 +107,15 @@ impl QueueReader<'_> {
                 monitor.up(ConnectionKind::Consuming(self.queue));
             }
             tokio::select! {
+                // First: what goes back to the queue before the consumers are cancelled would be delivered to them again.
+                biased;
                 () = shutdown.cancelled() => return Ok(()),
-                () = changed(may_consume) => {}
-                Some(settlement) = self.settled.recv() => self.settle(settlement),
-                Some(event) = self.events.next() => self.take(event)?,
                 event = self.link.next_event() => if let LinkEvent::Ended(problem) = event {
                     return Err(problem);
                 },
+                () = changed(may_consume) => {}
+                Some(settlement) = self.settled.recv() => self.settle(settlement),
+                Some(event) = self.events.next() => self.take(event)?,
             }
         }
     }
