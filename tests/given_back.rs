@@ -56,8 +56,14 @@ async fn orderly_stops_make_no_message_a_suspect() {
         relay.refuse(false);
         assert!(!metrics.contains("result=\"suspect\""), "start {stop}: {metrics}");
         assert_eq!(deployment.waiting("otpost.suspect").await, 0, "start {stop}");
-        wait::until("all are back", async || deployment.waiting("otpost.dispatch").await as usize == JOBS)
-            .await;
+        wait::until("all are back", async || {
+            let n = deployment.waiting("otpost.dispatch").await as usize;
+            if n != JOBS {
+                println!("now {n}");
+            }
+            n == JOBS
+        })
+        .await;
     }
     lock.rollback().await.unwrap();
     let app = deployment.start(config, Roles::ALL).await;

@@ -1,5 +1,6 @@
 //! Consumes a queue. One task owns the channel, buffers the deliveries, and sends the acks.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -13,11 +14,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::acks::{Ack, AckTracker};
-use super::deliveries::{ConsumedQueue, Delivery, DeliveryBuffer, Settlement, changed};
+use super::acks::{Ack, AckTracker, Settlement, Verb};
+use super::deliveries::{ConsumedQueue, Delivery, DeliveryBuffer, changed};
 use super::link::{Link, LinkEvent, with_timeout};
 use super::monitor::{ConnectionKind, ConnectionMonitor};
 use super::problem::{BrokerError, Operation};
+
+/// Interval at which a stopping consumer settles deliveries while others are still held.
+const LAST_SETTLEMENT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The queue to consume, and the prefetch.
 #[derive(Debug, Clone, Copy)]
@@ -196,19 +200,28 @@ impl QueueReader<'_> {
         let mut acked = vec![];
         let mut next = Some(first);
         while let Some(settlement) = next {
-            match settlement {
-                Settlement::Ack(tag) => acked.push(tag),
-                Settlement::Requeue(tag) => {
-                    let requeue = BasicNackOptions { multiple: false, requeue: true };
-                    let _ = self.link.channel.basic_nack(tag, requeue).now_or_never();
-                    self.acks.settle(&mut [tag]);
+            match settlement.verb {
+                Verb::Ack => acked.push(settlement.tag),
+                Verb::Requeue => {
+                    self.send(settlement, false);
+                    self.acks.settle(&mut [settlement.tag]);
                 }
             }
             next = self.settled.try_recv().ok();
         }
         for Ack { tag, multiple } in self.acks.settle(&mut acked) {
-            let _ = self.link.channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never();
+            self.send(Settlement { tag, verb: Verb::Ack }, multiple);
         }
+    }
+
+    fn send(&self, Settlement { tag, verb }: Settlement, multiple: bool) {
+        let channel = &self.link.channel;
+        let _ = match verb {
+            Verb::Ack => channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never(),
+            Verb::Requeue => {
+                channel.basic_nack(tag, BasicNackOptions { multiple, requeue: true }).now_or_never()
+            }
+        };
     }
 
     /// Stops consuming for good, and waits up to `linger` until every delivery is settled. Those in the buffer are given back by
@@ -221,19 +234,35 @@ impl QueueReader<'_> {
         self.link.close().await;
     }
 
-    /// Settles deliveries until none is held or the connection ends.
+    /// Settles deliveries until none is held or the connection ends, with few frames. RabbitMQ 3.10 postpones acks for a quorum queue while
+    /// 32 of a channel's requests to this queue are unanswered, and forgets them when the channel closes.
     async fn finish(&mut self) {
         self.settling = mpsc::unbounded_channel().0;
+        let mut settlements = BTreeMap::new();
+        let mut interval = tokio::time::interval(LAST_SETTLEMENT_INTERVAL);
+        interval.reset();
         loop {
             tokio::select! {
                 settlement = self.settled.recv() => match settlement {
-                    Some(settlement) => self.settle(settlement),
-                    None => return,
+                    Some(Settlement { tag, verb }) => drop(settlements.insert(tag, verb)),
+                    None => break,
                 },
+                _ = interval.tick() => self.settle_run(&mut settlements),
                 event = self.link.next_event() => if let LinkEvent::Ended(_) = event {
                     return;
                 },
             }
+        }
+        self.settle_run(&mut settlements);
+        // A delivery was dropped, so these do not belong to the run.
+        for (tag, verb) in settlements {
+            self.send(Settlement { tag, verb }, false);
+        }
+    }
+
+    fn settle_run(&mut self, settlements: &mut BTreeMap<u64, Verb>) {
+        for settlement in self.acks.settle_run(settlements) {
+            self.send(settlement, true);
         }
     }
 }

@@ -8,6 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::acks::{Settlement, Verb};
 use super::topology;
 
 /// A queue that is consumed.
@@ -33,15 +34,6 @@ impl ConsumedQueue {
             Self::Receipts => topology::RECEIPTS,
         }
     }
-}
-
-/// What a delivery's reader tells the connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Settlement {
-    /// Acknowledge the delivery with this tag.
-    Ack(u64),
-    /// Return the delivery with this tag to its queue.
-    Requeue(u64),
 }
 
 /// Why RabbitMQ has dead-lettered a message. From the newest entry of the header `x-death`.
@@ -134,12 +126,12 @@ impl Delivery {
 
     /// Acknowledges the message. RabbitMQ redelivers it when the connection ends before the ack arrives.
     pub fn ack(self) {
-        let _ = self.settled.send(Settlement::Ack(self.tag));
+        let _ = self.settled.send(Settlement { tag: self.tag, verb: Verb::Ack });
     }
 
     /// Returns the message to its queue. RabbitMQ 3.10 counts this in `x-delivery-count`.
     pub fn requeue(self) {
-        let _ = self.settled.send(Settlement::Requeue(self.tag));
+        let _ = self.settled.send(Settlement { tag: self.tag, verb: Verb::Requeue });
     }
 }
 

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use super::Worker;
 use super::disposition::{MAX_BODY_BYTES, triage};
 use crate::broker::topology::{self, header};
-use crate::broker::{ConsumedQueue, Deliveries, Delivery, Exchange, Message};
+use crate::broker::{ConnectionStates, ConsumedQueue, Deliveries, Delivery, Exchange, Message};
 use crate::intake::envelope::{self, Envelope};
 
 /// How long a stopping process waits for the confirm of a message. Without it the original message is returned.
@@ -53,7 +53,11 @@ impl Worker {
     /// between leaves two messages, never none: the ledger knows the id of the second.
     pub(super) async fn give_back(&self, delivery: Delivery) {
         if let Some(broker) = self.deps.broker.as_ref().filter(|_| delivery.delivery_count > 0) {
-            let publishing = broker.publish(self.copy_of(&delivery));
+            let publishing = async {
+                // A process that stops soon after its start may not be connected yet.
+                let _ = broker.watch().wait_for(ConnectionStates::publishing).await;
+                broker.publish(self.copy_of(&delivery)).await
+            };
             if matches!(tokio::time::timeout(CONFIRM_TIMEOUT, publishing).await, Ok(Ok(()))) {
                 return delivery.ack();
             }
