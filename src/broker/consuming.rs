@@ -22,6 +22,8 @@ use super::problem::{BrokerError, Operation};
 
 /// Interval at which a stopping consumer settles deliveries while others are still held.
 const LAST_SETTLEMENT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time in which RabbitMQ answers many settlements, before more of them follow or the channel closes.
+const MANY_SETTLEMENTS_PAUSE: Duration = Duration::from_millis(200);
 
 /// The queue to consume, and the prefetch.
 #[derive(Debug, Clone, Copy)]
@@ -247,22 +249,27 @@ impl QueueReader<'_> {
                     Some(Settlement { tag, verb }) => drop(settlements.insert(tag, verb)),
                     None => break,
                 },
-                _ = interval.tick() => self.settle_run(&mut settlements),
+                _ = interval.tick() => self.settle_all(&mut settlements).await,
                 event = self.link.next_event() => if let LinkEvent::Ended(_) = event {
                     return;
                 },
             }
         }
-        self.settle_run(&mut settlements);
-        // A delivery was dropped, so these do not belong to the run.
-        for (tag, verb) in settlements {
-            self.send(Settlement { tag, verb }, false);
-        }
+        self.settle_all(&mut settlements).await;
     }
 
-    fn settle_run(&mut self, settlements: &mut BTreeMap<u64, Verb>) {
+    async fn settle_all(&mut self, settlements: &mut BTreeMap<u64, Verb>) {
         for settlement in self.acks.settle_run(settlements) {
             self.send(settlement, true);
+        }
+        // A lower delivery is held, or was dropped.
+        let rest = std::mem::take(settlements);
+        for (tag, verb) in &rest {
+            self.send(Settlement { tag: *tag, verb: *verb }, false);
+            self.acks.settle(&mut [*tag]);
+        }
+        if !rest.is_empty() {
+            tokio::time::sleep(MANY_SETTLEMENTS_PAUSE).await;
         }
     }
 }
