@@ -1,5 +1,4 @@
 //! Messages that a stopping worker gives back to their queue.
-#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
