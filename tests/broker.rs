@@ -15,7 +15,7 @@ use std::time::Duration;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
-use otpost::broker::topology::{DEAD, DISPATCH, JOBS, key};
+use otpost::broker::topology::{DEAD, DISPATCH, JOBS, RETURNED, key};
 use otpost::broker::{
     Broker, BrokerError, ConnectionStates, ConsumedQueue, Deliveries, Delivery, Exchange, Message, Nodes,
     Operation, PublishError, Settings,
@@ -117,6 +117,7 @@ fn message<I: ToString + ?Sized>(routing_key: &str, id: &I) -> Message {
         content_type: "application/json",
         headers: vec![],
         user_id: None,
+        expiration: None,
         mandatory: true,
     }
 }
@@ -586,7 +587,10 @@ async fn after_shutdown_no_delivery_arrives_and_held_ones_can_be_acked() {
     let mut held = worker.take(4).await;
     worker.shutdown.cancel();
     assert!(worker.next_or_end().await.is_none());
-    // Buffered deliveries are requeued at once, for other workers. A delivery that a worker holds stays.
+    // Buffered deliveries go back at once, for other workers. A delivery that a worker holds stays.
+    for _ in 0..6 {
+        timeout(TIMEOUT, worker.deliveries.next_left()).await.unwrap().unwrap().requeue();
+    }
     vhost.has_depth(DISPATCH, (26, 4)).await;
     worker.broker.publish(job("published after shutdown")).await.unwrap();
     held.drain(..3).for_each(Delivery::ack);
@@ -595,6 +599,7 @@ async fn after_shutdown_no_delivery_arrives_and_held_ones_can_be_acked() {
     let mut closing = tokio::spawn(worker.broker.close());
     assert!(timeout(SILENCE, &mut closing).await.is_err(), "a worker still holds a delivery");
     last.ack();
+    assert!(timeout(TIMEOUT, worker.deliveries.next_left()).await.unwrap().is_none());
     timeout(Duration::from_secs(5), closing).await.unwrap().unwrap();
     vhost.has_depth(DISPATCH, (27, 0)).await;
     let connections = vhost_connections(&vhost);
@@ -649,11 +654,13 @@ async fn declaring_is_repeatable_and_a_check_finds_missing_objects() {
     let mut worker = Running::up(Settings { declare: false, ..settings(&vhost.url()) }).await;
     worker.broker.publish(job("a")).await.unwrap();
     worker.next().await.ack();
-    vhost.ctl("delete_queue", &[DEAD]);
-    assert_eq!(
-        Broker::declare(&nodes(&vhost.url()), false).await,
-        Err(BrokerError::Missing(Operation::Queue(DEAD)))
-    );
+    for queue in [DEAD, RETURNED] {
+        vhost.ctl("delete_queue", &[queue]);
+        let missing = Broker::declare(&nodes(&vhost.url()), false).await.unwrap_err();
+        assert_eq!(missing, BrokerError::Missing(Operation::Queue(queue)));
+        assert!(missing.to_string().contains("run `otpost migrate`"), "{missing}");
+        Broker::declare(&nodes(&vhost.url()), true).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

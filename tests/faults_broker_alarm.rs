@@ -27,6 +27,7 @@ fn job(id: usize) -> Message {
         content_type: "application/json",
         headers: vec![],
         user_id: None,
+        expiration: None,
         mandatory: true,
     }
 }

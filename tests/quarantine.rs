@@ -154,7 +154,7 @@ async fn receipts_are_queued_during_a_ledger_outage_and_recorded_afterwards() {
 
 /// Fails if the process waits for the ledger after a stop signal (it takes 65 s).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopping_worker_requeues_messages_that_wait_for_the_ledger() {
+async fn a_stopping_worker_gives_back_messages_that_wait_for_the_ledger() {
     let deployment = Deployment::build(Duration::from_millis(20)).await;
     let relay = Relay::start(deployment.database().await).await;
     let mut config = deployment.config(&["c1"]);
@@ -252,7 +252,7 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped() {
     app.stop().await;
 }
 
-/// Messages that the broker dead-lettered are not sealed, and are shown unchanged.
+/// Messages that the broker dead-lettered for a former version are not sealed, and are shown unchanged.
 ///
 /// Fails if reading removes the message.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -266,7 +266,7 @@ async fn a_dead_letter_without_our_seal_is_shown_and_stays() {
     channel
         .basic_publish(
             "otpost".into(),
-            "dead".into(),
+            "dead-letter".into(),
             BasicPublishOptions::default(),
             plain.as_bytes(),
             properties,

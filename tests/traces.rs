@@ -120,7 +120,7 @@ async fn trace_4_the_sixth_is_limited_and_a_quota_use_is_returned(p) {
     assert_eq!(p.read(d6.order.uid).await.pending_events[0].retry_after_s, Some(595));
     p.world.at(5.5).await;
     let mut d7 = number(job(&[SMS], "p", p.t(300)));
-    d7.keep_refusal = false;
+    d7.on_refusal = otpost::ledger::OnRefusal::AnswerOnly;
     let refused = p.world.ledger.admit(d7.clone()).await.unwrap();
     assert!(matches!(refused, AdmissionResult::Refused { retry_after_s: Some(595), .. }), "{refused:?}");
     assert!(p.world.ledger.find("default", d7.order.id).await.unwrap().is_none(), "over HTTP a refusal leaves no row");
@@ -466,7 +466,7 @@ async fn trace_12_the_older_one_arrives_later(p) {
     p.expect(x.order.uid, "superseded v1 step 1 wake none no code uses [] outbox [superseded 1]").await;
     let mut http = job(&[SMS], "a", p.t(300));
     http.supersedes = Some(("k".to_owned(), p.t(1)));
-    http.keep_refusal = false;
+    http.on_refusal = otpost::ledger::OnRefusal::AnswerOnly;
     let refused = p.world.ledger.admit(http).await.unwrap();
     assert!(matches!(refused, AdmissionResult::Refused { reason: Reason::Newer, .. }), "{refused:?}");
 }

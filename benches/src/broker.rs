@@ -8,7 +8,7 @@ pub(crate) const JOBS: &str = "otpost";
 pub(crate) const EVENTS: &str = "otpost.events";
 pub(crate) const DISPATCH: &str = "otpost.dispatch";
 pub(crate) const DISPATCH_KEY: &str = "dispatch";
-const QUEUES: [&str; 4] = [DISPATCH, "otpost.suspect", "otpost.receipts", "otpost.dead"];
+const QUEUES: [&str; 5] = [DISPATCH, "otpost.suspect", "otpost.receipts", "otpost.returned", "otpost.dead"];
 
 pub(crate) async fn connect(url: &str, purpose: &str) -> anyhow::Result<Connection> {
     let properties =

@@ -1,12 +1,20 @@
-//! Periodic tasks of a worker: heartbeats, sharing of rate limits, clock comparison, deletion of old rows.
+//! Periodic tasks of a process: heartbeats, sharing of rate limits, clock comparison, deletion of old rows, lengths of queues.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use crate::broker::topology::{DEAD, QueueLengths};
 use crate::config::live::Live;
 use crate::delivery::rules::Rules;
+<<<<<<< HEAD
 use crate::ledger::{Ledger, LedgerError, Receiver};
 use crate::ops::metrics::Metrics;
+=======
+use crate::ledger::{Ledger, Receiver};
+use crate::ops::metrics::{Metrics, QueueLabels};
+>>>>>>> broker
 
 /// Interval of heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -14,6 +22,39 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
 /// After this time without a sign of the worker that does it, another one takes over.
 const HOUSEKEEPING_LEASE: Duration = Duration::from_secs(150);
+
+/// Above this number of dead letters, the log says what to do.
+const MANY_DEAD_LETTERS: u32 = 10_000;
+
+/// Reports the lengths of the queues as metrics. Warns once when there are many dead letters, and again after they were fewer.
+pub(super) async fn queue_lengths(mut lengths: watch::Receiver<QueueLengths>, metrics: Arc<Metrics>) {
+    let mut were_many = false;
+    loop {
+        let current = lengths.borrow_and_update().clone();
+        for (queue, length) in &current {
+            metrics.queue_messages.get_or_create(&QueueLabels { queue }).set(i64::from(*length));
+        }
+        let dead = current.get(DEAD).copied().unwrap_or(0);
+        if warns(dead, &mut were_many) {
+            tracing::warn!(
+                messages = dead,
+                "otpost.dead holds many dead letters: see `otpost dead list` for their reasons, then use `otpost dead replay` or \
+                 `otpost dead drop`; docs/operate.md shows a policy that bounds the queue"
+            );
+        }
+        if lengths.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether to warn about this number of dead letters. `were_many` holds whether the last number was too large.
+fn warns(dead: u32, were_many: &mut bool) -> bool {
+    let are_many = dead > MANY_DEAD_LETTERS;
+    let begins = are_many && !*were_many;
+    *were_many = are_many;
+    begins
+}
 
 /// Records heartbeats, divides the rate limits by the number of live workers, and compares the clocks.
 pub(super) async fn heartbeats(ledger: Ledger, name: String, rules: Live<Rules>, metrics: Arc<Metrics>) {
@@ -63,5 +104,19 @@ pub(super) async fn housekeeping(
                 "matched earlier receipts with their attempts"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::warns;
+
+    /// Fails if each reading above the limit warns, or if a later increase does not.
+    #[test]
+    fn many_dead_letters_are_reported_once_until_they_are_fewer() {
+        let mut were_many = false;
+        let warned =
+            [0, 10_000, 10_001, 20_000, 10_001, 9_000, 10_000, 10_001].map(|n| warns(n, &mut were_many));
+        assert_eq!(warned, [false, false, true, false, false, false, false, true]);
     }
 }

@@ -128,6 +128,10 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         ready: Live::new(BTreeMap::new()),
     };
     starting.spawn_until_shutdown(checks);
+    if let Some(broker) = &starting.broker {
+        let lengths = duties::queue_lengths(broker.queue_lengths(), Arc::clone(&starting.metrics));
+        starting.spawn_until_shutdown(lengths);
+    }
     let (health, checked) = (Arc::clone(&starting.ledger_health), starting.ledger.clone());
     starting.spawn_until_shutdown(async move { health.poll_until_recovered(&checked).await });
     let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());

@@ -29,6 +29,8 @@ use crate::receipts::{self, Receiver};
 
 /// Prefetch of the queue of delivery receipts that arrived during an outage.
 const RECEIPTS_PREFETCH: u16 = 64;
+/// Prefetch of the queue of messages that RabbitMQ has dead-lettered.
+const RETURNED_PREFETCH: u16 = 16;
 
 /// A starting process: the parts that all roles share.
 pub(super) struct Starting {
@@ -125,6 +127,13 @@ impl Starting {
                 ConsumedQueue::Suspect,
                 1,
                 may,
+            )));
+            // They are only moved, which needs no ledger.
+            let (_, always) = watch::channel(true);
+            self.tasks.spawn(Arc::clone(&worker).consume_returned(broker.consume(
+                ConsumedQueue::Returned,
+                RETURNED_PREFETCH,
+                always,
             )));
         }
         let rules = self.rules.rules.clone();

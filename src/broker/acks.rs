@@ -1,6 +1,22 @@
 //! Acknowledgement bookkeeping of one channel. It sends few acks, and never one for a delivery that is still being processed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What becomes of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    /// It is acknowledged.
+    Ack,
+    /// It returns to its queue.
+    Requeue,
+}
+
+/// What becomes of the delivery with this tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settlement {
+    pub(super) tag: u64,
+    pub(super) verb: Verb,
+}
 
 /// One `basic.ack` to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,15 +86,32 @@ impl AckTracker {
         }
         acks
     }
+
+    /// Settles the run of tags that begins at the lowest unsettled one, and removes it from `settlements`. Returns one frame for each
+    /// part of the run with the same verb. Send each with `multiple`, in this order.
+    pub(super) fn settle_run(&mut self, settlements: &mut BTreeMap<u64, Verb>) -> Vec<Settlement> {
+        let mut frames: Vec<Settlement> = vec![];
+        loop {
+            let tag = self.lowest;
+            if !self.settled.remove(&tag) {
+                let Some(verb) = settlements.remove(&tag) else { return frames };
+                match frames.last_mut() {
+                    Some(last) if last.verb == verb => last.tag = tag,
+                    _ => frames.push(Settlement { tag, verb }),
+                }
+            }
+            self.lowest += 1;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
-    use super::{Ack, AckTracker};
+    use super::{Ack, AckTracker, Settlement, Verb};
 
     fn book(delivered: u64) -> AckTracker {
         let mut book = AckTracker::new();
@@ -102,6 +135,20 @@ mod tests {
             [Ack { tag: 8, multiple: true }, Ack { tag: 10, multiple: false }]
         );
         assert_eq!(book.settle(&mut [8, 10, 11]), []);
+    }
+
+    #[test]
+    fn a_run_of_acks_and_requeues_takes_one_frame_for_each_part() {
+        let mut book = book(9);
+        assert_eq!(book.settle(&mut [3]), [Ack { tag: 3, multiple: false }]);
+        let (ack, requeue) = (Verb::Ack, Verb::Requeue);
+        let mut settlements =
+            BTreeMap::from([(2, ack), (4, ack), (5, requeue), (6, requeue), (7, ack), (9, ack)]);
+        assert_eq!(book.settle_run(&mut settlements), [], "the first is open");
+        settlements.insert(1, ack);
+        let frames = [(4, ack), (6, requeue), (7, ack)].map(|(tag, verb)| Settlement { tag, verb });
+        assert_eq!(book.settle_run(&mut settlements), frames);
+        assert_eq!((settlements, book.held_up_to(9)), (BTreeMap::from([(9, ack)]), 2));
     }
 
     proptest! {

@@ -1,23 +1,29 @@
 //! Consumes a queue. One task owns the channel, buffers the deliveries, and sends the acks.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::stream::{SelectAll, once};
 use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
 };
 use lapin::types::{FieldTable, ShortString};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::acks::{Ack, AckTracker};
+use super::acks::{Ack, AckTracker, Settlement, Verb};
 use super::deliveries::{ConsumedQueue, Delivery, DeliveryBuffer, changed};
 use super::link::{Link, LinkEvent, with_timeout};
 use super::monitor::{ConnectionKind, ConnectionMonitor};
 use super::problem::{BrokerError, Operation};
+
+/// Interval at which a stopping consumer settles deliveries while others are still held.
+const LAST_SETTLEMENT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time in which RabbitMQ answers many settlements, before more of them follow or the channel closes.
+const MANY_SETTLEMENTS_PAUSE: Duration = Duration::from_millis(200);
 
 /// The queue to consume, and the prefetch.
 #[derive(Debug, Clone, Copy)]
@@ -87,8 +93,8 @@ struct QueueReader<'a> {
     cancelled_up_to: u64,
     acks: AckTracker,
     /// Every delivery holds a clone. The receiver ends when no delivery is held any more.
-    settling: mpsc::UnboundedSender<u64>,
-    settled: mpsc::UnboundedReceiver<u64>,
+    settling: mpsc::UnboundedSender<Settlement>,
+    settled: mpsc::UnboundedReceiver<Settlement>,
 }
 
 impl QueueReader<'_> {
@@ -107,13 +113,15 @@ impl QueueReader<'_> {
                 monitor.up(ConnectionKind::Consuming(self.queue));
             }
             tokio::select! {
+                // First: what goes back to the queue before the consumers are cancelled would be delivered to them again.
+                biased;
                 () = shutdown.cancelled() => return Ok(()),
-                () = changed(may_consume) => {}
-                Some(tag) = self.settled.recv() => self.ack(tag),
-                Some(event) = self.events.next() => self.take(event)?,
                 event = self.link.next_event() => if let LinkEvent::Ended(problem) = event {
                     return Err(problem);
                 },
+                () = changed(may_consume) => {}
+                Some(settlement) = self.settled.recv() => self.settle(settlement),
+                Some(event) = self.events.next() => self.take(event)?,
             }
         }
     }
@@ -178,7 +186,7 @@ impl QueueReader<'_> {
         match event {
             ConsumerEvent::Message(message) => {
                 self.acks.delivered(message.delivery_tag);
-                self.buffer.put(Delivery::new(*message, self.settling.clone()));
+                self.buffer.put(Delivery::new(self.queue, *message, self.settling.clone()));
                 Ok(())
             }
             ConsumerEvent::Failed(problem) => Err(problem),
@@ -186,47 +194,82 @@ impl QueueReader<'_> {
         }
     }
 
-    /// Acknowledges this delivery and all others that were settled in the meantime.
-    fn ack(&mut self, tag: u64) {
-        let mut tags = vec![tag];
-        while let Ok(tag) = self.settled.try_recv() {
-            tags.push(tag);
+    /// Settles this delivery and all others that were settled in the meantime.
+    ///
+    /// One poll puts a frame into lapin's send queue. RabbitMQ does not confirm acks. If one is lost, the connection is lost as well and
+    /// RabbitMQ redelivers the message.
+    fn settle(&mut self, first: Settlement) {
+        let mut acked = vec![];
+        let mut next = Some(first);
+        while let Some(settlement) = next {
+            match settlement.verb {
+                Verb::Ack => acked.push(settlement.tag),
+                Verb::Requeue => {
+                    self.send(settlement, false);
+                    self.acks.settle(&mut [settlement.tag]);
+                }
+            }
+            next = self.settled.try_recv().ok();
         }
-        for Ack { tag, multiple } in self.acks.settle(&mut tags) {
-            // One poll puts the ack into lapin's send queue. RabbitMQ does not confirm acks. If this ack is lost, the
-            // connection is lost as well and RabbitMQ redelivers the message.
-            let _ = self.link.channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never();
+        for Ack { tag, multiple } in self.acks.settle(&mut acked) {
+            self.send(Settlement { tag, verb: Verb::Ack }, multiple);
         }
     }
 
-    /// Stops consuming for good, requeues buffered deliveries, and waits up to `linger` for the held ones.
+    fn send(&self, Settlement { tag, verb }: Settlement, multiple: bool) {
+        let channel = &self.link.channel;
+        let _ = match verb {
+            Verb::Ack => channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never(),
+            Verb::Requeue => {
+                channel.basic_nack(tag, BasicNackOptions { multiple, requeue: true }).now_or_never()
+            }
+        };
+    }
+
+    /// Stops consuming for good, and waits up to `linger` until every delivery is settled. Those in the buffer are given back by
+    /// [`super::Deliveries::next_left`].
     async fn leave(mut self) {
         if with_timeout(self.pause()).await.is_ok() {
-            // Requeued first, so that other workers need not wait until our last delivery is settled.
-            for Delivery { tag, .. } in self.buffer.clear() {
-                let requeue = BasicRejectOptions { requeue: true };
-                let _ = self.link.channel.basic_reject(tag, requeue).now_or_never();
-                self.acks.settle(&mut [tag]);
-            }
             let _ = tokio::time::timeout(self.linger, self.finish()).await;
         }
         self.buffer.clear();
         self.link.close().await;
     }
 
-    /// Sends acks until no delivery is held or the connection ends.
+    /// Settles deliveries until none is held or the connection ends, with few frames. RabbitMQ 3.10 postpones acks for a quorum queue while
+    /// 32 of a channel's requests to this queue are unanswered, and forgets them when the channel closes.
     async fn finish(&mut self) {
         self.settling = mpsc::unbounded_channel().0;
+        let mut settlements = BTreeMap::new();
+        let mut interval = tokio::time::interval(LAST_SETTLEMENT_INTERVAL);
+        interval.reset();
         loop {
             tokio::select! {
-                tag = self.settled.recv() => match tag {
-                    Some(tag) => self.ack(tag),
-                    None => return,
+                settlement = self.settled.recv() => match settlement {
+                    Some(Settlement { tag, verb }) => drop(settlements.insert(tag, verb)),
+                    None => break,
                 },
+                _ = interval.tick() => self.settle_all(&mut settlements).await,
                 event = self.link.next_event() => if let LinkEvent::Ended(_) = event {
                     return;
                 },
             }
+        }
+        self.settle_all(&mut settlements).await;
+    }
+
+    async fn settle_all(&mut self, settlements: &mut BTreeMap<u64, Verb>) {
+        for settlement in self.acks.settle_run(settlements) {
+            self.send(settlement, true);
+        }
+        // A lower delivery is held, or was dropped.
+        let rest = std::mem::take(settlements);
+        for (tag, verb) in &rest {
+            self.send(Settlement { tag: *tag, verb: *verb }, false);
+            self.acks.settle(&mut [*tag]);
+        }
+        if !rest.is_empty() {
+            tokio::time::sleep(MANY_SETTLEMENTS_PAUSE).await;
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::stream::{BoxStream, once, unfold};
+use futures_util::{Stream, StreamExt};
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, Event};
@@ -14,6 +14,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::nodes::Nodes;
 use super::problem::{BrokerError, Operation};
+use super::topology::QueueLengths;
 use super::{REQUEST_TIMEOUT, topology};
 
 /// Time limit for connecting. lapin has none.
@@ -32,6 +33,8 @@ static NEXT_NODE: AtomicUsize = AtomicUsize::new(0);
 pub(super) enum LinkEvent {
     Blocked,
     Unblocked,
+    /// The topology was checked.
+    Checked(QueueLengths),
     Ended(BrokerError),
 }
 
@@ -40,8 +43,8 @@ pub(super) struct Link {
     pub(super) channel: Channel,
     events: Pin<Box<dyn Stream<Item = Event> + Send>>,
     status_poll: Interval,
-    /// Completes when an exchange or a queue is missing.
-    missing: BoxFuture<'static, BrokerError>,
+    /// The results of the topology checks.
+    checks: BoxStream<'static, Result<QueueLengths, BrokerError>>,
     purpose: Operation,
 }
 
@@ -86,14 +89,14 @@ impl Link {
         let prepared = with_timeout(async {
             let channel =
                 connection.create_channel().await.map_err(|e| BrokerError::of(&e, Operation::Connection))?;
-            topology::ensure(&channel, declare).await?;
-            Ok(channel)
+            let lengths = topology::ensure(&channel, declare).await?;
+            Ok((channel, lengths))
         });
         match prepared.await {
-            Ok(channel) => {
+            Ok((channel, lengths)) => {
                 let connection = Arc::new(connection);
-                let missing = watch_topology(Arc::clone(&connection)).boxed();
-                Ok(Self { connection, channel, events, status_poll, missing, purpose })
+                let checks = check_topology(Arc::clone(&connection), declare, lengths).boxed();
+                Ok(Self { connection, channel, events, status_poll, checks, purpose })
             }
             Err(error) => {
                 close(&connection).await;
@@ -107,7 +110,9 @@ impl Link {
         loop {
             let event = tokio::select! {
                 event = self.events.next() => event,
-                problem = &mut self.missing => return LinkEvent::Ended(problem),
+                Some(checked) = self.checks.next() => {
+                    return checked.map_or_else(LinkEvent::Ended, LinkEvent::Checked);
+                }
                 _ = self.status_poll.tick() => {
                     if self.connection.status().connected() && self.channel.status().connected() {
                         continue;
@@ -133,21 +138,35 @@ impl Link {
     }
 }
 
-/// Checks the topology periodically. Each check uses a new channel, because RabbitMQ closes the channel on a failed passive
-/// declare.
-async fn watch_topology(connection: Arc<Connection>) -> BrokerError {
-    loop {
-        tokio::time::sleep(TOPOLOGY_CHECK_INTERVAL).await;
-        let checked = with_timeout(async {
-            let failed = |e| BrokerError::of(&e, Operation::Listening);
-            let channel = connection.create_channel().await.map_err(failed)?;
-            topology::ensure(&channel, false).await?;
-            channel.close(200, "OK".into()).await.map_err(failed)
-        });
-        if let Err(problem @ (BrokerError::Missing(_) | BrokerError::OtherArguments(_))) = checked.await {
-            return problem;
+/// Checks the topology periodically. `first` is the result of the check at the connection's start. Each check uses a new channel, because
+/// RabbitMQ closes the channel on a failed passive declare.
+fn check_topology(
+    connection: Arc<Connection>, declare: bool, first: QueueLengths,
+) -> impl Stream<Item = Result<QueueLengths, BrokerError>> + Send {
+    let later = unfold(connection, move |connection| async move {
+        loop {
+            tokio::time::sleep(TOPOLOGY_CHECK_INTERVAL).await;
+            match with_timeout(check_once(&connection, declare)).await {
+                Ok(lengths) => return Some((Ok(lengths), connection)),
+                Err(problem @ (BrokerError::Missing(_) | BrokerError::OtherArguments(_))) => {
+                    return Some((Err(problem), connection));
+                }
+                Err(_) => {} // other events report the end of a connection
+            }
         }
+    });
+    once(async { Ok(first) }).chain(later)
+}
+
+async fn check_once(connection: &Connection, declare: bool) -> Result<QueueLengths, BrokerError> {
+    let failed = |e| BrokerError::of(&e, Operation::Listening);
+    let channel = connection.create_channel().await.map_err(failed)?;
+    let lengths = topology::ensure(&channel, false).await?;
+    if declare {
+        topology::remove_former_bindings(&channel).await?;
     }
+    channel.close(200, "OK".into()).await.map_err(failed)?;
+    Ok(lengths)
 }
 
 async fn close(connection: &Connection) {

@@ -1,6 +1,7 @@
 //! A message to publish, and its conversion to AMQP.
 
 use std::fmt;
+use std::time::Duration;
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -44,6 +45,8 @@ pub struct Message {
     pub headers: Vec<(String, String)>,
     /// The AMQP property `user_id`. RabbitMQ requires it to be the user of the connection.
     pub user_id: Option<String>,
+    /// The AMQP property `expiration`: RabbitMQ deletes the message after this time in a queue. At most 49 days.
+    pub expiration: Option<Duration>,
     /// Whether an unroutable message is an error. Without it, RabbitMQ drops and confirms a message that no queue takes.
     pub mandatory: bool,
 }
@@ -86,6 +89,10 @@ impl Message {
             .with_headers(headers);
         let properties = match &self.user_id {
             Some(user) => properties.with_user_id(short(user)?),
+            None => properties,
+        };
+        let properties = match self.expiration {
+            Some(expiration) => properties.with_expiration(short(&expiration.as_millis().to_string())?),
             None => properties,
         };
         Some(Prepared {

@@ -32,7 +32,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use browsing::{BrowsedMessage, QueueBrowser};
-pub use deliveries::{ConsumedQueue, Deliveries, Delivery};
+pub use deliveries::{ConsumedQueue, Death, Deliveries, Delivery};
 pub use message::{Exchange, Message};
 pub use monitor::ConnectionStates;
 pub use nodes::Nodes;
@@ -43,6 +43,7 @@ use deliveries::DeliveryBuffer;
 use gate::PublishGate;
 use link::Link;
 use monitor::{ConnectionKind, ConnectionMonitor};
+use topology::QueueLengths;
 
 /// Time limit for one request to RabbitMQ. Declaring a quorum queue takes seconds on a loaded cluster.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -103,6 +104,8 @@ struct Inner {
     publishing: Arc<PublishGate>,
     publishing_events: Arc<PublishGate>,
     monitor: Arc<ConnectionMonitor>,
+    /// The tasks that consume. They end first, because messages are published while they end.
+    consumers: TaskTracker,
     tasks: TaskTracker,
     closing: CancellationToken,
     /// Stops the publishing connections when the last clone is dropped.
@@ -122,7 +125,7 @@ impl Broker {
     /// published. [`Broker::close`] ends publishing earlier.
     pub fn start(settings: Settings, shutdown: CancellationToken) -> Self {
         let settings = Arc::new(settings);
-        let monitor = Arc::new(ConnectionMonitor::new());
+        let monitor = Arc::<ConnectionMonitor>::default();
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
 
@@ -156,6 +159,7 @@ impl Broker {
             publishing,
             publishing_events,
             monitor,
+            consumers: TaskTracker::new(),
             tasks,
             shutdown,
             closing,
@@ -176,11 +180,12 @@ impl Broker {
             shutdown: shutdown.clone(),
         };
         let (settings, monitor) = (Arc::clone(&self.0.settings), Arc::clone(&self.0.monitor));
-        self.0.tasks.spawn(async move {
+        self.0.consumers.spawn(async move {
             let options = ConsumerOptions { queue, prefetch };
             let connection =
                 || consuming::run(&settings, options, &buffer, may_consume.clone(), &monitor, &shutdown);
             monitor.run_with_reconnect(ConnectionKind::Consuming(queue), &shutdown, connection).await;
+            buffer.close();
         });
         deliveries
     }
@@ -223,9 +228,16 @@ impl Broker {
         self.0.monitor.watch()
     }
 
-    /// Ends publishing and waits until all connections are closed. Call it last, after `shutdown` was cancelled: the consuming
-    /// connections end only then.
+    /// The lengths of the queues, which are read every 15 s. Empty until the first connection.
+    pub fn queue_lengths(&self) -> watch::Receiver<QueueLengths> {
+        self.0.monitor.queue_lengths().subscribe()
+    }
+
+    /// Waits until no delivery is held, ends publishing, and waits until all connections are closed. Call it last, after `shutdown` was
+    /// cancelled: the consuming connections end only then.
     pub async fn close(self) {
+        self.0.consumers.close();
+        self.0.consumers.wait().await;
         self.0.closing.cancel();
         self.0.tasks.wait().await;
     }

@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::deliveries::ConsumedQueue;
 use super::problem::BrokerError;
+use super::topology::QueueLengths;
 
 /// The first back-off pause. Each further pause doubles. Jitter adds up to the same time again.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
@@ -69,26 +70,30 @@ impl ConnectionKind {
             Self::PublishingEvents => "publishing events",
             Self::Consuming(ConsumedQueue::Dispatch) => "consuming",
             Self::Consuming(ConsumedQueue::Suspect) => "consuming quarantined messages",
+            Self::Consuming(ConsumedQueue::Returned) => "consuming returned messages",
             Self::Consuming(ConsumedQueue::Receipts) => "consuming receipts",
             Self::Listening => "listening",
         }
     }
 }
 
-#[derive(Debug)]
-pub(super) struct ConnectionMonitor(watch::Sender<ConnectionStates>);
+#[derive(Debug, Default)]
+pub(super) struct ConnectionMonitor {
+    states: watch::Sender<ConnectionStates>,
+    queue_lengths: watch::Sender<QueueLengths>,
+}
 
 impl ConnectionMonitor {
-    pub(super) fn new() -> Self {
-        Self(watch::Sender::default())
+    pub(super) fn watch(&self) -> watch::Receiver<ConnectionStates> {
+        self.states.subscribe()
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<ConnectionStates> {
-        self.0.subscribe()
+    pub(super) fn queue_lengths(&self) -> &watch::Sender<QueueLengths> {
+        &self.queue_lengths
     }
 
     pub(super) fn up(&self, kind: ConnectionKind) {
-        let first = self.0.borrow().connected.is_empty();
+        let first = self.states.borrow().connected.is_empty();
         self.set(kind, true, None);
         if first {
             info!(broker.connection = kind.as_str(), "connected to RabbitMQ");
@@ -105,13 +110,13 @@ impl ConnectionMonitor {
     /// Marks the connection as down. Returns true if no connection had this problem before.
     pub(super) fn down(&self, kind: ConnectionKind, problem: &BrokerError) -> bool {
         let problem = problem.to_string();
-        let known = self.0.borrow().problems.values().any(|known| *known == problem);
+        let known = self.states.borrow().problems.values().any(|known| *known == problem);
         self.set(kind, false, Some(problem));
         !known
     }
 
     fn set(&self, kind: ConnectionKind, connected: bool, problem: Option<String>) {
-        self.0.send_if_modified(|states| {
+        self.states.send_if_modified(|states| {
             let new = states.problems.get(&kind) != problem.as_ref();
             let toggled =
                 if connected { states.connected.insert(kind) } else { states.connected.remove(&kind) };

@@ -97,6 +97,11 @@ impl Sender {
                         gate.open(requests.clone());
                         monitor.up(self.kind);
                     }
+                    LinkEvent::Checked(lengths) => {
+                        if self.kind == ConnectionKind::Publishing {
+                            monitor.queue_lengths().send_replace(lengths);
+                        }
+                    }
                     LinkEvent::Ended(problem) => return Err(problem),
                 },
                 _ = check.tick() => {

@@ -1,5 +1,6 @@
 //! All exchanges, queues, arguments and bindings of otpost. RabbitMQ cannot change the arguments of an existing queue.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -18,8 +19,11 @@ pub const DISPATCH: &str = "otpost.dispatch";
 /// The quarantine queue, for messages that were redelivered often. Workers process one at a time, so that a message that
 /// crashes its worker affects no other message.
 pub const SUSPECT: &str = "otpost.suspect";
-/// The queue of dead letters: messages that could not be processed, kept for inspection.
+/// The queue of dead letters: messages that could not be processed, sealed and kept for inspection.
 pub const DEAD: &str = "otpost.dead";
+/// The queue of messages that RabbitMQ itself has dead-lettered, as their producer published them. Workers seal them and move them to
+/// another queue.
+pub const RETURNED: &str = "otpost.returned";
 /// The queue of delivery receipts that arrived while the ledger was unreachable.
 pub const RECEIPTS: &str = "otpost.receipts";
 
@@ -37,8 +41,10 @@ pub mod key {
     pub const CANCEL: &str = "cancel";
     /// A quarantined message, to `otpost.suspect`.
     pub const SUSPECT: &str = "suspect";
-    /// A dead letter, to `otpost.dead`.
-    pub const DEAD: &str = "dead";
+    /// A message that RabbitMQ dead-letters, to `otpost.returned`. It is an argument of the queues, which cannot be changed.
+    pub const RETURNED: &str = "dead";
+    /// A sealed dead letter, to `otpost.dead`.
+    pub const DEAD: &str = "dead-letter";
     /// A delivery receipt, to `otpost.receipts`.
     pub const RECEIPT: &str = "receipt";
 }
@@ -74,7 +80,7 @@ pub struct QueueDeclaration {
     pub keys: &'static [&'static str],
     /// RabbitMQ drops or dead-letters a message after this many redeliveries.
     delivery_limit: i32,
-    /// Whether RabbitMQ then dead-letters the message to `otpost.dead`, with the at-least-once strategy.
+    /// Whether RabbitMQ then dead-letters the message to `otpost.returned`, with the at-least-once strategy.
     dead_letters: bool,
 }
 
@@ -86,7 +92,13 @@ pub const EXCHANGES: [ExchangeDeclaration; 2] =
     [ExchangeDeclaration { name: JOBS, kind: "direct" }, ExchangeDeclaration { name: EVENTS, kind: "topic" }];
 
 /// The queues in the order of declaration: a dead-letter queue exists before the queues that use it.
-pub const QUEUES: [QueueDeclaration; 4] = [
+pub const QUEUES: [QueueDeclaration; 5] = [
+    QueueDeclaration {
+        name: RETURNED,
+        keys: &[key::RETURNED],
+        delivery_limit: NO_DELIVERY_LIMIT,
+        dead_letters: false,
+    },
     QueueDeclaration {
         name: DEAD,
         keys: &[key::DEAD],
@@ -108,6 +120,13 @@ pub const QUEUES: [QueueDeclaration; 4] = [
     },
 ];
 
+/// Bindings to the exchange `otpost` that former versions declared: queue and routing key. They are removed, so that no message lies
+/// unsealed in `otpost.dead`.
+const FORMER_BINDINGS: [(&str, &str); 1] = [(DEAD, key::RETURNED)];
+
+/// The number of messages in each queue, without those that a consumer holds.
+pub type QueueLengths = BTreeMap<&'static str, u32>;
+
 /// The value of a queue argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(untagged)]
@@ -128,7 +147,7 @@ impl QueueDeclaration {
         if self.dead_letters {
             arguments.extend([
                 ("x-dead-letter-exchange", Argument::Text(JOBS)),
-                ("x-dead-letter-routing-key", Argument::Text(key::DEAD)),
+                ("x-dead-letter-routing-key", Argument::Text(key::RETURNED)),
                 // Both are needed: without reject-publish RabbitMQ silently dead-letters at most once.
                 ("x-dead-letter-strategy", Argument::Text("at-least-once")),
                 ("x-overflow", Argument::Text("reject-publish")),
@@ -150,8 +169,10 @@ impl QueueDeclaration {
     }
 }
 
-/// Declares what is missing. With `declare` false it checks exchanges and queues only.
-pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<(), BrokerError> {
+/// Declares what is missing, and removes the bindings of former versions. With `declare` false it checks exchanges and queues only.
+/// Returns the lengths of the queues.
+pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<QueueLengths, BrokerError> {
+    let mut lengths = QueueLengths::new();
     for ExchangeDeclaration { name, kind } in EXCHANGES {
         let kind = if kind == "topic" { ExchangeKind::Topic } else { ExchangeKind::Direct };
         let options =
@@ -165,7 +186,9 @@ pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<(), Broke
         let failed = |e| BrokerError::of(&e, Operation::Queue(queue.name));
         let options =
             QueueDeclareOptions { durable: true, passive: !declare, ..QueueDeclareOptions::default() };
-        channel.queue_declare(queue.name.into(), options, queue.table()).await.map_err(failed)?;
+        let declared =
+            channel.queue_declare(queue.name.into(), options, queue.table()).await.map_err(failed)?;
+        lengths.insert(queue.name, declared.message_count());
         if !declare {
             continue; // AMQP has no way to check a binding
         }
@@ -181,6 +204,18 @@ pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<(), Broke
                 .await
                 .map_err(failed)?;
         }
+    }
+    if declare {
+        remove_former_bindings(channel).await?;
+    }
+    Ok(lengths)
+}
+
+/// Removes the bindings of former versions. A process of such a version declares them again each time that it connects.
+pub(super) async fn remove_former_bindings(channel: &Channel) -> Result<(), BrokerError> {
+    for (queue, key) in FORMER_BINDINGS {
+        let unbinding = channel.queue_unbind(queue.into(), JOBS.into(), key.into(), FieldTable::default());
+        unbinding.await.map_err(|e| BrokerError::of(&e, Operation::Queue(queue)))?;
     }
     Ok(())
 }
@@ -204,6 +239,9 @@ pub(super) fn describe() -> String {
             let _ = writeln!(text, "binding {JOBS} -> {}  routing_key={key}", queue.name);
         }
     }
+    for (queue, key) in FORMER_BINDINGS {
+        let _ = writeln!(text, "removed binding {JOBS} -> {queue}  routing_key={key}");
+    }
     text
 }
 
@@ -218,8 +256,10 @@ mod tests {
             "\
 exchange otpost  type=direct durable=true
 exchange otpost.events  type=topic durable=true
+queue otpost.returned  durable=true x-queue-type=quorum x-delivery-limit=1000000
+binding otpost -> otpost.returned  routing_key=dead
 queue otpost.dead  durable=true x-queue-type=quorum x-delivery-limit=1000000
-binding otpost -> otpost.dead  routing_key=dead
+binding otpost -> otpost.dead  routing_key=dead-letter
 queue otpost.suspect  durable=true x-queue-type=quorum x-delivery-limit=6 x-dead-letter-exchange=otpost \
 x-dead-letter-routing-key=dead x-dead-letter-strategy=at-least-once x-overflow=reject-publish
 binding otpost -> otpost.suspect  routing_key=suspect
@@ -232,6 +272,7 @@ binding otpost -> otpost.dispatch  routing_key=next
 binding otpost -> otpost.dispatch  routing_key=cancel
 queue otpost.receipts  durable=true x-queue-type=quorum x-delivery-limit=1000000
 binding otpost -> otpost.receipts  routing_key=receipt
+removed binding otpost -> otpost.dead  routing_key=dead
 "
         );
     }

@@ -82,7 +82,7 @@ impl DeadLetter {
 
     fn reason(&self) -> String {
         let field = self.found.header(header::FIELD).unwrap_or("message");
-        // A message that RabbitMQ itself dead-lettered has no reason of ours.
+        // A former version let RabbitMQ dead-letter messages to this queue, without a reason of ours.
         let broker = self.found.header("x-first-death-reason");
         let reason = self.found.header(header::REASON).or(broker).unwrap_or("unknown");
         format!("{field}: {reason}")

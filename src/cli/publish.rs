@@ -94,6 +94,7 @@ impl Publish {
             content_type: "application/json",
             headers: vec![],
             user_id: self.user_id,
+            expiration: None,
             mandatory: true,
         };
         let named = message.user_id.is_some();

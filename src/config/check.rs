@@ -6,6 +6,8 @@ use crate::domain::server_url::ServerUrl;
 
 /// Receipts that come early or late are kept for 72 hours.
 const MIN_RETENTION_DAYS: u32 = 3;
+/// RabbitMQ accepts an expiration of less than 2^32 ms.
+const MAX_DEAD_LETTER_DAYS: u32 = 49;
 
 impl Config {
     /// Checks the rules that concern more than one key.
@@ -45,6 +47,9 @@ impl Config {
                     "carriers.{name}: rate_per_s must be at least 1, and time_out_s must be 1 to 30"
                 ));
             }
+        }
+        if !(1..=MAX_DEAD_LETTER_DAYS).contains(&self.amqp.dead_letter_days) {
+            return bad(format!("amqp.dead_letter_days must be 1 to {MAX_DEAD_LETTER_DAYS}"));
         }
         let unknown = self.amqp.users.values().flatten().find(|t| !self.knows(t));
         if let Some(tenant) = unknown {

@@ -56,6 +56,8 @@ section! {
         declare: bool = true,
         /// Maximum number of unacknowledged jobs before admission.
         prefetch: u16 = 512,
+        /// Number of days after which RabbitMQ deletes a dead letter.
+        dead_letter_days: u32 = 14,
         /// Broker users, each with the tenants that it may publish for. Empty: every producer may publish for every tenant.
         users: BTreeMap<String, Vec<String>> = BTreeMap::new(),
     }

@@ -37,6 +37,16 @@ fn errors_name_line_and_key_and_quote_no_value() {
 }
 
 #[test]
+fn dead_letters_stay_for_some_days_and_not_for_ever() {
+    for (days, is_good) in [(0, false), (1, true), (49, true), (50, false)] {
+        let config = Config::parse(&format!("[amqp]\ndead_letter_days = {days}")).unwrap();
+        let checked = config.check().map_err(|e| e.to_string());
+        let refused = Err("amqp.dead_letter_days must be 1 to 49".to_owned());
+        assert_eq!(checked, if is_good { Ok(()) } else { refused }, "{days}");
+    }
+}
+
+#[test]
 fn roots_have_ids_of_their_own() {
     let hex = crate::seal::Root::random("x").to_hex();
     let config = |id: &str| {

@@ -62,6 +62,7 @@ impl DispatchWaker {
                     content_type: "application/json",
                     headers: vec![],
                     user_id: None,
+                    expiration: None,
                     mandatory: true,
                 };
                 let _ = broker.publish(message).await;

@@ -16,7 +16,7 @@ use crate::domain::dispatch::{
     Code, Country, Dispatch, Kind, NumberCheck, Order, Params, PhoneNumber, Plan, RenderedMessage,
 };
 use crate::intake::{BadMessage, Job};
-use crate::ledger::{Admission, Destinations, Limit, Refusal};
+use crate::ledger::{Admission, Destinations, Limit, OnRefusal, Refusal};
 use crate::messages::{RenderInput, Templates};
 use crate::seal::{Keys, RowSecret, SealError};
 
@@ -167,7 +167,10 @@ impl Admitter {
             limits,
             channel_limit: None,
             refusal,
-            keep_refusal: ingress == Ingress::Amqp,
+            on_refusal: match ingress {
+                Ingress::Amqp => OnRefusal::StoreRow,
+                Ingress::Http => OnRefusal::AnswerOnly,
+            },
             supersedes: job
                 .supersedes
                 .as_ref()
@@ -176,6 +179,21 @@ impl Admitter {
             snooze: None,
             destinations: self.destinations(&job.tenant),
         }
+    }
+
+    /// Refuses a job whose message expired in a queue of RabbitMQ while its code was alive. Its sender gets an event. The id stays free,
+    /// so that a replay of the dead letter can send the code.
+    pub fn refuse_expired_message(&self, admission: &mut Admission) {
+        let order = &mut admission.order;
+        // Without a row, nothing else makes the uid of a repeated message the same.
+        order.uid = self.keys.uid_without_row(&order.tenant, order.id);
+        admission.refusal = Some(Refusal { state: State::Expired, reason: Reason::ExpiredInQueue });
+        admission.on_refusal = OnRefusal::PublishOnly;
+    }
+
+    /// How long a dead letter stays in `otpost.dead`.
+    pub fn dead_letter_life(&self) -> Duration {
+        Duration::from_secs(u64::from(self.config.amqp.dead_letter_days) * 86_400)
     }
 
     /// The steps of a job's plan whose channel takes this kind of number. `None` if there are none.

@@ -32,7 +32,7 @@ pub use error::LedgerError;
 use group::Group;
 pub use items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, Destinations, EventBatch, KeyRow, Limit, LostCommit, NewAttempt,
+    BeginResult, DecisionWrite, Destinations, EventBatch, KeyRow, Limit, LostCommit, NewAttempt, OnRefusal,
     PendingEvents, Receiver, RecordResult, Refusal, StopRequest, StopResult, Undelivered, WebhookRow,
     WriteResult,
 };

@@ -67,6 +67,13 @@ pub struct StateLabels {
     pub state: LabelValue,
 }
 
+/// Label `queue`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QueueLabels {
+    /// A queue of otpost.
+    pub queue: LabelValue,
+}
+
 /// The metrics of a process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -95,6 +102,8 @@ pub struct Metrics {
     pub clock_ahead: Gauge<f64, AtomicU64>,
     /// Number of workers that share the carriers' rate limits.
     pub workers: Gauge,
+    /// Messages in each queue of otpost, without those that a process holds.
+    pub queue_messages: Family<QueueLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -113,6 +122,7 @@ impl Default for Metrics {
             lost_commits: Counter::default(),
             clock_ahead: Gauge::default(),
             workers: Gauge::default(),
+            queue_messages: Family::default(),
         };
         let r = &mut m.registry;
         r.register("admissions", "Jobs received, by source and result", m.admissions.clone());
@@ -141,6 +151,11 @@ impl Default for Metrics {
             m.clock_ahead.clone(),
         );
         r.register("workers", "Workers that share the carriers' rate limits", m.workers.clone());
+        r.register(
+            "queue_messages",
+            "Messages in each queue of otpost, without those that a process holds",
+            m.queue_messages.clone(),
+        );
         m
     }
 }
@@ -176,7 +191,7 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use super::{AttemptLabels, Metrics, ReceiptLabels, StateLabels};
+    use super::{AttemptLabels, Metrics, QueueLabels, ReceiptLabels, StateLabels};
 
     /// Metrics with one series in each family, because a family without a series is not printed.
     fn all() -> Metrics {
@@ -192,6 +207,7 @@ mod tests {
         });
         let _ = m.receipts.get_or_create(&ReceiptLabels { carrier: carrier(), verdict: "delivered" });
         let _ = m.states.get_or_create(&StateLabels { state: "sent" });
+        let _ = m.queue_messages.get_or_create(&QueueLabels { queue: "otpost.dead" });
         m
     }
 

@@ -66,6 +66,7 @@ fn message(pending: &PendingEvents, event: &Event) -> Message {
         content_type: cloud_event::CONTENT_TYPE,
         headers: pending.traceparent.iter().map(|t| (header::TRACEPARENT.to_owned(), t.clone())).collect(),
         user_id: None,
+        expiration: None,
         mandatory: false,
     }
 }

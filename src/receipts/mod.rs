@@ -261,6 +261,7 @@ impl Receiver {
             content_type: crate::intake::envelope::CONTENT_TYPE,
             headers: vec![],
             user_id: None,
+            expiration: None,
             mandatory: true,
         }
     }
@@ -318,7 +319,8 @@ impl Receiver {
     /// Dead-letters a receipt that cannot be recorded.
     async fn dead_letter(self: Arc<Self>, delivery: Delivery, bad: BadMessage) {
         tracing::error!(rule = bad.rule, "queued receipt cannot be recorded: dead-lettered to otpost.dead");
-        let letter = Envelope::dead_letter(&delivery, &self.deps.rules.current().keys, &bad);
+        let rules = self.deps.rules.current();
+        let letter = Envelope::dead_letter(&delivery, &rules.keys, &bad, rules.admitter.dead_letter_life());
         self.replace(letter, delivery).await;
     }
 

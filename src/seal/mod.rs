@@ -214,6 +214,12 @@ impl Keys {
         hash(&self.contents, parts)
     }
 
+    /// The uid in events of a job that has no row. It is the same for each copy of the job's message.
+    pub fn uid_without_row(&self, tenant: &str, id: Uuid) -> Uuid {
+        let digest = digest(&self.contents, &["uid_without_row", tenant, &id.to_string()]);
+        uuid::Builder::from_custom_bytes(digest).into_uuid()
+    }
+
     /// The token in an attempt's callback URL.
     pub fn callback_token(&self, carrier: &str, attempt: AttemptId) -> String {
         hash(&self.callbacks[0], &[carrier, &attempt.to_string()])
@@ -304,12 +310,18 @@ pub fn job_context(tenant: &str, id: Uuid, expires_at: Timestamp) -> Vec<u8> {
 
 /// The first 128 bits of HMAC-SHA-256 over length-prefixed parts, as base64url.
 fn hash(key: &Hmac<Sha256>, parts: &[&str]) -> String {
+    BASE64.encode(digest(key, parts))
+}
+
+fn digest(key: &Hmac<Sha256>, parts: &[&str]) -> [u8; HASH_BYTES] {
     let mut mac = key.clone();
     for part in parts {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part.as_bytes());
     }
-    BASE64.encode(&mac.finalize().into_bytes()[..HASH_BYTES])
+    let mut first = [0; HASH_BYTES];
+    first.copy_from_slice(&mac.finalize().into_bytes()[..HASH_BYTES]);
+    first
 }
 
 #[cfg(test)]

@@ -10,11 +10,21 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-/// Additions since that release. All of them are optional, or accept more than before.
+/// Additions since that release. All of them are optional, or accept more than before. The routing key of dead letters is different, which
+/// only otpost publishes: what RabbitMQ dead-letters has the former key, and is not sealed.
 const ADDED: &[&str] = &[
+    "asyncapi.json/channels/dead-letter",
+    "asyncapi.json/channels/dead/messages/dead is gone",
+    "asyncapi.json/channels/dead/messages/own",
+    "asyncapi.json/channels/dead/x-queue was \"otpost.dead\" and is \"otpost.returned\"",
+    "asyncapi.json/channels/otpost.dead/bindings/amqp/x-routing-keys/0 was \"dead\" and is \"dead-letter\"",
+    "asyncapi.json/channels/otpost.returned",
+    "asyncapi.json/components/messages/event/payload/schema/properties/data/properties/reason/oneOf has {\"const\":\"expired_in_queue\",\"type\":\"string\"}",
     "asyncapi.json/components/messages/event/payload/schema/properties/data/properties/reason/oneOf has {\"const\":\"no_key\",\"type\":\"string\"}",
     "asyncapi.json/components/messages/event/payload/schema/properties/data/properties/reason/oneOf has {\"const\":\"number_kind\",\"type\":\"string\"}",
     "asyncapi.json/components/messages/job/payload/schema/properties/locale/pattern was \"^[0-9A-Za-z-]+$\" and is \"^[0-9A-Za-z_-]+$\"",
+    "asyncapi.json/operations/send-dead/channel/$ref was \"#/channels/dead\" and is \"#/channels/dead-letter\"",
+    "event.schema.json/$defs/Reason/oneOf has {\"const\":\"expired_in_queue\",\"type\":\"string\"}",
     "event.schema.json/$defs/Reason/oneOf has {\"const\":\"no_key\",\"type\":\"string\"}",
     "event.schema.json/$defs/Reason/oneOf has {\"const\":\"number_kind\",\"type\":\"string\"}",
     "job.schema.json/properties/locale/pattern was \"^[0-9A-Za-z-]+$\" and is \"^[0-9A-Za-z_-]+$\"",
@@ -22,6 +32,7 @@ const ADDED: &[&str] = &[
     "openapi.json/components/schemas/AttemptStory/properties/corrected_code",
     "openapi.json/components/schemas/AttemptStory/properties/corrected_reason",
     "openapi.json/components/schemas/Job/properties/locale/pattern was \"^[0-9A-Za-z-]+$\" and is \"^[0-9A-Za-z_-]+$\"",
+    "openapi.json/components/schemas/Reason/oneOf has {\"const\":\"expired_in_queue\",\"type\":\"string\"}",
     "openapi.json/components/schemas/Reason/oneOf has {\"const\":\"no_key\",\"type\":\"string\"}",
     "openapi.json/components/schemas/Reason/oneOf has {\"const\":\"number_kind\",\"type\":\"string\"}",
     "openapi.json/components/schemas/Story/properties/language",

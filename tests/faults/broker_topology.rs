@@ -19,7 +19,8 @@ use crate::support::wait;
 use crate::under_load::{in_flight, under_load};
 
 const EXCHANGES: [&str; 2] = ["otpost", "otpost.events"];
-const QUEUES: [&str; 4] = ["otpost.dispatch", "otpost.suspect", "otpost.receipts", "otpost.dead"];
+const QUEUES: [&str; 5] =
+    ["otpost.dispatch", "otpost.suspect", "otpost.receipts", "otpost.returned", "otpost.dead"];
 
 async fn is_there(cluster: &Cluster, name: &str) -> bool {
     let channel = cluster.channel().await;

@@ -387,7 +387,7 @@ fn superseded(sent: &[Sent], rows: &BTreeMap<uuid::Uuid, Dispatch>) -> Vec<Strin
 /// Returns wrong messages in the queues, and all messages with their queue.
 async fn queues(cluster: &Cluster, injected: Injected) -> (Vec<String>, Vec<(String, String)>) {
     let (mut wrong, mut queued) = (vec![], vec![]);
-    for queue in ["otpost.dispatch", "otpost.suspect", "otpost.receipts", "otpost.dead"] {
+    for queue in ["otpost.dispatch", "otpost.suspect", "otpost.receipts", "otpost.returned", "otpost.dead"] {
         let left = drain(cluster, queue).await;
         let expected = if queue == "otpost.dead" { injected.dead as usize } else { 0 };
         if left.len() > expected || (left.is_empty() && expected > 0) {

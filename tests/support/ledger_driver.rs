@@ -14,8 +14,8 @@ use otpost::domain::decide::{
 use otpost::domain::dispatch::{Dispatch, Event, Order, Plan, Stop};
 use otpost::ledger::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, Destinations, Limit, NewAttempt, Receiver, RecordResult, StopRequest,
-    StopResult, Undelivered, WriteResult,
+    BeginResult, DecisionWrite, Destinations, Limit, NewAttempt, OnRefusal, Receiver, RecordResult,
+    StopRequest, StopResult, Undelivered, WriteResult,
 };
 use uuid::Uuid;
 
@@ -54,7 +54,7 @@ pub fn job(plan: &[Channel], number: &str, expires_at: Timestamp) -> Admission {
         limits: vec![limit(number, &["5/10m", "10/1d"])],
         channel_limit: None,
         refusal: None,
-        keep_refusal: true,
+        on_refusal: OnRefusal::StoreRow,
         supersedes: None,
         attempt: None,
         snooze: None,

@@ -46,8 +46,9 @@ pub(super) struct Claimed {
 impl Worker {
     /// Consumes messages until the deliveries end.
     pub async fn consume(self: Arc<Self>, mut deliveries: Deliveries) {
-        while let Some(delivery) = deliveries.next().await {
+        while let Some(mut delivery) = deliveries.next().await {
             let worker = Arc::clone(&self);
+            self.unpack_given_back(&mut delivery);
             if let Err(disposition) = triage(&delivery) {
                 self.tasks.spawn(async move { worker.dispose(delivery, disposition).await });
                 continue;
@@ -55,7 +56,13 @@ impl Worker {
             if delivery.routing_key == "dispatch" {
                 self.record_fresh_work();
             }
-            let permit = self.permit_for(&delivery).await;
+            let permit = match self.permit_for(&delivery).await {
+                Ok(permit) => permit,
+                Err(disposition) => {
+                    self.tasks.spawn(async move { worker.dispose(delivery, disposition).await });
+                    break;
+                }
+            };
             self.tasks.spawn(async move {
                 match worker.process_until_ack(&delivery).await {
                     Ok(follow_up) => {
@@ -71,12 +78,20 @@ impl Worker {
                 }
             });
         }
+        self.give_back_left(deliveries).await;
     }
 
-    /// Takes a permit for a message that may send. Acts send nothing and need none.
-    pub(super) async fn permit_for(&self, delivery: &Delivery) -> Option<OwnedSemaphorePermit> {
-        let sends = delivery.routing_key.parse::<Verb>().is_err();
-        if sends { Arc::clone(&self.permits).acquire_owned().await.ok() } else { None }
+    /// Takes a permit for a message that may send. Acts send nothing and need none. Returns early on shutdown.
+    pub(super) async fn permit_for(
+        &self, delivery: &Delivery,
+    ) -> Result<Option<OwnedSemaphorePermit>, Disposition> {
+        if delivery.routing_key.parse::<Verb>().is_ok() {
+            return Ok(None);
+        }
+        tokio::select! {
+            permit = Arc::clone(&self.permits).acquire_owned() => Ok(permit.ok()),
+            () = self.deps.shutdown.cancelled() => Err(Disposition::GiveBack),
+        }
     }
 
     /// Processes a message until it may be acknowledged: admits a job, or executes an act. A panic, such as in a library that parses
@@ -104,7 +119,7 @@ impl Worker {
         self.pause(RETRY_INTERVAL).await?;
         tokio::select! {
             () = self.ledger_health.wait_until_healthy() => Ok(()),
-            () = self.deps.shutdown.cancelled() => Err(Disposition::LeaveUnacknowledged),
+            () = self.deps.shutdown.cancelled() => Err(Disposition::GiveBack),
         }
     }
 
@@ -112,7 +127,7 @@ impl Worker {
     pub(super) async fn pause(&self, pause: Duration) -> Result<(), Disposition> {
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
-            () = self.deps.shutdown.cancelled() => Err(Disposition::LeaveUnacknowledged),
+            () = self.deps.shutdown.cancelled() => Err(Disposition::GiveBack),
         }
     }
 

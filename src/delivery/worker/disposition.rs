@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Worker;
+use crate::broker::topology::{self, key};
 use crate::broker::{Deliveries, Delivery, Message};
 use crate::intake::BadMessage;
 use crate::intake::envelope::Envelope;
@@ -17,7 +18,7 @@ use crate::ops::crash::{self, Point};
 /// dead letter.
 const REDELIVERIES_UNTIL_QUARANTINE: u64 = 3;
 /// Maximum bytes of a body that is parsed. A job has a few hundred bytes.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Why a message is not acknowledged after it was read.
 pub(super) enum Disposition {
@@ -25,8 +26,8 @@ pub(super) enum Disposition {
     DeadLetter(BadMessage),
     /// The message was redelivered too often and is quarantined.
     Quarantine,
-    /// This process is stopping. The broker delivers the message again to another worker.
-    LeaveUnacknowledged,
+    /// This process is stopping, and has not begun to process the message. Its queue gets it back, for another worker.
+    GiveBack,
 }
 
 impl From<BadMessage> for Disposition {
@@ -39,14 +40,14 @@ impl From<BadMessage> for Disposition {
 pub(super) struct MoveCounter(watch::Sender<usize>);
 
 /// One such message, until it is dropped.
-struct MoveGuard<'a>(&'a watch::Sender<usize>);
+pub(super) struct MoveGuard<'a>(&'a watch::Sender<usize>);
 
 impl MoveCounter {
     pub(super) fn new() -> Self {
         Self(watch::Sender::new(0))
     }
 
-    fn start(&self) -> MoveGuard<'_> {
+    pub(super) fn start(&self) -> MoveGuard<'_> {
         self.0.send_modify(|moves| *moves += 1);
         MoveGuard(&self.0)
     }
@@ -86,7 +87,13 @@ impl Worker {
                 self.dispose(delivery, disposition).await;
                 continue;
             }
-            let permit = self.permit_for(&delivery).await;
+            let permit = match self.permit_for(&delivery).await {
+                Ok(permit) => permit,
+                Err(disposition) => {
+                    self.dispose(delivery, disposition).await;
+                    break;
+                }
+            };
             match self.process_until_ack(&delivery).await {
                 Ok(follow_up) => {
                     delivery.ack();
@@ -102,11 +109,12 @@ impl Worker {
                 }
             }
         }
+        self.give_back_left(deliveries).await;
     }
 
     /// Replaces a quarantined delivery with the message in its envelope, if it may be processed once more.
-    fn open_envelope(&self, delivery: &mut Delivery) -> Result<(), Disposition> {
-        let opened = Envelope::open(&self.deps.rules.current().keys, "otpost.suspect", &delivery.body);
+    pub(super) fn open_envelope(&self, delivery: &mut Delivery) -> Result<(), Disposition> {
+        let opened = Envelope::open(&self.deps.rules.current().keys, topology::SUSPECT, &delivery.body);
         let is_ours = opened.is_some();
         if let Some(envelope) = opened {
             envelope.unpack(delivery);
@@ -128,7 +136,7 @@ impl Worker {
         match disposition {
             Disposition::DeadLetter(bad) => self.dead_letter(delivery, &bad).await,
             Disposition::Quarantine => self.quarantine(delivery).await,
-            Disposition::LeaveUnacknowledged => {}
+            Disposition::GiveBack => self.give_back(delivery).await,
         }
     }
 
@@ -138,13 +146,15 @@ impl Worker {
             "message was redelivered too often: moved to quarantine (otpost.suspect)"
         );
         self.deps.metrics.count_admission("amqp", "suspect");
-        let message = Envelope::of(&delivery, MAX_BODY_BYTES).message(
-            &self.deps.rules.current().keys,
-            "otpost.suspect",
-            "suspect",
-            vec![],
-        );
-        self.move_to(delivery, message, Point::QuarantineConfirmed).await;
+        let message = self.quarantined(&delivery);
+        let moving = self.moving.start();
+        self.move_to(delivery, message, Point::QuarantineConfirmed, Some(moving)).await;
+    }
+
+    /// The message for `otpost.suspect`.
+    pub(super) fn quarantined(&self, delivery: &Delivery) -> Message {
+        let keys = &self.deps.rules.current().keys;
+        Envelope::of(delivery, MAX_BODY_BYTES).message(keys, topology::SUSPECT, key::SUSPECT, vec![])
     }
 
     /// Dead-letters a message that cannot be processed.
@@ -155,17 +165,20 @@ impl Worker {
             rule = bad.rule,
             "message cannot be processed: dead-lettered to otpost.dead"
         );
-        let letter = Envelope::dead_letter(&delivery, &self.deps.rules.current().keys, bad);
-        self.move_to(delivery, letter, Point::DeadLetterConfirmed).await;
+        let rules = self.deps.rules.current();
+        let letter = Envelope::dead_letter(&delivery, &rules.keys, bad, rules.admitter.dead_letter_life());
+        let moving = self.moving.start();
+        self.move_to(delivery, letter, Point::DeadLetterConfirmed, Some(moving)).await;
     }
 
     /// Publishes the message, then acknowledges the original. A crash in between leaves two messages, never none.
     ///
-    /// The original is left unacknowledged on shutdown, or if it can no longer be acknowledged. The broker then delivers it again.
-    async fn move_to(&self, delivery: Delivery, message: Message, confirmed: Point) {
+    /// The original goes back to its queue on shutdown, and if it can no longer be acknowledged. With `moving`, quarantined messages wait
+    /// for this move, but not while the broker accepts nothing.
+    pub(super) async fn move_to(
+        &self, delivery: Delivery, message: Message, confirmed: Point, mut moving: Option<MoveGuard<'_>>,
+    ) {
         let Some(broker) = &self.deps.broker else { return };
-        // Quarantined messages wait for this move, but not while the broker accepts nothing.
-        let mut moving = Some(self.moving.start());
         while let Err(e) = broker.publish(message.clone()).await {
             moving = None;
             tracing::debug!(reason = %e, "the broker has not confirmed a moved message: publishing it again");
@@ -174,7 +187,7 @@ impl Worker {
             }
             tokio::select! {
                 () = tokio::time::sleep(RETRY_INTERVAL) => {}
-                () = self.deps.shutdown.cancelled() => return,
+                () = self.deps.shutdown.cancelled() => return delivery.requeue(),
             }
         }
         crash::at(confirmed);

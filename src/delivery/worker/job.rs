@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::consume::{Claimed, FollowUp};
 use super::disposition::Disposition;
+use super::returned::EXPIRED_IN_QUEUE;
 use super::sending::Sending;
 use super::{Snapshot, Worker};
 use crate::broker::Delivery;
@@ -47,6 +48,9 @@ impl Worker {
         crash::at(Point::JobRead);
         let mut admission =
             rules.admitter.admission(&job, Ingress::Amqp, delivery.traceparent.as_deref(), now);
+        if delivery.expirations > 0 && admission.refusal.is_none() {
+            rules.admitter.refuse_expired_message(&mut admission);
+        }
         let sending = if admission.refusal.is_none() {
             self.first_sending(&rules, &job, &mut admission)
         } else {
@@ -171,7 +175,11 @@ impl Worker {
             AdmissionResult::Conflict => {
                 Err(BadMessage::new("id", "was used before with other content (conflict)").into())
             }
-            AdmissionResult::Refused { .. } => Ok(FollowUp::Nothing),
+            // Only a job whose message expired in a queue is refused without a row.
+            AdmissionResult::Refused { state, .. } => {
+                metrics.count_state(state);
+                Err(BadMessage::new("message", EXPIRED_IN_QUEUE).into())
+            }
         }
     }
 }

@@ -4,8 +4,10 @@ mod acts;
 mod begin;
 mod consume;
 mod disposition;
+mod give_back;
 mod job;
 mod lost_commit;
+mod returned;
 mod sending;
 
 use std::sync::Arc;
@@ -73,9 +75,9 @@ pub struct Worker {
     no_carrier_at: AtomicU64,
     /// Number of due dispatches under way that already have an attempt.
     retries: AtomicUsize,
-    /// Messages that are being moved to quarantine or dead letters.
     /// For acts that wait until their job is known.
     waiting_acts: Semaphore,
+    /// Messages that are being moved to quarantine or dead letters.
     moving: disposition::MoveCounter,
     /// Whether the ledger answers.
     pub ledger_health: Arc<LedgerHealth>,

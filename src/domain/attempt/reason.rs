@@ -22,6 +22,8 @@ words! {
         NoPace = "no_pace",
         /// The remaining life of the code was too short.
         Life = "life",
+        /// The job's message expired in a queue of RabbitMQ, before a worker read it.
+        ExpiredInQueue = "expired_in_queue",
         /// A newer dispatch of the same sign-in replaced it.
         Newer = "newer",
         /// The sender cancelled it.

@@ -42,7 +42,7 @@ fn channel_of(routing_key: &str) -> Brings {
         key::FEEDBACK => ("feedback", "Feedback: whether users entered the right code."),
         key::NEXT => ("next", "Requests to begin the next step of a plan at once."),
         key::CANCEL => ("cancel", "Requests to cancel a dispatch."),
-        key::DEAD => ("dead", "Dead letters: messages that could not be processed."),
+        key::DEAD => ("dead", "Dead letters: messages that could not be processed, sealed."),
         _ => ("own", "Internal to otpost. Do not publish to it or consume it."),
     };
     Brings { message, about }
@@ -169,8 +169,8 @@ fn messages() -> Value {
         },
         "dead": {
             "title": "A dead letter",
-            "summary": "A dead letter: the whole message, sealed, with the reason in the headers. One that RabbitMQ \
-                itself gave up after too many returns comes as it was, with `x-death` instead. Read them with `otpost dead`.",
+            "summary": "A dead letter: the whole message, sealed, with the reason in the headers. RabbitMQ deletes it after \
+                `amqp.dead_letter_days`. Read them with `otpost dead`.",
             "contentType": envelope::CONTENT_TYPE,
             "headers": {
                 "type": "object",

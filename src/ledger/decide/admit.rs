@@ -9,7 +9,7 @@ use crate::domain::attempt::{Reason, State};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Event, Stop};
 use crate::domain::quota;
-use crate::ledger::items::{Admission, AdmissionResult, Limit};
+use crate::ledger::items::{Admission, AdmissionResult, Limit, OnRefusal};
 
 /// A row with the job's tenant and id.
 #[derive(Debug)]
@@ -91,12 +91,14 @@ pub fn admit(
     let mut superseded = vec![];
     if refused {
         (d.wake_at, d.code) = (None, None);
-        if !job.keep_refusal {
+        if job.on_refusal != OnRefusal::AnswerOnly {
+            events.push(refusal_event(&d, retry_after_s));
+        }
+        if job.on_refusal != OnRefusal::StoreRow {
             let reason = d.reason.unwrap_or(Reason::Quota);
             let result = AdmissionResult::Refused { state: d.state, reason, retry_after_s };
             return AdmissionDecision { result, row: None, events };
         }
-        events.push(refusal_event(&d, retry_after_s));
     } else {
         for older in &mut same_sign_in.older {
             mark(older, Stop::Superseded, now);

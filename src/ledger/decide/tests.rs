@@ -12,8 +12,8 @@ use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Order, Plan, Stop};
 use crate::ledger::items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, Destinations, Limit, LostCommit, NewAttempt, RecordResult, StopRequest,
-    StopResult, WriteResult,
+    BeginResult, DecisionWrite, Destinations, Limit, LostCommit, NewAttempt, OnRefusal, RecordResult,
+    StopRequest, StopResult, WriteResult,
 };
 
 fn t(s: f64) -> Timestamp {
@@ -52,7 +52,7 @@ fn job(n: u128, plan: &[Channel], limits: Vec<Limit>) -> Admission {
         limits,
         channel_limit: None,
         refusal: None,
-        keep_refusal: true,
+        on_refusal: OnRefusal::StoreRow,
         supersedes: None,
         attempt: Some(attempt(plan[0])),
         snooze: None,
@@ -116,7 +116,7 @@ fn a_refused_job_reports_when_the_quota_has_room_and_its_event() {
     assert_eq!((row.wake_at, row.code), (None, None), "a refused dispatch is final");
     assert_eq!((refused.events.len(), refused.events[0].retry_after_s), (1, Some(540)));
 
-    let over_http = Admission { keep_refusal: false, ..job(3, &[Channel::Sms], limits()) };
+    let over_http = Admission { on_refusal: OnRefusal::AnswerOnly, ..job(3, &[Channel::Sms], limits()) };
     let refused = decide(&over_http, &mut quotas, t(60.0));
     assert!(refused.row.is_none() && refused.events.is_empty(), "the id stays free");
     assert!(matches!(refused.result, AdmissionResult::Refused { retry_after_s: Some(540), .. }));

@@ -20,6 +20,17 @@ pub struct Refusal {
     pub reason: Reason,
 }
 
+/// What is written when a job is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRefusal {
+    /// A final row and its event.
+    StoreRow,
+    /// The event only. The id stays free.
+    PublishOnly,
+    /// Nothing. The id stays free, and the caller gets the answer.
+    AnswerOnly,
+}
+
 /// A job to admit.
 #[derive(Debug, Clone)]
 pub struct Admission {
@@ -37,8 +48,8 @@ pub struct Admission {
     pub channel_limit: Option<Limit>,
     /// The refusal, if the job is refused before the ledger is queried.
     pub refusal: Option<Refusal>,
-    /// Whether a refusal is stored as a row (AMQP) or leaves the id free (HTTP).
-    pub keep_refusal: bool,
+    /// What is written when the job is refused.
+    pub on_refusal: OnRefusal,
     /// Keyed hash of the sign-in, and the time at which the caller issued the code.
     pub supersedes: Option<(String, Timestamp)>,
     /// The first attempt. Set when an account has room and the message was rendered.

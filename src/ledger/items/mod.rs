@@ -10,7 +10,7 @@ mod lost_commit;
 mod outbox;
 mod webhook;
 
-pub use admission::{Admission, AdmissionResult, Refusal};
+pub use admission::{Admission, AdmissionResult, OnRefusal, Refusal};
 pub use begin::{BeginRequest, BeginResult, NewAttempt};
 pub use decision::{AttemptOutcome, DecisionWrite, WriteResult};
 pub use fact::{AdvanceRequest, AdvanceResult, AttemptReceipt, RecordResult, StopRequest, StopResult};

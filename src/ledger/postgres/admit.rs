@@ -76,10 +76,8 @@ impl<'a> Decided<'a> {
         let AdmissionDecision { result, row, events } =
             decide::admit(job, &mut same, &mut loaded.quotas, loaded.now);
         self.superseded.extend(before.into_iter().zip(same.older).filter(|(before, d)| before != d));
-        if let Some(row) = row {
-            self.events.push(&row.order, &events, job.destinations);
-            self.inserted.push((job, row));
-        }
+        self.events.push(&job.order, &events, job.destinations);
+        self.inserted.extend(row.map(|row| (job, row)));
         result
     }
 }

@@ -8,7 +8,7 @@ use otpost::domain::decide::{Begin, decide};
 use otpost::domain::dispatch::{Dispatch, Stop};
 use otpost::ledger::{
     Admission, AdvanceRequest, AttemptReceipt, BeginRequest, DecisionWrite, EventBatch, Ledger, LedgerError,
-    NewAttempt, Receiver, Refusal, StopRequest,
+    NewAttempt, OnRefusal, Receiver, Refusal, StopRequest,
 };
 use uuid::Uuid;
 
@@ -235,7 +235,7 @@ fn refusals(driver: &LedgerDriver) -> Calls {
     let mut kept = fresh(driver, &[SMS]);
     kept.refusal = Some(Refusal { state: State::Refused, reason: Reason::NumberNotPossible });
     let mut answered = fresh(driver, &[SMS]);
-    (answered.refusal, answered.keep_refusal) = (kept.refusal, false);
+    (answered.refusal, answered.on_refusal) = (kept.refusal, OnRefusal::AnswerOnly);
     Calls::admissions(vec![kept, answered], vec![])
 }
 

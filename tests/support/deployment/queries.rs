@@ -100,6 +100,18 @@ impl Deployment {
         bodies
     }
 
+    /// Returns the bodies of all messages of a queue, and leaves them there.
+    pub async fn bodies(&self, queue: &str) -> Vec<Vec<u8>> {
+        let connection = super::amqp(&self.amqp_url).await.expect("RabbitMQ answers");
+        let channel = connection.create_channel().await.unwrap();
+        let mut bodies = vec![];
+        while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {
+            bodies.push(got.data.clone());
+        }
+        connection.close(200, "done".into()).await.unwrap();
+        bodies
+    }
+
     /// Returns the number of messages in a queue.
     pub async fn waiting(&self, queue: &str) -> u32 {
         self.look_at(queue).await.message_count()

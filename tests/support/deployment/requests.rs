@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use lapin::BasicProperties;
-use lapin::options::{BasicGetOptions, BasicPublishOptions};
+use lapin::options::{BasicGetOptions, BasicNackOptions, BasicPublishOptions};
 use otpost::app::App;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -26,7 +26,8 @@ impl Deployment {
         self.publish_with(BasicProperties::default().with_user_id(user.into()), routing_key, body).await;
     }
 
-    async fn publish_with(&self, properties: BasicProperties, routing_key: &str, body: &[u8]) {
+    /// Publishes with any properties and waits for the confirm.
+    pub async fn publish_with(&self, properties: BasicProperties, routing_key: &str, body: &[u8]) {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let properties = properties.with_delivery_mode(2);
         let confirmed = async {
@@ -36,6 +37,24 @@ impl Deployment {
         };
         let confirm = tokio::time::timeout(wait::TIMEOUT, confirmed).await.expect("RabbitMQ confirms");
         assert!(matches!(confirm, lapin::Confirmation::Ack(None)), "{confirm:?}");
+    }
+
+    /// Returns all messages of a queue to it, as a consumer does that cannot process them now.
+    pub async fn return_all(&self, queue: &str, times: usize) {
+        let connection = super::amqp(&self.amqp_url).await.expect("RabbitMQ answers");
+        let channel = connection.create_channel().await.unwrap();
+        for _ in 0..times {
+            let mut held = vec![];
+            while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {
+                held.push(got);
+            }
+            assert!(!held.is_empty(), "{queue} holds messages");
+            for got in held {
+                let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+                channel.basic_nack(got.delivery_tag, requeue).await.unwrap();
+            }
+        }
+        connection.close(200, "done".into()).await.unwrap();
     }
 
     /// Consumes all messages and closes the connection, so that their delivery count grows by one.

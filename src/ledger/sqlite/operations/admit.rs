@@ -24,8 +24,8 @@ pub(in crate::ledger::sqlite) fn admit(
     }
     if let Some(row) = row {
         insert(db, job, &row)?;
-        batches.extend(outbox::insert(db, &row.order, &events, job.destinations, now)?);
     }
+    batches.extend(outbox::insert(db, &job.order, &events, job.destinations, now)?);
     Ok(result)
 }
 
