@@ -77,7 +77,7 @@ async fn p95(deployment: &Deployment, api: &str, prefix: &str) -> Duration {
     for n in 1000..1000 + CODES {
         pace.tick().await;
         let to = format!("{prefix}{n:04}");
-        sent.insert(to.clone(), jiff::Timestamp::now());
+        sent.insert(to.clone(), otpost::domain::clock::now());
         let (status, answer) =
             deployment.post_bytes(api, &deployment.key, job(&to, json!({})).to_string().into()).await;
         assert_eq!(status, 202, "{answer}");

@@ -8,13 +8,8 @@ use tokio::sync::watch;
 use crate::broker::topology::{DEAD, QueueLengths};
 use crate::config::live::Live;
 use crate::delivery::rules::Rules;
-<<<<<<< HEAD
 use crate::ledger::{Ledger, LedgerError, Receiver};
-use crate::ops::metrics::Metrics;
-=======
-use crate::ledger::{Ledger, Receiver};
 use crate::ops::metrics::{Metrics, QueueLabels};
->>>>>>> broker
 
 /// Interval of heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
