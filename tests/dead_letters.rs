@@ -1,5 +1,4 @@
 //! The queue of dead letters is bounded in time and size, and its length is a metric.
-#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
