@@ -116,7 +116,7 @@ async fn a_policy_with_a_message_ttl_loses_nothing() {
     let app = deployment.start(deployment.config(&["c1"]), Roles::ALL).await;
     deployment.until_events(alive_id, &["expired 1"]).await;
     let row = deployment.until_state(over_id, "expired").await;
-    assert_eq!(row.reason.map(|reason| reason.as_str()), Some("life"));
+    assert_eq!(row.reason.map(otpost::domain::attempt::Reason::as_str), Some("life"));
     deployment.until_events(over_id, &["expired 1"]).await;
     let list = sealed_dead_letters(&deployment, 3).await;
     let reasons = reasons(&list);
