@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use otpost::app::{App, Roles};
+use otpost::domain::attempt::Reason;
 use otpost::domain::dispatch::Dispatch;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -75,7 +76,7 @@ async fn verified_before_the_fallback_time(deployment: &Deployment, ingress: Ing
     assert_eq!(deployment.accepted(to).await, 1, "no call");
 }
 
-/// Trace 13, row 7: a call that has begun cannot be recalled, and no attempt follows it.
+/// Trace 13, row 7: a call that has begun cannot be recalled, but it says nothing. No attempt follows it.
 async fn verified_while_the_call_is_made(deployment: &Deployment, ingress: Ingress<'_>) {
     let to = "+447701001307";
     deployment.script(to, json!(["silent", {"outcome": "slow", "ms": 1500}])).await;
@@ -83,7 +84,9 @@ async fn verified_while_the_call_is_made(deployment: &Deployment, ingress: Ingre
     let id = deployment.publish(&job(to, plan)).await;
     deployment.until(id, "calling", |d| d.attempts.len() == 2 && d.open_attempt().is_some()).await;
     act(deployment, ingress, id, "feedback", json!({"verified": true})).await;
-    let d = deployment.until_state(id, "delivered").await;
+    let d = deployment
+        .until(id, "called in vain", |d| d.attempts[1].receipt_reason == Some(Reason::NoKey))
+        .await;
     assert_eq!((d.attempts.len(), deployment.accepted(to).await), (2, 2));
 }
 
@@ -213,7 +216,9 @@ async fn called_instead_by_amqp(deployment: &Deployment) {
         let body = json!({"id": id, "step": 1}).to_string();
         deployment.publish_bytes("next", body.as_bytes()).await;
     }
-    let d = deployment.until_state(id, "delivered").await;
+    let d = deployment
+        .until(id, "called in vain", |d| d.attempts[1].receipt_reason == Some(Reason::NoKey))
+        .await;
     assert_eq!((d.attempts.len(), deployment.accepted(to).await), (2, 2));
 }
 

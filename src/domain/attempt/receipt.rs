@@ -11,7 +11,7 @@ words! {
     ReceiptStatus {
         /// The carrier has the message. A final report may follow.
         Interim = "interim",
-        /// The message reached the phone, or the call was answered.
+        /// The message reached the phone, or the call was answered. A call with a code: a key was pressed, and the code was spoken.
         Delivered = "delivered",
         /// The message will not arrive.
         Bad = "bad",
