@@ -6,6 +6,7 @@
 pub mod crash;
 pub mod metrics;
 pub mod telemetry;
+pub mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,0 +1,185 @@
+//! The verdict: what is wrong with delivery now, in at most three sentences.
+//!
+//! Comes in: counts of the last hour by cell, the usual rates, and the state of otpost's own parts. Goes out: findings, the most certain
+//! first. Pure: nothing here reads a clock or a store.
+//!
+//! A finding is a symptom (texts are refused, undelivered, late …) that a group of cells shows and the others do not. `scan` finds the
+//! group that explains the failures best; `sentence` puts it into words.
+
+mod history;
+mod scan;
+mod sentence;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+
+use crate::domain::channel::Channel;
+pub use history::{History, INTERVAL};
+
+/// Maximum number of findings.
+const MAX_FINDINGS: usize = 3;
+
+/// What is counted together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cell {
+    /// The channel.
+    pub channel: Channel,
+    /// The configured name of the carrier.
+    pub carrier: String,
+    /// ISO 3166 country of the numbers; `??` if it is not known.
+    pub country: String,
+    /// The tenant.
+    pub tenant: String,
+}
+
+/// What can go wrong, in the order in which one explains the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Symptom {
+    /// The carrier did not accept requests.
+    Refused,
+    /// A receipt says that the message will not arrive.
+    Undelivered,
+    /// No receipt came within a minute.
+    NoReceipt,
+    /// A delivered message needed more than 30 s.
+    Late,
+    /// A delivered code was not reported as verified within five minutes.
+    Unverified,
+}
+
+impl Symptom {
+    /// All symptoms.
+    pub const ALL: [Self; 5] =
+        [Self::Refused, Self::Undelivered, Self::NoReceipt, Self::Late, Self::Unverified];
+}
+
+/// How often something happened, and how often it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// The number of trials.
+    pub all: u64,
+    /// The number of failed ones.
+    pub failed: u64,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.all += other.all;
+        self.failed += other.failed;
+    }
+
+    /// The part that failed; zero without trials.
+    pub fn rate(self) -> f64 {
+        if self.all == 0 { 0.0 } else { self.failed as f64 / self.all as f64 }
+    }
+}
+
+/// The tallies of a cell, by symptom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts([Tally; Symptom::ALL.len()]);
+
+impl Counts {
+    /// The tally of a symptom.
+    pub fn of(&self, symptom: Symptom) -> Tally {
+        self.0[symptom as usize]
+    }
+
+    /// Adds trials of which some failed.
+    pub fn count(&mut self, symptom: Symptom, tally: Tally) {
+        self.0[symptom as usize].add(tally);
+    }
+
+    /// Adds the tallies of another.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            mine.add(theirs);
+        }
+    }
+}
+
+/// A part of otpost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The ledger does not answer, or refuses writes.
+    Ledger,
+    /// RabbitMQ does not answer.
+    Broker,
+    /// No worker runs.
+    Workers,
+    /// Jobs wait longer than they should.
+    Queue,
+    /// The clock of a machine is wrong.
+    Clock,
+}
+
+/// A problem of otpost itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnProblem {
+    /// The part.
+    pub part: Part,
+    /// Since when.
+    pub since: Timestamp,
+    /// What is wrong, such as `the oldest job has waited for 4 min`.
+    pub what: String,
+}
+
+/// What explains a symptom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// A part of otpost.
+    Own(Part),
+    /// The cells with these values.
+    Cells(Group),
+}
+
+/// Cells that share values. `None` stands for all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Group {
+    /// The channel.
+    pub channel: Option<Channel>,
+    /// The carrier.
+    pub carrier: Option<String>,
+    /// The country.
+    pub country: Option<String>,
+    /// The tenant.
+    pub tenant: Option<String>,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// What explains it.
+    pub cause: Cause,
+    /// What is seen. `None` for a problem of otpost itself.
+    pub symptom: Option<Symptom>,
+    /// Since when.
+    pub since: Timestamp,
+    /// How certain it is: the logarithm of the likelihood ratio between this finding and the usual rates.
+    pub certainty: f64,
+    /// The sentences: what is wrong, and what to do.
+    pub text: String,
+}
+
+/// Returns what is wrong, the most certain first. Problems of otpost itself come before all others, because they may cause them.
+pub fn verdict(history: &History, own: &[OwnProblem], now: Timestamp) -> Vec<Finding> {
+    let own = own.iter().map(|problem| Finding {
+        cause: Cause::Own(problem.part),
+        symptom: None,
+        since: problem.since,
+        certainty: f64::INFINITY,
+        text: sentence::of_own(problem, now),
+    });
+    let mut findings: Vec<Finding> = own.collect();
+    findings.extend(scan::scan(history).into_iter().map(|found| Finding {
+        since: now.saturating_sub(found.window).unwrap_or(now),
+        certainty: found.certainty,
+        text: sentence::of_cells(&found, now),
+        symptom: Some(found.symptom),
+        cause: Cause::Cells(found.group),
+    }));
+    findings.truncate(MAX_FINDINGS);
+    findings
+}

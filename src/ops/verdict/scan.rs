@@ -1,0 +1,210 @@
+//! Finds the group of cells that explains failures: a scan statistic (M. Kulldorff, "A spatial scan statistic", 1997).
+//!
+//! For each symptom, group and window it compares the failures with the usual ones. The measure is the logarithm of the likelihood ratio
+//! of two models: in the group the present rate holds, or the usual one. A group that is too large includes cells without failures, and
+//! one that is too small leaves failures out; both have a smaller measure than the true one.
+
+use std::time::Duration;
+
+use super::history::{GROUPS, History, INTERVAL};
+use super::{Cell, Counts, Group, Symptom, Tally};
+
+/// The windows, in intervals: from 10 s to an hour.
+const WINDOWS: [usize; 11] = [1, 2, 3, 6, 12, 18, 30, 60, 120, 180, 360];
+/// Below this measure a finding may be chance. It allows for the number of groups, windows and looks of a week.
+const MIN_CERTAINTY: f64 = 18.0;
+/// A finding needs a rate that is this many times the usual one. Smaller changes happen every night.
+const MIN_FACTOR: f64 = 2.0;
+/// A finding needs this many failures.
+const MIN_FAILED: u64 = 6;
+/// Each dimension of a group raises the measure that a finding needs, because there are more such groups.
+const DIMENSION_COST: f64 = 1.0;
+/// What a further dimension costs in the comparison of groups. Of two groups that explain almost as much, the simpler one is named.
+const COMPARED_COST: f64 = 3.0;
+/// The usual rate of a cell is drawn towards that of all cells as if this many trials of all cells belonged to it.
+const PRIOR_TRIALS: f64 = 30.0;
+/// Without any history, this part fails.
+const DEFAULT_RATE: f64 = 0.05;
+
+/// A finding needs a rate that is higher than the usual one by this much. Whether users enter their codes depends on more than delivery.
+fn min_rise(symptom: Symptom) -> f64 {
+    if symptom == Symptom::Unverified { 0.3 } else { 0.15 }
+}
+
+/// The group that explains a symptom best.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Found {
+    pub(super) group: Group,
+    pub(super) symptom: Symptom,
+    pub(super) window: Duration,
+    pub(super) certainty: f64,
+    /// The tally of the group in the window.
+    pub(super) tally: Tally,
+    /// The usual rate of the group.
+    pub(super) usual: f64,
+    /// The tally of the other cells in the window, and their usual rate.
+    pub(super) others: Tally,
+    pub(super) others_usual: f64,
+}
+
+/// Trials, failures and expected failures.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    tally: Tally,
+    expected: f64,
+}
+
+impl Sum {
+    fn add(&mut self, tally: Tally, usual: f64) {
+        self.tally.add(tally);
+        self.expected += tally.all as f64 * usual;
+    }
+
+    fn usual(self) -> f64 {
+        if self.tally.all == 0 { 0.0 } else { self.expected / self.tally.all as f64 }
+    }
+
+    fn is_risen(self, symptom: Symptom) -> bool {
+        let (rate, usual) = (self.tally.rate(), self.usual());
+        self.tally.failed >= MIN_FAILED && rate >= usual + min_rise(symptom) && rate >= usual * MIN_FACTOR
+    }
+
+    /// The logarithm of the likelihood ratio.
+    fn certainty(self) -> f64 {
+        let (rate, usual) = (self.tally.rate(), self.usual().clamp(0.001, 0.999));
+        let part = |now: f64, before: f64| if now <= 0.0 { 0.0 } else { now * (now / before).ln() };
+        self.tally.all as f64 * (part(rate, usual) + part(1.0 - rate, 1.0 - usual))
+    }
+}
+
+/// The counts of each cell in each window.
+struct Windows(Vec<(usize, Vec<Counts>)>);
+
+impl Windows {
+    fn of(history: &History) -> Self {
+        let mut intervals = history.newest_first();
+        let mut sum = vec![Counts::default(); history.cell_count()];
+        let mut windows = vec![];
+        let mut taken = 0;
+        for window in WINDOWS {
+            let before = taken;
+            for interval in intervals.by_ref().take(window - before) {
+                taken += 1;
+                for (cell, counts) in interval {
+                    sum[*cell].add(counts);
+                }
+            }
+            if taken > before {
+                windows.push((window, sum.clone()));
+            }
+        }
+        Self(windows)
+    }
+}
+
+/// Returns the findings, the most certain first. Each explains failures that none before it explains.
+pub(super) fn scan(history: &History) -> Vec<Found> {
+    let windows = Windows::of(history);
+    let mut found: Vec<Found> = vec![];
+    // The cells of a finding explain no later symptom: what is refused is not late.
+    let mut is_explained = vec![false; history.cell_count()];
+    for symptom in Symptom::ALL {
+        let usual = usual_rates(history, symptom);
+        // Two groups may fail at the same time for different reasons.
+        for _ in 0..2 {
+            let Some((group, best)) = best(history, &windows, symptom, &usual, &is_explained) else { break };
+            for (cell, explained) in is_explained.iter_mut().enumerate() {
+                *explained |= history.groups_of(cell).contains(&group);
+            }
+            found.push(best);
+        }
+    }
+    found.sort_by(|a, b| b.certainty.total_cmp(&a.certainty));
+    found
+}
+
+/// The usual rate of each cell.
+fn usual_rates(history: &History, symptom: Symptom) -> Vec<f64> {
+    let shrunk =
+        |(all, failed): (f64, f64), towards: f64| (failed + PRIOR_TRIALS * towards) / (all + PRIOR_TRIALS);
+    let cells = || (0..history.cell_count()).map(|cell| history.usual(cell, symptom));
+    let all = cells().fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1));
+    let of_all = shrunk(all, DEFAULT_RATE);
+    cells().map(|cell| shrunk(cell, of_all)).collect()
+}
+
+/// Returns the group that explains a symptom best, with its number.
+fn best(
+    history: &History, windows: &Windows, symptom: Symptom, usual: &[f64], is_explained: &[bool],
+) -> Option<(usize, Found)> {
+    let mut best: Option<(usize, Found)> = None;
+    for (window, counts) in &windows.0 {
+        let (mut groups, mut all) = (vec![Sum::default(); history.groups().len()], Sum::default());
+        for (cell, counts) in counts.iter().enumerate().filter(|(cell, _)| !is_explained[*cell]) {
+            let tally = counts.of(symptom);
+            if tally.all == 0 {
+                continue;
+            }
+            all.add(tally, usual[cell]);
+            for group in history.groups_of(cell) {
+                groups[*group].add(tally, usual[cell]);
+            }
+        }
+        for (number, sum) in groups.into_iter().enumerate().filter(|(_, sum)| sum.is_risen(symptom)) {
+            let group = &history.groups()[number];
+            let (certainty, dimensions) = (sum.certainty(), group.dimensions() as f64);
+            let measure = certainty - COMPARED_COST * dimensions;
+            let is_best = best.as_ref().is_none_or(|(_, found)| {
+                measure > found.certainty - COMPARED_COST * found.group.dimensions() as f64
+            });
+            if certainty < MIN_CERTAINTY + DIMENSION_COST * dimensions || !is_best {
+                continue;
+            }
+            let others =
+                Tally { all: all.tally.all - sum.tally.all, failed: all.tally.failed - sum.tally.failed };
+            let others_usual = (all.expected - sum.expected).max(0.0) / others.all.max(1) as f64;
+            let (tally, usual, group) = (sum.tally, sum.usual(), group.clone());
+            let window = INTERVAL * u32::try_from(*window).unwrap_or(1);
+            best = Some((
+                number,
+                Found { group, symptom, window, certainty, tally, usual, others, others_usual },
+            ));
+        }
+    }
+    best
+}
+
+impl Group {
+    /// The groups that hold a cell.
+    pub(super) fn of(cell: &Cell) -> [Self; GROUPS] {
+        let channel = || Some(cell.channel);
+        let carrier = || Some(cell.carrier.clone());
+        let country = || Some(cell.country.clone());
+        let all = Self::default;
+        [
+            all(),
+            Self { channel: channel(), ..all() },
+            Self { carrier: carrier(), ..all() },
+            Self { country: country(), ..all() },
+            Self { tenant: Some(cell.tenant.clone()), ..all() },
+            Self { channel: channel(), carrier: carrier(), ..all() },
+            Self { channel: channel(), country: country(), ..all() },
+            Self { carrier: carrier(), country: country(), ..all() },
+            Self { channel: channel(), carrier: carrier(), country: country(), tenant: None },
+        ]
+    }
+
+    /// Whether the group holds a cell.
+    pub fn holds(&self, cell: &Cell) -> bool {
+        self.channel.is_none_or(|channel| channel == cell.channel)
+            && self.carrier.as_ref().is_none_or(|carrier| *carrier == cell.carrier)
+            && self.country.as_ref().is_none_or(|country| *country == cell.country)
+            && self.tenant.as_ref().is_none_or(|tenant| *tenant == cell.tenant)
+    }
+
+    fn dimensions(&self) -> usize {
+        let given =
+            [self.channel.is_some(), self.carrier.is_some(), self.country.is_some(), self.tenant.is_some()];
+        given.into_iter().filter(|given| *given).count()
+    }
+}

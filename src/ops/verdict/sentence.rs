@@ -1,0 +1,130 @@
+//! A finding in words: what is wrong since when, what is not, and what to do.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::scan::Found;
+use super::{Group, OwnProblem, Part, Symptom, Tally};
+use crate::domain::channel::Channel;
+
+/// Describes a problem of otpost itself.
+pub(super) fn of_own(problem: &OwnProblem, now: Timestamp) -> String {
+    let (who, act) = match problem.part {
+        Part::Ledger => {
+            ("The ledger", "See /readyz and the PostgreSQL log; codes wait and are sent when it answers.")
+        }
+        Part::Broker => {
+            ("RabbitMQ", "See /readyz and the RabbitMQ log; jobs wait at their senders or in the queue.")
+        }
+        Part::Workers => ("Workers", "Start a worker: otpost serve --roles worker."),
+        Part::Queue => ("The queue", "Add workers, or raise the carriers' rate_per_s; see otpost status."),
+        Part::Clock => ("A clock", "Synchronise the machine's clock; until then codes expire early or late."),
+    };
+    format!("{who}: {} since {}. {act}", problem.what, time(problem.since, now))
+}
+
+/// Describes what a group of cells shows.
+pub(super) fn of_cells(found: &Found, now: Timestamp) -> String {
+    let since = now.saturating_sub(found.window).unwrap_or(now);
+    let rate = percent(found.tally.rate());
+    let usual = percent(found.usual);
+    let what = match found.symptom {
+        Symptom::Refused => format!("{rate} refused by the carrier"),
+        Symptom::Undelivered => format!("{rate} undelivered"),
+        Symptom::NoReceipt => format!("{rate} without a receipt after a minute"),
+        Symptom::Late => format!("{rate} need more than 30 s"),
+        Symptom::Unverified => format!("{rate} of the delivered codes are not entered"),
+    };
+    let (subject, others) = (subject(&found.group), others(found));
+    format!(
+        "{subject} {} since {}: {what} of {}, usually {usual}{others}. {}",
+        verb(found.symptom),
+        time(since, now),
+        found.tally.all,
+        advice(found),
+    )
+}
+
+fn verb(symptom: Symptom) -> &'static str {
+    match symptom {
+        Symptom::Refused | Symptom::Undelivered => "fail",
+        Symptom::NoReceipt => "have no receipts",
+        Symptom::Late => "are late",
+        Symptom::Unverified => "arrive unused",
+    }
+}
+
+/// `Texts to ID through acme`
+fn subject(group: &Group) -> String {
+    let mut subject = match group.channel {
+        Some(Channel::Sms) => "Texts".to_owned(),
+        Some(Channel::Voice) => "Calls".to_owned(),
+        None => "Messages".to_owned(),
+    };
+    for (word, value) in
+        [(" to ", &group.country), (" through ", &group.carrier), (" of tenant ", &group.tenant)]
+    {
+        if let Some(value) = value {
+            subject.push_str(word);
+            subject.push_str(value);
+        }
+    }
+    subject
+}
+
+/// `; other carriers are fine`
+fn others(found: &Found) -> String {
+    let Tally { all, .. } = found.others;
+    if all < 20 {
+        return String::new();
+    }
+    let (rate, usual) = (found.others.rate(), found.others_usual);
+    if rate > usual * 1.5 + 0.05 {
+        return format!("; others too ({})", percent(rate));
+    }
+    let who = match (&found.group.carrier, &found.group.country, &found.group.tenant, found.group.channel) {
+        (Some(_), None, _, _) => "other carriers",
+        (None, Some(_), _, _) => "other countries",
+        (_, _, Some(_), _) => "other tenants",
+        (None, None, None, Some(_)) => "the other channel",
+        _ => "others",
+    };
+    let verb = if who == "the other channel" { "is" } else { "are" };
+    format!("; {who} {verb} fine")
+}
+
+fn advice(found: &Found) -> String {
+    let Group { carrier, country, tenant, .. } = &found.group;
+    match (found.symptom, carrier, country, tenant) {
+        (Symptom::Refused, None, None, Some(tenant)) => {
+            format!("Look at the jobs of {tenant}: otpost dispatch list --tenant {tenant} --state failed.")
+        }
+        (Symptom::NoReceipt, Some(carrier), ..) => {
+            format!("See whether {carrier} can reach receipts.public_url: otpost doctor.")
+        }
+        (Symptom::NoReceipt, ..) => {
+            "See whether carriers can reach receipts.public_url: otpost doctor.".to_owned()
+        }
+        (Symptom::Unverified, ..) => {
+            "Compare with the codes that users enter; a route may report delivery falsely.".to_owned()
+        }
+        (_, Some(carrier), ..) => {
+            format!("Ask {carrier}, and pause it meanwhile: otpost carrier pause {carrier}.")
+        }
+        (_, None, Some(country), _) => {
+            format!("Ask the carriers about {country}; see otpost dispatch list --country {country}.")
+        }
+        _ => "See otpost status.".to_owned(),
+    }
+}
+
+fn percent(rate: f64) -> String {
+    format!("{:.0} %", rate * 100.0)
+}
+
+/// The time of day in UTC, with the date unless it is today.
+fn time(at: Timestamp, now: Timestamp) -> String {
+    let (at, now) = (at.to_zoned(TimeZone::UTC), now.to_zoned(TimeZone::UTC));
+    let pattern = if at.date() == now.date() { "%H:%M UTC" } else { "%Y-%m-%d %H:%M UTC" };
+    at.strftime(pattern).to_string()
+}

@@ -1,0 +1,147 @@
+//! Table tests: counts, and the sentences that follow.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Cause, Cell, Counts, Group, History, OwnProblem, Part, Symptom, Tally, verdict};
+use crate::domain::channel::Channel;
+
+fn now() -> Timestamp {
+    "2026-05-04T14:05:00Z".parse().unwrap()
+}
+
+fn cell(channel: Channel, carrier: &str, country: &str, tenant: &str) -> Cell {
+    Cell { channel, carrier: carrier.to_owned(), country: country.to_owned(), tenant: tenant.to_owned() }
+}
+
+fn counts(symptom: Symptom, all: u64, failed: u64) -> Counts {
+    let mut counts = Counts::default();
+    counts.count(symptom, Tally { all, failed });
+    counts
+}
+
+/// Two carriers, three countries and two tenants, of which each cell had 1,000 trials and 40 failures.
+fn usual(symptom: Symptom) -> (History, Vec<Cell>) {
+    let (mut history, mut cells) = (History::default(), vec![]);
+    for carrier in ["acme", "bolt"] {
+        for country in ["DE", "ID", "US"] {
+            for tenant in ["shop", "bank"] {
+                let cell = cell(Channel::Sms, carrier, country, tenant);
+                history.add_usual(cell.clone(), &counts(symptom, 1000, 40));
+                cells.push(cell);
+            }
+        }
+    }
+    (history, cells)
+}
+
+/// Three minutes in which cells of a group fail at this rate, and the others as usual.
+fn with(symptom: Symptom, fails: impl Fn(&Cell) -> bool, rate: f64) -> History {
+    let (mut history, cells) = usual(symptom);
+    for interval in 0..18 {
+        let counted = cells.iter().map(|cell| {
+            let usual = u64::from(interval % 5 == 0);
+            let failed = if fails(cell) { (5.0 * rate).round() as u64 } else { usual };
+            (cell.clone(), counts(symptom, 5, failed))
+        });
+        history.advance(counted.collect::<Vec<_>>());
+    }
+    history
+}
+
+fn texts(history: &History, own: &[OwnProblem]) -> Vec<String> {
+    verdict(history, own, now()).into_iter().map(|finding| finding.text).collect()
+}
+
+#[test]
+fn without_a_fall_there_is_no_sentence() {
+    assert_eq!(texts(&History::default(), &[]), Vec::<String>::new());
+    for symptom in Symptom::ALL {
+        assert_eq!(texts(&with(symptom, |_| false, 0.0), &[]), Vec::<String>::new(), "{symptom:?}");
+    }
+}
+
+#[test]
+fn the_sentence_names_the_group_that_fails_and_says_that_the_others_do_not() {
+    for (symptom, fails, rate, expected) in [
+        (
+            Symptom::Undelivered,
+            (|cell| cell.carrier == "acme" && cell.country == "ID") as fn(&Cell) -> bool,
+            0.9,
+            "Messages to ID through acme fail since 14:02 UTC: 100 % undelivered of 180, usually 4 %; others are fine. Ask acme, and \
+             pause it meanwhile: otpost carrier pause acme.",
+        ),
+        (
+            Symptom::Refused,
+            |cell| cell.carrier == "bolt",
+            1.0,
+            "Messages through bolt fail since 14:02 UTC: 100 % refused by the carrier of 540, usually 4 %; other carriers are fine. \
+             Ask bolt, and pause it meanwhile: otpost carrier pause bolt.",
+        ),
+        (
+            Symptom::NoReceipt,
+            |cell| cell.carrier == "acme",
+            1.0,
+            "Messages through acme have no receipts since 14:02 UTC: 100 % without a receipt after a minute of 540, usually 4 %; \
+             other carriers are fine. See whether acme can reach receipts.public_url: otpost doctor.",
+        ),
+        (
+            Symptom::Late,
+            |cell| cell.country == "US",
+            0.8,
+            "Messages to US are late since 14:02 UTC: 80 % need more than 30 s of 360, usually 4 %; other countries are fine. Ask \
+             the carriers about US; see otpost dispatch list --country US.",
+        ),
+        (
+            Symptom::Refused,
+            |cell| cell.tenant == "bank",
+            0.8,
+            "Messages of tenant bank fail since 14:02 UTC: 80 % refused by the carrier of 540, usually 4 %; other tenants are fine. \
+             Look at the jobs of bank: otpost dispatch list --tenant bank --state failed.",
+        ),
+        (
+            Symptom::Unverified,
+            |_| true,
+            1.0,
+            "Messages arrive unused since 14:02 UTC: 100 % of the delivered codes are not entered of 1080, usually 4 %. Compare with \
+             the codes that users enter; a route may report delivery falsely.",
+        ),
+    ] {
+        assert_eq!(texts(&with(symptom, fails, rate), &[]), [expected], "{symptom:?}");
+    }
+}
+
+/// An outage of our own explains what carriers and countries show meanwhile.
+#[test]
+fn our_own_problems_come_first() {
+    let own = OwnProblem {
+        part: Part::Ledger,
+        since: now().saturating_sub(Duration::from_secs(86_400)).unwrap(),
+        what: "it does not answer".to_owned(),
+    };
+    let history = with(Symptom::Refused, |cell| cell.carrier == "acme", 1.0);
+    let findings = verdict(&history, &[own], now());
+    assert_eq!(findings[0].cause, Cause::Own(Part::Ledger));
+    assert!(
+        findings[0].text.starts_with("The ledger: it does not answer since 2026-05-03 14:05 UTC."),
+        "{}",
+        findings[0].text
+    );
+    let acme = Group { carrier: Some("acme".to_owned()), ..Group::default() };
+    assert_eq!((findings.len(), &findings[1].cause), (2, &Cause::Cells(acme)));
+}
+
+/// Two carriers that fail in different ways have a sentence each.
+#[test]
+fn two_troubles_have_two_sentences() {
+    let mut history = with(Symptom::Refused, |cell| cell.carrier == "acme", 1.0);
+    let late = cell(Channel::Sms, "bolt", "DE", "shop");
+    for _ in 0..18 {
+        history.advance([(late.clone(), counts(Symptom::Late, 10, 10))]);
+    }
+    let found = verdict(&history, &[], now());
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let symptoms: Vec<_> = found.iter().map(|finding| finding.symptom.unwrap()).collect();
+    assert!(symptoms.contains(&Symptom::Refused) && symptoms.contains(&Symptom::Late), "{symptoms:?}");
+}
