@@ -113,7 +113,7 @@ impl QueueReader<'_> {
                 monitor.up(ConnectionKind::Consuming(self.queue));
             }
             tokio::select! {
-                // First: what goes back to the queue before the consumers are cancelled would be delivered to them again.
+                // Shutdown is checked first. Otherwise a requeued message would be delivered to these consumers again.
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 event = self.link.next_event() => if let LinkEvent::Ended(problem) = event {

@@ -142,7 +142,8 @@ pub trait Carrier: Send + Sync {
     /// carrier keeps it. `None` if the carrier has no such request.
     fn status_request(&self, channel: Channel, reference: &str) -> Option<Request>;
 
-    /// Parses the answer to a status request. Returns `None` if it contains no status.
+    /// Parses the answer to a status request. Returns `None` if it contains no status. The status of a call does not contain the keys that
+    /// were pressed: if calls ask for one, a completed call has the reason `no_key`, and the caller must know better.
     fn parse_status(&self, channel: Channel, answer: &Answer) -> Option<Receipt>;
 }
 

@@ -250,6 +250,11 @@ impl Admitter {
         Ok(Contents { to, code, params: secret.params })
     }
 
+    /// Returns whether the messages of a template contain a code. A template that is gone may have had one.
+    pub fn uses_code(&self, template: &str) -> bool {
+        self.templates.kind(template) != Some(Kind::Notice)
+    }
+
     /// Returns the language of a dispatch's message in its current step.
     pub fn language(&self, d: &Dispatch) -> Option<String> {
         let (order, last) = (&d.order, d.order.plan.len() as u8);

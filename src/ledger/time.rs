@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::clock::{after, whole_micros};
 
-/// How much slower or faster the two clocks may run: a bound for the quartz clocks of servers.
+/// Maximum relative drift between the two clocks: 200 ppm.
 const MAX_DRIFT: f64 = 0.0002;
 
 /// Estimate of the ledger's clock. Local time is the time since boot, which nobody can set.

@@ -7,8 +7,8 @@ use crate::domain::dispatch::{Code, Part, Spoken};
 
 /// Maximum characters of speech in a carrier's markup (Twilio accepts 4,000 characters in all).
 const MAX_MARKUP_CHARS: usize = 3900;
-/// Maximum characters of the sentence that asks for a key press. It is spoken twice, beside a URL.
-const MAX_PROMPT_CHARS: usize = 300;
+/// Maximum characters of the sentence that asks for a key press, in a carrier's markup. It is spoken twice, beside a URL.
+const MAX_PROMPT_CHARS: usize = 1500;
 
 /// Returns the code digit by digit, for a voice to read slowly. Commas separate the digits, because a German voice reads "4." as
 /// "fourth".
@@ -23,12 +23,15 @@ pub(super) fn spell(code: &Code) -> Zeroizing<String> {
     out
 }
 
-/// Reads the lines of a rendered template, whose code, if it has one, is that of a brand.
+/// Parses a rendered template. `code` is the code, and the brand that the sentence for the key names. `None` for a notice.
 pub(super) fn read(text: &str, voice: &str, code: Option<(&Code, &str)>) -> Result<Spoken, RenderError> {
     let (mut parts, mut own_prompt) = (vec![], None);
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         match (bracketed(line, "pause"), bracketed(line, "key")) {
             (Some(seconds), _) => parts.push(pause(seconds)?),
+            (None, Some(_)) if own_prompt.is_some() => {
+                return Err(RenderError::Broken("it has more than one [key …]"));
+            }
             (None, Some(sentence)) => own_prompt = Some(sentence.to_owned()),
             (None, None) => parts.push(Part::Say(Zeroizing::new(line.to_owned()))),
         }
@@ -41,15 +44,23 @@ pub(super) fn read(text: &str, voice: &str, code: Option<(&Code, &str)>) -> Resu
 }
 
 fn key_prompt(own: Option<String>, code: &Code, voice: &str, brand: &str) -> Result<String, RenderError> {
-    let Some(own) = own else { return Ok(key_prompt::sentence(voice, brand)) };
+    let is_too_long = |prompt: &str| markup(&Part::Say(Zeroizing::new(prompt.to_owned()))) > MAX_PROMPT_CHARS;
+    let Some(own) = own else {
+        let built_in = key_prompt::sentence(voice, brand);
+        return if is_too_long(&built_in) {
+            Err(RenderError::Broken("the brand is too long for a call"))
+        } else {
+            Ok(built_in)
+        };
+    };
     let said: Zeroizing<String> = Zeroizing::new(own.chars().filter(char::is_ascii_alphanumeric).collect());
     if said.to_ascii_lowercase().contains(&code.expose().to_ascii_lowercase()) {
         return Err(RenderError::Broken(
             "the sentence in [key …] contains the code, which a mailbox would record",
         ));
     }
-    if own.chars().count() > MAX_PROMPT_CHARS {
-        return Err(RenderError::Broken("the sentence in [key …] is longer than 300 characters"));
+    if is_too_long(&own) {
+        return Err(RenderError::Broken("the sentence in [key …] is too long for a call"));
     }
     Ok(own)
 }

@@ -91,7 +91,8 @@ fn a_template_may_ask_for_the_key_in_its_own_words_without_the_code() {
     for (lines, problem) in [
         ("[key Press one for {{ spelled }}]\n{{ spelled }}", "the sentence in [key …] contains the code"),
         ("[key For {{ code }} press one.]\n{{ spelled }}", "the sentence in [key …] contains the code"),
-        (&*format!("[key {}]\n{{{{ code }}}}", "a".repeat(301)), "longer than 300 characters"),
+        (&*format!("[key {}]\n{{{{ code }}}}", "&".repeat(300)), "[key …] is too long for a call"),
+        ("[key One.]\n[key Two.]\n{{ code }}", "more than one [key …]"),
         ("{{ spelled }}\n[pause 11]", "a pause is [pause N]"),
     ] {
         assert!(spoken(lines).unwrap_err().contains(problem), "{lines}");

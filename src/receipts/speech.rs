@@ -11,10 +11,15 @@ use crate::domain::attempt::{AttemptId, ReceiptStatus};
 use crate::domain::channel::Channel;
 use crate::domain::clock::between;
 use crate::domain::dispatch::{RenderedMessage, Spoken};
+use crate::ledger::health::RETRY_INTERVAL;
 use crate::ops::metrics::ReceiptLabels;
 
 /// Maximum wait for the ledger. The recipient hears nothing meanwhile.
 const READ_WAIT: Duration = Duration::from_secs(4);
+/// Maximum wait for the record of a pressed key, before the answer.
+const RECORD_WAIT: Duration = Duration::from_secs(1);
+/// Maximum number of tries to record a pressed key.
+const RECORD_TRIES: u32 = 30;
 
 impl Receiver {
     /// Answers with the speech, and records that the call was heard. Without a valid code, and during a ledger outage, the call ends.
@@ -33,11 +38,26 @@ impl Receiver {
                 self.deps.metrics.receipts.get_or_create(&labels).inc();
                 let (receiver, queued) =
                     (Arc::clone(self), QueuedReceipt::new(Some(attempt), &account.name, receipt));
-                // The recipient does not wait for the record.
-                tokio::spawn(async move { receiver.take(queued).await });
+                let recording = tokio::spawn(async move { receiver.take_until_taken(queued).await });
+                // The recipient waits for the record only briefly.
+                let _ = tokio::time::timeout(RECORD_WAIT, recording).await;
             }
         }
         CallbackAnswer::Speech(answer)
+    }
+
+    /// Records or queues a receipt. Nobody sends it again, so a failure is repeated while a call usually lasts.
+    async fn take_until_taken(&self, queued: QueuedReceipt) {
+        for _ in 0..RECORD_TRIES {
+            if matches!(self.take(queued.clone()).await, CallbackAnswer::Taken) {
+                return;
+            }
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+        tracing::error!(
+            carrier = queued.carrier,
+            "a pressed key could not be recorded: the call counts as unheard"
+        );
     }
 
     /// Returns what an attempt says, if its code is still valid.
@@ -47,7 +67,10 @@ impl Receiver {
         };
         let d = match tokio::time::timeout(READ_WAIT, self.deps.ledger.read(attempt.uid)).await {
             Ok(Ok(Some(d))) => d,
-            Ok(Ok(None)) => return None,
+            Ok(Ok(None)) => {
+                silent("there is no such dispatch");
+                return None;
+            }
             Ok(Err(e)) => {
                 self.ledger_health.report_failure(&e);
                 silent("the ledger does not answer");

@@ -18,8 +18,8 @@ use codes::{outcome_of_code, reason_of};
 
 use super::client::{Auth, Method};
 use super::{
-    AccountConfig, Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Report, Request, Secret,
-    SpeechAnswer, checked_base_url, kept,
+    AccountConfig, Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Report, Request,
+    SPEECH_QUERY, Secret, SpeechAnswer, checked_base_url, kept,
 };
 use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus};
 use crate::domain::channel::Channel;
@@ -285,11 +285,16 @@ impl Carrier for Twilio {
             message_receipt(status, code, field("MessageSid"))
         } else {
             let status = field("CallStatus").ok_or(InvalidCallback::Form)?;
-            let is_after_key = pairs(callback.query.as_bytes()).iter().any(|(name, _)| name == AFTER_KEY);
+            let is_in_query = |name: &str| pairs(callback.query.as_bytes()).iter().any(|(n, _)| n == name);
+            let key = field("Digits").is_some_and(|digits| !digits.is_empty());
+            // The request for the speech reports a key or nothing. Its recipient may have hung up.
+            if is_in_query(SPEECH_QUERY) && !(key && status == "in-progress") {
+                return Ok(vec![]);
+            }
             let call = CallReport {
                 status,
-                key: field("Digits").is_some_and(|digits| !digits.is_empty()),
-                is_after_key,
+                key,
+                is_after_key: is_in_query(AFTER_KEY),
                 answered_by: field("AnsweredBy"),
                 sip: field("SipResponseCode"),
                 sid: field("CallSid"),
@@ -318,12 +323,7 @@ impl Carrier for Twilio {
                 let (answered_by, sid, is_after_key) =
                     (text("answered_by"), text("sid"), !self.config.code_at_once);
                 let call = CallReport { status, key: false, is_after_key, answered_by, sip: None, sid };
-                // The resource of a call does not contain the keys that were pressed.
-                let mut receipt = call.receipt()?;
-                if receipt.reason == Some(Reason::NoKey) {
-                    (receipt.status, receipt.reason) = (ReceiptStatus::Interim, None);
-                }
-                Some(receipt)
+                call.receipt()
             }
         }
     }

@@ -123,6 +123,23 @@ fn a_call_that_asks_for_a_key_is_delivered_only_by_a_key() {
     assert_eq!(with(true, false, "no-answer"), Some((ReceiptStatus::Bad, Some(Reason::NoAnswer))));
 }
 
+/// The recipient may press a key and hang up in the same moment.
+#[test]
+fn a_request_for_the_speech_reports_a_key_in_a_call_under_way_or_nothing() {
+    let url = "https://r.example/v1/x?speech";
+    for (body, expected) in [
+        ("CallStatus=in-progress&Digits=5", Some(ReceiptStatus::Delivered)),
+        ("CallStatus=in-progress&Digits=", None),
+        ("CallStatus=in-progress", None),
+        ("CallStatus=completed&Digits=5", None),
+        ("CallStatus=completed", None),
+    ] {
+        let pairs: Vec<(String, String)> = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+        let reports = callback(url, body, &signature("12345", url, &pairs)).unwrap();
+        assert_eq!(reports.first().map(|report| report.receipt.status), expected, "{body}");
+    }
+}
+
 #[test]
 fn the_first_request_of_a_call_that_asks_for_a_key_contains_no_code() {
     let parts = vec![Part::Say(Zeroizing::new("4, 8, 1, 5".to_owned()))];
@@ -186,11 +203,12 @@ fn a_status_that_was_asked_for_reads_like_a_receipt() {
     // Whether a key was pressed is in no resource.
     let mut at_once = account();
     at_once.config.code_at_once = true;
-    for (account, expected) in [(account(), ReceiptStatus::Interim), (at_once, ReceiptStatus::Delivered)] {
+    let no_key = (ReceiptStatus::Bad, Some(Reason::NoKey));
+    for (account, expected) in [(account(), no_key), (at_once, (ReceiptStatus::Delivered, None))] {
         for who in ["null", "\"human\""] {
             let body = format!("{{\"sid\": \"CA1\", \"status\": \"completed\", \"answered_by\": {who}}}");
             let receipt = account.parse_status(Channel::Voice, &answer(200, &body)).unwrap();
-            assert_eq!((receipt.status, receipt.reason), (expected, None), "{who}");
+            assert_eq!((receipt.status, receipt.reason), expected, "{who}");
         }
     }
     assert_eq!(call("completed", "\"machine_start\""), Some((ReceiptStatus::Bad, Some(Reason::Machine))));

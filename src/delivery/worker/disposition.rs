@@ -26,7 +26,7 @@ pub(super) enum Disposition {
     DeadLetter(BadMessage),
     /// The message was redelivered too often and is quarantined.
     Quarantine,
-    /// This process is stopping, and has not begun to process the message. Its queue gets it back, for another worker.
+    /// This process is stopping, and has not begun to process the message. It is returned to its queue.
     GiveBack,
 }
 

@@ -26,7 +26,7 @@ use crate::config::live::Live;
 use crate::delivery::routing::Account;
 use crate::delivery::rules::Rules;
 use crate::delivery::wake::DispatchWaker;
-use crate::domain::attempt::{Attempt, AttemptId, Reason, State};
+use crate::domain::attempt::{Attempt, AttemptId, Reason, Receipt, ReceiptStatus, State};
 use crate::domain::clock::{after, between};
 use crate::domain::decide::{Begin, Decision, Policy, decide};
 use crate::domain::dispatch::Dispatch;
@@ -332,6 +332,7 @@ impl Worker {
         else {
             return StatusAnswer::Nothing;
         };
+        let receipt = with_unknown_key(receipt, snapshot);
         let attempt_receipt =
             AttemptReceipt { uid: snapshot.d.order.uid, n, carrier: account.name.clone(), receipt };
         match self.deps.ledger.record(attempt_receipt).await {
@@ -363,6 +364,16 @@ fn status_query(snapshot: &Snapshot, n: u16) -> Option<(Arc<Account>, &Attempt, 
     let keeps = account.carrier.keeps_references(attempt.channel);
     let request = account.carrier.status_request(attempt.channel, theirs.or(keeps.then_some(&ours))?)?;
     Some((account, attempt, request))
+}
+
+/// Corrects the receipt of a completed call of which nobody knows whether a key was pressed. A notice asks for none.
+fn with_unknown_key(receipt: Receipt, snapshot: &Snapshot) -> Receipt {
+    if receipt.reason != Some(Reason::NoKey) {
+        return receipt;
+    }
+    let is_notice = !snapshot.rules.admitter.uses_code(&snapshot.d.order.template);
+    let status = if is_notice { ReceiptStatus::Delivered } else { ReceiptStatus::Interim };
+    Receipt { status, reason: None, ..receipt }
 }
 
 /// Sets a time to now: ms since boot.

@@ -66,7 +66,7 @@ words! {
         NoAnswer = "no_answer",
         /// A machine answered the call.
         Machine = "machine",
-        /// The call was answered and the code was not spoken, because no key was pressed in time.
+        /// The call ended without the code: no key was pressed, or the code could not be spoken any more.
         NoKey = "no_key",
         /// The template cannot be rendered, or the sealed code cannot be opened.
         Template = "template",

@@ -38,8 +38,11 @@ const SETTINGS: &[(&str, &str)] = &[
     ("idle_in_transaction_session_timeout", "2000"),
 ];
 
-/// Time limit for TLS, the login and the settings of a new connection, beside the `connect_timeout` of each host.
+/// Time limit for TLS and the login of a new connection, beside the `connect_timeout` of each host.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time limit for the settings of a new connection.
+const SET_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time limit of the connection that tells a slow server from one that is away.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -83,7 +86,12 @@ impl Postgres {
         );
         let set_all = Hook::async_fn(move |client, _| {
             let settings = settings.clone();
-            Box::pin(async move { client.batch_execute(&settings).await.map_err(HookError::Backend) })
+            Box::pin(async move {
+                // The pool's limit does not include its hooks.
+                let set = tokio::time::timeout(SET_TIMEOUT, client.batch_execute(&settings)).await;
+                let late = |_| HookError::message("the settings were not confirmed in time");
+                set.map_err(late)?.map_err(HookError::Backend)
+            })
         });
         let pool = Pool::builder(manager)
             .max_size(options.pool)

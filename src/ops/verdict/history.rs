@@ -14,7 +14,7 @@ const MEMORY: f64 = 8640.0;
 /// Maximum number of cells. Further ones are counted in one cell of their channel, so that odd numbers cannot use up the memory.
 const MAX_CELLS: usize = 4096;
 /// The value of a dimension whose cells are counted together.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 /// Number of groups that hold a cell.
 pub(super) const GROUPS: usize = 9;
 

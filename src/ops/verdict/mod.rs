@@ -22,6 +22,9 @@ pub use history::{History, INTERVAL};
 /// Maximum number of findings.
 const MAX_FINDINGS: usize = 3;
 
+/// The country of a number whose country is not known.
+pub const UNKNOWN_COUNTRY: &str = "??";
+
 /// What is counted together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cell {
@@ -29,7 +32,7 @@ pub struct Cell {
     pub channel: Channel,
     /// The configured name of the carrier.
     pub carrier: String,
-    /// ISO 3166 country of the numbers; `??` if it is not known.
+    /// ISO 3166 country of the numbers, or [`UNKNOWN_COUNTRY`].
     pub country: String,
     /// The tenant.
     pub tenant: String,

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::history::{GROUPS, History, INTERVAL};
-use super::{Cell, Counts, Group, Symptom, Tally};
+use super::history::{GROUPS, History, INTERVAL, OTHER};
+use super::{Cell, Counts, Group, Symptom, Tally, UNKNOWN_COUNTRY};
 
 /// The windows, in intervals: from 10 s to an hour.
 const WINDOWS: [usize; 11] = [1, 2, 3, 6, 12, 18, 30, 60, 120, 180, 360];
@@ -95,7 +95,7 @@ impl Windows {
                 }
             }
             if taken > before {
-                windows.push((window, sum.clone()));
+                windows.push((taken, sum.clone()));
             }
         }
         Self(windows)
@@ -152,6 +152,9 @@ fn best(
         }
         for (number, sum) in groups.into_iter().enumerate().filter(|(_, sum)| sum.is_risen(symptom)) {
             let group = &history.groups()[number];
+            if !group.is_named() {
+                continue;
+            }
             let (certainty, dimensions) = (sum.certainty(), group.dimensions() as f64);
             let measure = certainty - COMPARED_COST * dimensions;
             let is_best = best.as_ref().is_none_or(|(_, found)| {
@@ -200,6 +203,12 @@ impl Group {
             && self.carrier.as_ref().is_none_or(|carrier| *carrier == cell.carrier)
             && self.country.as_ref().is_none_or(|country| *country == cell.country)
             && self.tenant.as_ref().is_none_or(|tenant| *tenant == cell.tenant)
+    }
+
+    /// Whether all of its values are names, so that somebody can act on them.
+    fn is_named(&self) -> bool {
+        let values = [&self.carrier, &self.country, &self.tenant];
+        values.into_iter().flatten().all(|value| value != OTHER && value != UNKNOWN_COUNTRY)
     }
 
     fn dimensions(&self) -> usize {

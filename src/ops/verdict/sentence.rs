@@ -17,7 +17,7 @@ pub(super) fn of_own(problem: &OwnProblem, now: Timestamp) -> String {
             ("RabbitMQ", "See /readyz and the RabbitMQ log; jobs wait at their senders or in the queue.")
         }
         Part::Workers => ("Workers", "Start a worker: otpost serve --roles worker."),
-        Part::Queue => ("The queue", "Add workers, or raise the carriers' rate_per_s; see otpost status."),
+        Part::Queue => ("The queue", "Add workers, or raise the carriers' rate_per_s."),
         Part::Clock => ("A clock", "Synchronise the machine's clock; until then codes expire early or late."),
     };
     format!("{who}: {} since {}. {act}", problem.what, time(problem.since, now))
@@ -37,7 +37,7 @@ pub(super) fn of_cells(found: &Found, now: Timestamp) -> String {
     };
     let (subject, others) = (subject(&found.group), others(found));
     format!(
-        "{subject} {} since {}: {what} of {}, usually {usual}{others}. {}",
+        "{subject} {} since {}: of {}, {what}, usually {usual}{others}. {}",
         verb(found.symptom),
         time(since, now),
         found.tally.all,
@@ -83,8 +83,8 @@ fn others(found: &Found) -> String {
         return format!("; others too ({})", percent(rate));
     }
     let who = match (&found.group.carrier, &found.group.country, &found.group.tenant, found.group.channel) {
-        (Some(_), None, _, _) => "other carriers",
-        (None, Some(_), _, _) => "other countries",
+        (Some(_), None, _, None) => "other carriers",
+        (None, Some(_), _, None) => "other countries",
         (_, _, Some(_), _) => "other tenants",
         (None, None, None, Some(_)) => "the other channel",
         _ => "others",
@@ -97,24 +97,22 @@ fn advice(found: &Found) -> String {
     let Group { carrier, country, tenant, .. } = &found.group;
     match (found.symptom, carrier, country, tenant) {
         (Symptom::Refused, None, None, Some(tenant)) => {
-            format!("Look at the jobs of {tenant}: otpost dispatch list --tenant {tenant} --state failed.")
+            format!("Look at the numbers in the jobs of {tenant}.")
         }
         (Symptom::NoReceipt, Some(carrier), ..) => {
-            format!("See whether {carrier} can reach receipts.public_url: otpost doctor.")
+            format!("See whether {carrier} can reach receipts.public_url.")
         }
-        (Symptom::NoReceipt, ..) => {
-            "See whether carriers can reach receipts.public_url: otpost doctor.".to_owned()
-        }
+        (Symptom::NoReceipt, ..) => "See whether carriers can reach receipts.public_url.".to_owned(),
         (Symptom::Unverified, ..) => {
             "Compare with the codes that users enter; a route may report delivery falsely.".to_owned()
         }
         (_, Some(carrier), ..) => {
-            format!("Ask {carrier}, and pause it meanwhile: otpost carrier pause {carrier}.")
+            format!("Ask {carrier}, and take it out of the routes meanwhile.")
         }
         (_, None, Some(country), _) => {
-            format!("Ask the carriers about {country}; see otpost dispatch list --country {country}.")
+            format!("Ask the carriers about {country}.")
         }
-        _ => "See otpost status.".to_owned(),
+        _ => "See the log and /readyz.".to_owned(),
     }
 }
 

@@ -69,42 +69,42 @@ fn the_sentence_names_the_group_that_fails_and_says_that_the_others_do_not() {
             Symptom::Undelivered,
             (|cell| cell.carrier == "acme" && cell.country == "ID") as fn(&Cell) -> bool,
             0.9,
-            "Messages to ID through acme fail since 14:02 UTC: 100 % undelivered of 180, usually 4 %; others are fine. Ask acme, and \
-             pause it meanwhile: otpost carrier pause acme.",
+            "Messages to ID through acme fail since 14:02 UTC: of 180, 100 % undelivered, usually 4 %; others are fine. Ask acme, and \
+             take it out of the routes meanwhile.",
         ),
         (
             Symptom::Refused,
             |cell| cell.carrier == "bolt",
             1.0,
-            "Messages through bolt fail since 14:02 UTC: 100 % refused by the carrier of 540, usually 4 %; other carriers are fine. \
-             Ask bolt, and pause it meanwhile: otpost carrier pause bolt.",
+            "Messages through bolt fail since 14:02 UTC: of 540, 100 % refused by the carrier, usually 4 %; other carriers are fine. \
+             Ask bolt, and take it out of the routes meanwhile.",
         ),
         (
             Symptom::NoReceipt,
             |cell| cell.carrier == "acme",
             1.0,
-            "Messages through acme have no receipts since 14:02 UTC: 100 % without a receipt after a minute of 540, usually 4 %; \
-             other carriers are fine. See whether acme can reach receipts.public_url: otpost doctor.",
+            "Messages through acme have no receipts since 14:02 UTC: of 540, 100 % without a receipt after a minute, usually 4 %; \
+             other carriers are fine. See whether acme can reach receipts.public_url.",
         ),
         (
             Symptom::Late,
             |cell| cell.country == "US",
             0.8,
-            "Messages to US are late since 14:02 UTC: 80 % need more than 30 s of 360, usually 4 %; other countries are fine. Ask \
-             the carriers about US; see otpost dispatch list --country US.",
+            "Messages to US are late since 14:02 UTC: of 360, 80 % need more than 30 s, usually 4 %; other countries are fine. Ask \
+             the carriers about US.",
         ),
         (
             Symptom::Refused,
             |cell| cell.tenant == "bank",
             0.8,
-            "Messages of tenant bank fail since 14:02 UTC: 80 % refused by the carrier of 540, usually 4 %; other tenants are fine. \
-             Look at the jobs of bank: otpost dispatch list --tenant bank --state failed.",
+            "Messages of tenant bank fail since 14:02 UTC: of 540, 80 % refused by the carrier, usually 4 %; other tenants are fine. \
+             Look at the numbers in the jobs of bank.",
         ),
         (
             Symptom::Unverified,
             |_| true,
             1.0,
-            "Messages arrive unused since 14:02 UTC: 100 % of the delivered codes are not entered of 1080, usually 4 %. Compare with \
+            "Messages arrive unused since 14:02 UTC: of 1080, 100 % of the delivered codes are not entered, usually 4 %. Compare with \
              the codes that users enter; a route may report delivery falsely.",
         ),
     ] {

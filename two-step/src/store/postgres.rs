@@ -18,6 +18,8 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time-out of an answer on the client. Longer than the server's, so the server cancels first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time-out of the settings of a new connection.
+const SET_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time-out of a connection from the pool. As long as one statement may take.
 const POOL_WAIT: Duration = STATEMENT_TIMEOUT;
 /// Time after which the server ends an idle transaction of a vanished client.
@@ -41,7 +43,12 @@ impl Postgres {
         let settings = server.set_settings(&own.each_ref().map(|(name, value)| (*name, value.as_str())));
         let set_all = Hook::async_fn(move |client, _| {
             let settings = settings.clone();
-            Box::pin(async move { client.batch_execute(&settings).await.map_err(HookError::Backend) })
+            Box::pin(async move {
+                // The pool's limit does not include its hooks.
+                let set = tokio::time::timeout(SET_TIMEOUT, client.batch_execute(&settings)).await;
+                let late = |_| HookError::message("the settings were not confirmed in time");
+                set.map_err(late)?.map_err(HookError::Backend)
+            })
         });
         let manager = Manager::from_config(
             server.config,
