@@ -4,6 +4,7 @@
 //! Status in Status Callbacks", "Call resource", "Webhooks: Connection Overrides".
 
 mod codes;
+mod receipt;
 mod signature;
 mod twiml;
 
@@ -14,14 +15,15 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use codes::{outcome_of_code, reason_of};
+use codes::outcome_of_code;
+use receipt::{CallReport, message_receipt};
 
 use super::client::{Auth, Method};
 use super::{
     AccountConfig, Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Report, Request,
     SPEECH_QUERY, Secret, SpeechAnswer, checked_base_url, kept,
 };
-use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus};
+use crate::domain::attempt::{Details, Judgement, Outcome, Receipt};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{RenderedMessage, Spoken};
 
@@ -66,8 +68,6 @@ fn api() -> String {
     "https://api.twilio.com".to_owned()
 }
 
-/// SIP response codes for a number that does not exist.
-const NO_SUCH_NUMBER: [&str; 3] = ["404", "484", "604"];
 /// Valid range of `ValidityPeriod` in seconds. Twilio recommends more than 5 s; it may drop a message with less at once.
 const VALIDITY_RANGE_S: std::ops::RangeInclusive<u64> = 1..=36_000;
 
@@ -326,59 +326,6 @@ impl Carrier for Twilio {
                 call.receipt()
             }
         }
-    }
-}
-
-fn message_receipt(status: &str, code: Option<i64>, sid: Option<&str>) -> Option<Receipt> {
-    let (status, reason) = match status {
-        "queued" | "sending" | "sent" | "accepted" | "scheduled" => (ReceiptStatus::Interim, None),
-        "delivered" | "read" => (ReceiptStatus::Delivered, None),
-        "undelivered" | "failed" | "canceled" => {
-            (ReceiptStatus::Bad, Some(code.map_or(Reason::Unexplained, reason_of)))
-        }
-        // Twilio may add statuses without notice.
-        _ => return None,
-    };
-    Some(Receipt {
-        status,
-        reason,
-        carrier_code: code.map(|c| c.to_string()),
-        message_id: sid.and_then(kept),
-    })
-}
-
-/// What Twilio reports of a call.
-struct CallReport<'a> {
-    status: &'a str,
-    /// Whether the recipient has just pressed a key.
-    key: bool,
-    /// Whether the call speaks only after a key was pressed.
-    is_after_key: bool,
-    answered_by: Option<&'a str>,
-    sip: Option<&'a str>,
-    sid: Option<&'a str>,
-}
-
-impl CallReport<'_> {
-    fn receipt(&self) -> Option<Receipt> {
-        let machine = self.answered_by.is_some_and(|who| who.starts_with("machine") || who == "fax");
-        let (status, reason) = match self.status {
-            "in-progress" if self.key => (ReceiptStatus::Delivered, None),
-            "queued" | "initiated" | "ringing" | "in-progress" => (ReceiptStatus::Interim, None),
-            "completed" if machine => (ReceiptStatus::Bad, Some(Reason::Machine)),
-            // The report of a pressed key has come before, or corrects this one.
-            "completed" if self.is_after_key => (ReceiptStatus::Bad, Some(Reason::NoKey)),
-            "completed" => (ReceiptStatus::Delivered, None),
-            "busy" => (ReceiptStatus::Bad, Some(Reason::Busy)),
-            "no-answer" => (ReceiptStatus::Bad, Some(Reason::NoAnswer)),
-            "failed" if self.sip.is_some_and(|s| NO_SUCH_NUMBER.contains(&s)) => {
-                (ReceiptStatus::Bad, Some(Reason::InvalidNumber))
-            }
-            "failed" | "canceled" => (ReceiptStatus::Bad, Some(Reason::Unreachable)),
-            _ => return None,
-        };
-        let (carrier_code, message_id) = (self.sip.and_then(kept), self.sid.and_then(kept));
-        Some(Receipt { status, reason, carrier_code, message_id })
     }
 }
 

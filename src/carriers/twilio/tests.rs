@@ -2,9 +2,10 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 
+use super::codes::reason_of;
 use super::signature::signature;
 use super::*;
-use crate::domain::attempt::RefusalScope;
+use crate::domain::attempt::{Reason, ReceiptStatus, RefusalScope};
 use crate::domain::dispatch::Part;
 use crate::domain::dispatch::PhoneNumber;
 

@@ -20,7 +20,7 @@ pub struct Refusal {
     pub reason: Reason,
 }
 
-/// What is written when a job is refused.
+/// The writes of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnRefusal {
     /// A final row and its event.
@@ -48,7 +48,7 @@ pub struct Admission {
     pub channel_limit: Option<Limit>,
     /// The refusal, if the job is refused before the ledger is queried.
     pub refusal: Option<Refusal>,
-    /// What is written when the job is refused.
+    /// The writes of a refusal.
     pub on_refusal: OnRefusal,
     /// Keyed hash of the sign-in, and the time at which the caller issued the code.
     pub supersedes: Option<(String, Timestamp)>,

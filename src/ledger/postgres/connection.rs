@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{
-    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, QueueMode,
-    RecyclingMethod, Runtime, TimeoutType,
+    ClientWrapper, HookError, Manager, ManagerConfig, Object, Pool, PoolError, QueueMode, RecyclingMethod,
+    Runtime, TimeoutType,
 };
 use futures_util::FutureExt;
 use futures_util::future::{try_join, try_join_all};
@@ -41,9 +41,6 @@ const SETTINGS: &[(&str, &str)] = &[
 /// Time limit for TLS and the login of a new connection, beside the `connect_timeout` of each host.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time limit for the settings of a new connection.
-const SET_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Time limit of the connection that tells a slow server from one that is away.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -77,22 +74,13 @@ impl Postgres {
         let create_timeout = each_host * u32::try_from(hosts).unwrap_or(1) + LOGIN_TIMEOUT;
         let statement_timeout = options.statement_timeout.as_millis().to_string();
         let own = [SETTINGS, &[("statement_timeout", statement_timeout.as_str())]].concat();
-        let settings = server.set_settings(&own);
+        let settings = server.settings_hook(&own);
         let config = server.config;
         let manager = Manager::from_config(
             config.clone(),
             tls.clone(),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
-        let set_all = Hook::async_fn(move |client, _| {
-            let settings = settings.clone();
-            Box::pin(async move {
-                // The pool's limit does not include its hooks.
-                let set = tokio::time::timeout(SET_TIMEOUT, client.batch_execute(&settings)).await;
-                let late = |_| HookError::message("the settings were not confirmed in time");
-                set.map_err(late)?.map_err(HookError::Backend)
-            })
-        });
         let pool = Pool::builder(manager)
             .max_size(options.pool)
             // The connection that was used last: its process has its plans and pages in the processor's cache.
@@ -100,7 +88,7 @@ impl Postgres {
             .wait_timeout(Some(Duration::from_secs(2)))
             .create_timeout(Some(create_timeout))
             .recycle_timeout(Some(Duration::from_secs(1)))
-            .post_create(set_all)
+            .post_create(settings)
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|_| LedgerError::Unusable("the connection pool cannot be built".to_owned()))?;

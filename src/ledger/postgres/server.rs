@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use deadpool_postgres::{Hook, HookError};
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::tls::{Roots, Trust};
 use crate::domain::server_url::{ServerUrl, decoded};
+
+/// Time limit for the settings of a new connection.
+const SET_TIMEOUT: Duration = Duration::from_secs(2);
 
 const PARAMS: &[&str] = &[
     "user",
@@ -129,9 +133,23 @@ impl Server {
         Ok(MakeRustlsConnect::new(self.trust.client_config(also)?))
     }
 
-    /// Returns the statement that sets a connection's settings. Those of the URL come last. It runs after connecting, because a pooler such
-    /// as PgBouncer takes no settings earlier.
-    pub fn set_settings(&self, own: &[(&str, &str)]) -> String {
+    /// Returns the step of a pool that sets the settings of a new connection. Those of the URL come last. It runs after connecting,
+    /// because a pooler such as PgBouncer takes no settings earlier.
+    pub fn settings_hook(&self, own: &[(&str, &str)]) -> Hook {
+        let sql = self.set_settings(own);
+        Hook::async_fn(move |client, _| {
+            let sql = sql.clone();
+            Box::pin(async move {
+                // The pool's limit does not include its hooks.
+                let set = tokio::time::timeout(SET_TIMEOUT, client.batch_execute(&sql)).await;
+                let late = |_| HookError::message("the settings were not confirmed in time");
+                set.map_err(late)?.map_err(HookError::Backend)
+            })
+        })
+    }
+
+    /// Returns the statement that sets a connection's settings.
+    fn set_settings(&self, own: &[(&str, &str)]) -> String {
         let given = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let quoted = |text: &str| text.replace('\'', "''");
         let set = |(name, value)| format!("set_config('{}', '{}', false)", quoted(name), quoted(value));

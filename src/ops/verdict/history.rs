@@ -18,7 +18,7 @@ pub(super) const OTHER: &str = "other";
 /// Number of groups that hold a cell.
 pub(super) const GROUPS: usize = 9;
 
-/// What has happened. Cells and groups have numbers, in the order in which they were first seen.
+/// The counts of a day. Cells and groups have numbers, in the order of their first count.
 #[derive(Debug, Default)]
 pub struct History {
     cells: HashMap<Cell, usize>,

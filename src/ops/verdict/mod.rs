@@ -25,7 +25,7 @@ const MAX_FINDINGS: usize = 3;
 /// The country of a number whose country is not known.
 pub const UNKNOWN_COUNTRY: &str = "??";
 
-/// What is counted together.
+/// The smallest unit of the counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cell {
     /// The channel.
@@ -125,7 +125,7 @@ pub struct OwnProblem {
     pub part: Part,
     /// Since when.
     pub since: Timestamp,
-    /// What is wrong, such as `the oldest job has waited for 4 min`.
+    /// The problem, such as `the oldest job has waited for 4 min`.
     pub what: String,
 }
 
@@ -156,7 +156,7 @@ pub struct Group {
 pub struct Finding {
     /// What explains it.
     pub cause: Cause,
-    /// What is seen. `None` for a problem of otpost itself.
+    /// The symptom. `None` for a problem of otpost itself.
     pub symptom: Option<Symptom>,
     /// Since when.
     pub since: Timestamp,

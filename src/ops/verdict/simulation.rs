@@ -174,7 +174,7 @@ impl World {
                 incident.filter(|i| i.symptom == Some(symptom) && i.group.holds(&self.sources[n].cell));
             let failed = self.random.binomial(all, failing.map_or(usual, |i| i.rate));
             counts.count(symptom, Tally { all, failed });
-            // What was refused, or has no receipt, is counted for no later symptom; what was delivered late is counted as used or not.
+            // A refused message, and one without a receipt, counts for no later symptom. A late one may still be used.
             if symptom != Symptom::Late {
                 all -= failed;
             }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+    HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
 use otpost::ledger::PostgresServer;
 use tokio_postgres::error::SqlState;
@@ -18,8 +18,6 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time-out of an answer on the client. Longer than the server's, so the server cancels first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time-out of the settings of a new connection.
-const SET_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time-out of a connection from the pool. As long as one statement may take.
 const POOL_WAIT: Duration = STATEMENT_TIMEOUT;
 /// Time after which the server ends an idle transaction of a vanished client.
@@ -40,16 +38,7 @@ impl Postgres {
             ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION.as_millis().to_string()),
         ];
-        let settings = server.set_settings(&own.each_ref().map(|(name, value)| (*name, value.as_str())));
-        let set_all = Hook::async_fn(move |client, _| {
-            let settings = settings.clone();
-            Box::pin(async move {
-                // The pool's limit does not include its hooks.
-                let set = tokio::time::timeout(SET_TIMEOUT, client.batch_execute(&settings)).await;
-                let late = |_| HookError::message("the settings were not confirmed in time");
-                set.map_err(late)?.map_err(HookError::Backend)
-            })
-        });
+        let settings = server.settings_hook(&own.each_ref().map(|(name, value)| (*name, value.as_str())));
         let manager = Manager::from_config(
             server.config,
             tls,
@@ -60,7 +49,7 @@ impl Postgres {
             .wait_timeout(Some(POOL_WAIT))
             .create_timeout(Some(CONNECT_TIMEOUT + Duration::from_secs(1)))
             .recycle_timeout(Some(Duration::from_secs(1)))
-            .post_create(set_all)
+            .post_create(settings)
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|_| StoreError::Url("the connection pool cannot be built".to_owned()))?;
