@@ -48,6 +48,7 @@ pub use server::Server;
 pub(in crate::ledger) const MIGRATIONS: &[(&str, &str)] = &[
     ("V1__ledger", include_str!("../../../migrations/postgres/0001_ledger.sql")),
     ("V2__housekeeping", include_str!("../../../migrations/postgres/0002_housekeeping.sql")),
+    ("V3__operations", include_str!("../../../migrations/postgres/0003_operations.sql")),
 ];
 /// Key of the advisory lock that serialises migrations.
 const MIGRATION_LOCK: i64 = 0x6f74_706f_7374;
