@@ -4,7 +4,9 @@
 //! dispatch.
 
 pub mod crash;
+pub mod delivery_counter;
 pub mod metrics;
+pub mod report;
 pub mod telemetry;
 pub mod verdict;
 

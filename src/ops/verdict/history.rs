@@ -1,20 +1,15 @@
 //! The counts of the last hour, and the usual rates of the day before.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
 
 use super::{Cell, Counts, Group, Symptom, Tally};
 
-/// The interval of the counts.
-pub const INTERVAL: Duration = Duration::from_secs(10);
 /// Number of intervals that are kept apart: an hour.
 pub(super) const RECENT: usize = 360;
 /// Number of intervals after which a count has lost most of its weight in the usual rates: a day.
 const MEMORY: f64 = 8640.0;
 /// Maximum number of cells. Further ones are counted in one cell of their channel, so that odd numbers cannot use up the memory.
 const MAX_CELLS: usize = 4096;
-/// The value of a dimension whose cells are counted together.
-pub(super) const OTHER: &str = "other";
 /// Number of groups that hold a cell.
 pub(super) const GROUPS: usize = 9;
 
@@ -33,7 +28,7 @@ pub struct History {
 }
 
 impl History {
-    /// Adds the counts of one [`INTERVAL`].
+    /// Adds the counts of one interval of 10 s.
     pub fn advance(&mut self, interval: impl IntoIterator<Item = (Cell, Counts)>) {
         let numbered = interval.into_iter().map(|(cell, counts)| (self.number(cell), counts)).collect();
         self.recent.push_back(numbered);
@@ -68,7 +63,7 @@ impl History {
         if let Some(number) = self.cells.get(&cell) {
             return *number;
         }
-        let cell = if self.cells.len() < MAX_CELLS { cell } else { other(&cell) };
+        let cell = if self.cells.len() < MAX_CELLS { cell } else { Cell::other(cell.channel) };
         if let Some(number) = self.cells.get(&cell) {
             return *number;
         }
@@ -105,9 +100,4 @@ impl History {
     pub(super) fn newest_first(&self) -> impl Iterator<Item = &[(usize, Counts)]> {
         self.recent.iter().rev().map(Vec::as_slice)
     }
-}
-
-fn other(cell: &Cell) -> Cell {
-    let (carrier, country, tenant) = (OTHER.to_owned(), OTHER.to_owned(), OTHER.to_owned());
-    Cell { channel: cell.channel, carrier, country, tenant }
 }

@@ -29,7 +29,7 @@ pub(super) fn of_cells(found: &Found, now: Timestamp) -> String {
     let rate = percent(found.tally.rate());
     let usual = percent(found.usual);
     let what = match found.symptom {
-        Symptom::Refused => format!("{rate} refused by the carrier"),
+        Symptom::Refused => format!("{rate} not accepted by the carrier"),
         Symptom::Undelivered => format!("{rate} undelivered"),
         Symptom::NoReceipt => format!("{rate} without a receipt after a minute"),
         Symptom::Late => format!("{rate} need more than 30 s"),

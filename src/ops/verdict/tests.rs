@@ -76,7 +76,7 @@ fn the_sentence_names_the_group_that_fails_and_says_that_the_others_do_not() {
             Symptom::Refused,
             |cell| cell.carrier == "bolt",
             1.0,
-            "Messages through bolt fail since 14:02 UTC: of 540, 100 % refused by the carrier, usually 4 %; other carriers are fine. \
+            "Messages through bolt fail since 14:02 UTC: of 540, 100 % not accepted by the carrier, usually 4 %; other carriers are fine. \
              Ask bolt, and take it out of the routes meanwhile.",
         ),
         (
@@ -97,7 +97,7 @@ fn the_sentence_names_the_group_that_fails_and_says_that_the_others_do_not() {
             Symptom::Refused,
             |cell| cell.tenant == "bank",
             0.8,
-            "Messages of tenant bank fail since 14:02 UTC: of 540, 80 % refused by the carrier, usually 4 %; other tenants are fine. \
+            "Messages of tenant bank fail since 14:02 UTC: of 540, 80 % not accepted by the carrier, usually 4 %; other tenants are fine. \
              Look at the numbers in the jobs of bank.",
         ),
         (
