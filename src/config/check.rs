@@ -3,6 +3,7 @@
 use super::{BadConfig, CarrierConfig, Config};
 use crate::domain::channel::Channel;
 use crate::domain::server_url::ServerUrl;
+use crate::domain::tenant::ALL_TENANTS;
 
 /// Receipts that come early or late are kept for 72 hours.
 const MIN_RETENTION_DAYS: u32 = 3;
@@ -55,6 +56,11 @@ impl Config {
         if let Some(tenant) = unknown {
             return bad(format!(
                 "amqp.users names the tenant {tenant}, which has no section [tenants.{tenant}]"
+            ));
+        }
+        if self.tenants.contains_key(ALL_TENANTS) {
+            return bad(format!(
+                "tenants.{ALL_TENANTS} is not a tenant's name: otpost uses it for the keys of operators; choose another name"
             ));
         }
         for (name, tenant) in &self.tenants {
@@ -152,6 +158,12 @@ mod tests {
             let error = check_public_url(bad).unwrap_err();
             assert!(error.contains(why), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn no_tenant_has_the_name_that_stands_for_all() {
+        let error = Config::parse("[tenants.\"*\"]").unwrap().check().unwrap_err().to_string();
+        assert!(error.contains("tenants.* is not a tenant's name"), "{error}");
     }
 
     #[test]

@@ -14,4 +14,5 @@ pub mod dispatch;
 pub mod quota;
 pub mod retry_after;
 pub mod server_url;
+pub mod tenant;
 pub(crate) mod words;

@@ -11,6 +11,7 @@ mod events;
 mod flood;
 mod key;
 mod openapi;
+mod operator;
 mod problem;
 mod replay_body;
 mod scope;
