@@ -6,8 +6,10 @@
 mod connections;
 mod duties;
 mod ready;
+mod reporting;
 mod rules;
 mod starting;
+mod status;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,12 +31,15 @@ use crate::delivery::worker::Worker;
 use crate::http::Api;
 use crate::ledger::health::LedgerHealth;
 use crate::ledger::{self, Ledger};
+use crate::ops::delivery_counter::DeliveryCounter;
 use crate::ops::metrics::Metrics;
 use crate::outbox::feed::Feed;
 use crate::seal::Keys;
+use reporting::Reporter;
 use rules::ActiveConfig;
 pub use rules::Reloadable;
 use starting::{Starting, check_ledger};
+use status::StatusReader;
 
 /// Capacity of the queue of wake-ups in this process. The scan finds dispatches whose wake-up does not fit.
 const WAKE_QUEUE_CAPACITY: usize = 10_000;
@@ -83,6 +88,7 @@ pub struct App {
     broker: Option<Broker>,
     worker: Option<Arc<Worker>>,
     worker_name: String,
+    reporter: Arc<Reporter>,
     grace: Duration,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -98,6 +104,9 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let max_connections = connections::connections_per_listener(descriptors, listener_count);
     let metrics = Arc::new(Metrics::default());
     let ledger = open_ledger(&config)?;
+    let counter = Arc::new(DeliveryCounter::default());
+    let counting = Arc::clone(&counter);
+    ledger.observe(Box::new(move |fact| counting.count(fact)));
     let unreachable = check_ledger(&ledger, options).await?;
     let settings = broker_settings(&config)?;
     if let Some(settings) = settings.as_ref().filter(|_| !options.wait) {
@@ -109,6 +118,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let (to_worker, woken) = mpsc::channel(WAKE_QUEUE_CAPACITY);
     let waker = DispatchWaker::new(options.roles.worker.then_some(to_worker), broker.clone());
     let ledger_health = Arc::new(LedgerHealth::new());
+    let status = Arc::new(StatusReader::new(ledger.clone(), Arc::clone(&ledger_health)));
     let (ledger_ready, checks) = ready::ledger_ready(ledger.clone(), Arc::clone(&ledger_health));
     let mut starting = Starting {
         config,
@@ -119,6 +129,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         broker,
         waker,
         feed: Feed::default(),
+        status,
         tasks: TaskTracker::new(),
         shutdown,
         max_connections,
@@ -135,6 +146,15 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let (health, checked) = (Arc::clone(&starting.ledger_health), starting.ledger.clone());
     starting.spawn_until_shutdown(async move { health.poll_until_recovered(&checked).await });
     let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
+    let reporter = Arc::new(Reporter {
+        name: worker_name.clone(),
+        roles: options.roles,
+        ledger: starting.ledger.clone(),
+        broker: starting.broker.clone(),
+        rules: starting.rules.rules.clone(),
+        metrics: Arc::clone(&starting.metrics),
+        counter,
+    });
     let api = listeners.api.as_ref().and_then(|l| l.local_addr().ok());
     let receipts = listeners.receipts.as_ref().and_then(|l| l.local_addr().ok());
     let ops = listeners.ops.local_addr()?;
@@ -148,6 +168,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         starting.wait_for_ledger(options).await?;
     }
     let worker = options.roles.worker.then(|| starting.worker(&worker_name, woken));
+    starting.spawn_until_shutdown(Arc::clone(&reporter).run());
     let Starting { config, rules, ledger, broker, tasks, shutdown, stop_publishing, .. } = starting;
     let grace = Duration::from_secs(config.worker.grace_s);
     Ok(App {
@@ -160,6 +181,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         broker,
         worker,
         worker_name,
+        reporter,
         grace,
         tasks,
         shutdown,
@@ -214,6 +236,7 @@ impl App {
                 tokio::time::timeout(Duration::from_secs(2), self.ledger.remove_worker(&self.worker_name))
                     .await;
         }
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.reporter.stop()).await;
         self.stop_publishing.cancel();
         self.tasks.close();
         let closing = async {

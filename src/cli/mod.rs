@@ -17,6 +17,8 @@ mod publish;
 mod send;
 mod serve;
 mod show;
+mod status;
+mod top;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -54,6 +56,10 @@ enum Command {
     Send(send::Send),
     /// Show the timeline of a dispatch
     Show(show::Show),
+    /// Show whether codes arrive, and what is wrong
+    Status(status::StatusCommand),
+    /// The same in this terminal, updated every two seconds
+    Top(top::Top),
     /// Follow events as they happen
     Events(events::Events),
     /// Manage a tenant's webhook
@@ -176,6 +182,8 @@ pub fn run() -> ExitCode {
             Command::Demo(demo) => demo.run().await,
             Command::Send(send) => send.run().await,
             Command::Show(show) => show.run().await,
+            Command::Status(status) => status.run().await,
+            Command::Top(top) => top.run().await,
             Command::Events(events) => events.run().await,
             Command::Webhooks(webhooks) => webhooks.run().await,
             Command::Seal(seal) => seal.run(),

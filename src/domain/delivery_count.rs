@@ -131,6 +131,12 @@ impl DeliveryCounts {
         HANDSET_TIMES.iter().map(|(counted, _)| self.of(*counted)).sum()
     }
 
+    /// Attempts that the carrier did not accept, or whose message did not reach the handset by a receipt.
+    pub fn failed(&self) -> i64 {
+        let attempts = self.of(Counted::Attempts);
+        (attempts - self.of(Counted::Accepted) + self.of(Counted::Undelivered)).clamp(0, attempts.max(0))
+    }
+
     /// Attempts with the receipt `delivered` within these seconds of their begin. The number must be a bound of [`HANDSET_TIMES`].
     pub fn delivered_within(&self, seconds: u64) -> i64 {
         let within = |bound: &Option<u64>| bound.is_some_and(|bound| bound <= seconds);

@@ -52,6 +52,12 @@ impl Breaker {
         self.until.is_some_and(|until| now < until)
     }
 
+    /// The time until the next request passes as a probe: zero if it may pass now. `None` unless the breaker has opened and no request has
+    /// succeeded since.
+    pub(super) fn probe_in(&self, now: Duration) -> Option<Duration> {
+        self.until.map(|until| until.saturating_sub(now))
+    }
+
     /// Opens the breaker. Returns whether it was closed: nothing has failed since the last success.
     pub(super) fn open(&mut self, now: Duration) -> bool {
         self.opened += 1;

@@ -44,6 +44,17 @@ impl Symptom {
     /// All symptoms.
     pub const ALL: [Self; 5] =
         [Self::Refused, Self::Undelivered, Self::NoReceipt, Self::Late, Self::Unverified];
+
+    /// The symptom as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Undelivered => "undelivered",
+            Self::NoReceipt => "no_receipt",
+            Self::Late => "late",
+            Self::Unverified => "unverified",
+        }
+    }
 }
 
 /// How often something happened, and how often it failed.
@@ -104,6 +115,19 @@ pub enum Part {
     Queue,
     /// The clock of a machine is wrong.
     Clock,
+}
+
+impl Part {
+    /// The part as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Broker => "broker",
+            Self::Workers => "workers",
+            Self::Queue => "queue",
+            Self::Clock => "clock",
+        }
+    }
 }
 
 /// A problem of otpost itself.
