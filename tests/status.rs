@@ -59,7 +59,8 @@ async fn the_status_counts_what_became_of_codes_and_names_the_cause() {
     assert_eq!(recent["delivered_within_10_s"], 20);
     assert!(recent["handset_p50_s"].as_f64().unwrap() < 10.0);
     assert_eq!(counted["findings"], json!([]));
-    let mut roles: Vec<_> = counted["processes"].as_array().unwrap().iter().map(|p| p["roles"].to_string()).collect();
+    let mut roles: Vec<_> =
+        counted["processes"].as_array().unwrap().iter().map(|p| p["roles"].to_string()).collect();
     roles.sort();
     assert_eq!(roles, [r#"["api","receipts"]"#, r#"["worker"]"#]);
     let (_, none) = status(&front_end, &key, "?country=de").await;
@@ -73,7 +74,11 @@ async fn the_status_counts_what_became_of_codes_and_names_the_cause() {
     }
     let failing = until(&front_end, &key, "a finding", |status| status["findings"] != json!([])).await;
     let finding = &failing["findings"][0];
-    assert_eq!((&finding["country"], &finding["symptom"]), (&json!("FR"), &json!("undelivered")), "{finding}");
+    assert_eq!(
+        (&finding["country"], &finding["symptom"]),
+        (&json!("FR"), &json!("undelivered")),
+        "{finding}"
+    );
     assert!(finding["text"].as_str().unwrap().contains("to FR fail since "), "{finding}");
     let (_, page) = deployment.get(&format!("http://{}/", front_end.ops)).await;
     assert!(page.contains("to FR fail since") && page.contains("/?country=FR"), "{page}");
@@ -113,7 +118,9 @@ async fn the_page_needs_the_token_and_a_local_name() {
     assert_eq!(code(get(&closed, "/")).await, 401);
     assert_eq!(code(get(&closed, "/live")).await, 401);
     assert_eq!(code(get(&closed, "/").basic_auth("ops", Some("wrong"))).await, 401);
-    for request in [get(&closed, "/").basic_auth("ops", Some("secret")), get(&closed, "/").bearer_auth("secret")] {
+    for request in
+        [get(&closed, "/").basic_auth("ops", Some("secret")), get(&closed, "/").bearer_auth("secret")]
+    {
         assert_eq!(code(request.header("host", "otpost.example")).await, 200);
     }
     let page = get(&open, "/").send().await.unwrap();
@@ -138,7 +145,10 @@ async fn an_outage_of_the_ledger_is_the_verdict() {
     assert!(page().await.contains("Codes arrive as usual."));
     relay.refuse(true);
     relay.cut();
-    wait::until("the page names the ledger", async || page().await.contains("The ledger: does not answer since")).await;
+    wait::until("the page names the ledger", async || {
+        page().await.contains("The ledger: does not answer since")
+    })
+    .await;
     relay.refuse(false);
     wait::until("the page is fine again", async || page().await.contains("Codes arrive as usual.")).await;
     all.stop().await;

@@ -40,6 +40,7 @@ use rules::ActiveConfig;
 pub use rules::Reloadable;
 use starting::{Starting, check_ledger};
 use status::StatusReader;
+pub use status::seen_reports;
 
 /// Capacity of the queue of wake-ups in this process. The scan finds dispatches whose wake-up does not fit.
 const WAKE_QUEUE_CAPACITY: usize = 10_000;

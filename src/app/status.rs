@@ -32,10 +32,18 @@ impl StatusReader {
         }
         let now = self.ledger.now();
         let since = now.checked_sub(DAY + Duration::from_secs(600)).unwrap_or(jiff::Timestamp::MIN);
-        let (rows, reports) = tokio::try_join!(self.ledger.counts(since), self.ledger.process_reports())?;
-        let reports = reports.into_iter().filter_map(seen_report).collect();
+        let (rows, reports) = tokio::try_join!(self.ledger.counts(since), seen_reports(&self.ledger))?;
         Ok(Input { now, rows, reports, ledger_problem: None })
     }
+}
+
+/// What the processes of the last day reported of themselves.
+///
+/// # Errors
+///
+/// Returns [`LedgerError`] if the ledger does not answer.
+pub async fn seen_reports(ledger: &Ledger) -> Result<Vec<SeenReport>, LedgerError> {
+    Ok(ledger.process_reports().await?.into_iter().filter_map(seen_report).collect())
 }
 
 /// A report that this version cannot read is left out.

@@ -11,8 +11,10 @@ mod dead;
 mod demo;
 #[cfg(feature = "dev")]
 mod dev;
+mod doctor;
 mod events;
 mod keys;
+mod probe;
 mod publish;
 mod send;
 mod serve;
@@ -74,6 +76,8 @@ enum Command {
     Dead(dead::Dead),
     /// Migrate the ledger's schema, and declare RabbitMQ's exchanges and queues
     Migrate(Migrate),
+    /// Look at everything that a deployment needs, and say what to mend
+    Doctor(doctor::Doctor),
     /// Check or print a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -195,6 +199,7 @@ pub fn run() -> ExitCode {
                 print!("{}", config::DEFAULT);
                 Ok(())
             }
+            Command::Doctor(doctor) => doctor.run().await,
             Command::Contracts(contracts) => contracts.run(),
             Command::Keys(keys) => keys.run().await,
         }
