@@ -51,13 +51,13 @@ on_both! {
         driver.delivered(uid, 1).await;
         driver.stop(&begun, Stop::Verified).await;
         driver.stop(&begun, Stop::Verified).await;
-        let answered = AttemptEvent::Answered { outcome: Outcome::Accepted, segments: None, is_repeat: false };
+        let answered = AttemptEvent::Answered { outcome: Outcome::Accepted, segments: None, is_repeat: false, code: None };
         assert_eq!(
             events(&facts),
             [
                 answered,
-                AttemptEvent::Receipt { status: ReceiptStatus::Bad, corrects: false },
-                AttemptEvent::Receipt { status: ReceiptStatus::Delivered, corrects: true },
+                AttemptEvent::Receipt { status: ReceiptStatus::Bad, corrects: false, code: None },
+                AttemptEvent::Receipt { status: ReceiptStatus::Delivered, corrects: true, code: None },
                 AttemptEvent::Verified,
             ]
         );
@@ -74,13 +74,13 @@ on_both! {
         driver.world.at(1.0).await;
         driver.delivered(uid, 1).await;
         driver.finish_once(&seen.d, accepted("SM1")).await;
-        let unknown = AttemptEvent::Answered { outcome: Outcome::Unknown, segments: None, is_repeat: false };
+        let unknown = AttemptEvent::Answered { outcome: Outcome::Unknown, segments: None, is_repeat: false, code: None };
         assert_eq!(
             events(&facts),
             [
                 unknown,
                 AttemptEvent::Accepted { was_unknown: true },
-                AttemptEvent::Receipt { status: ReceiptStatus::Delivered, corrects: false },
+                AttemptEvent::Receipt { status: ReceiptStatus::Delivered, corrects: false, code: None },
             ]
         );
         let mut counts = DeliveryCounts::default();
@@ -94,7 +94,7 @@ on_both! {
         let uid = driver.admit(&with_begin(job(&[SMS], "a", driver.t(300)))).await;
         driver.world.at(60.0).await;
         driver.turn(uid).await;
-        let unknown = AttemptEvent::Answered { outcome: Outcome::Unknown, segments: None, is_repeat: false };
+        let unknown = AttemptEvent::Answered { outcome: Outcome::Unknown, segments: None, is_repeat: false, code: None };
         assert_eq!(events(&facts)[..1], [unknown]);
     }
 

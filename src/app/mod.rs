@@ -32,6 +32,7 @@ use crate::http::Api;
 use crate::ledger::health::LedgerHealth;
 use crate::ledger::{self, Ledger};
 use crate::ops::delivery_counter::DeliveryCounter;
+use crate::ops::failure_codes::FailureCodes;
 use crate::ops::metrics::Metrics;
 use crate::outbox::feed::Feed;
 use crate::seal::Keys;
@@ -106,8 +107,12 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let metrics = Arc::new(Metrics::default());
     let ledger = open_ledger(&config)?;
     let counter = Arc::new(DeliveryCounter::default());
-    let counting = Arc::clone(&counter);
-    ledger.observe(Box::new(move |fact| counting.count(fact)));
+    let codes = Arc::new(FailureCodes::default());
+    let counting = (Arc::clone(&counter), Arc::clone(&codes));
+    ledger.observe(Box::new(move |fact| {
+        counting.0.count(fact);
+        counting.1.count(fact);
+    }));
     let unreachable = check_ledger(&ledger, options).await?;
     let settings = broker_settings(&config)?;
     if let Some(settings) = settings.as_ref().filter(|_| !options.wait) {
@@ -155,6 +160,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         rules: starting.rules.rules.clone(),
         metrics: Arc::clone(&starting.metrics),
         counter,
+        codes,
     });
     let api = listeners.api.as_ref().and_then(|l| l.local_addr().ok());
     let receipts = listeners.receipts.as_ref().and_then(|l| l.local_addr().ok());

@@ -10,6 +10,7 @@ use crate::delivery::rules::Rules;
 use crate::domain::delivery_count::CountRow;
 use crate::ledger::Ledger;
 use crate::ops::delivery_counter::DeliveryCounter;
+use crate::ops::failure_codes::FailureCodes;
 use crate::ops::metrics::Metrics;
 use crate::ops::report::{OpenBreaker, ProblemTracker, REPORT_INTERVAL, Report, Surroundings};
 
@@ -22,6 +23,7 @@ pub(super) struct Reporter {
     pub(super) rules: Live<Rules>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) counter: Arc<DeliveryCounter>,
+    pub(super) codes: Arc<FailureCodes>,
 }
 
 impl Reporter {
@@ -81,6 +83,7 @@ impl Reporter {
             clock_ahead_s: seen.clock_ahead_s,
             queues: queues.into_iter().map(|(queue, length)| (queue.to_owned(), length)).collect(),
             breakers: breakers.into_iter().map(OpenBreaker::from).collect(),
+            failure_codes: self.codes.recent(self.ledger.now()),
             problems: tracker.update(&seen, self.ledger.now()),
             ..Report::default()
         }

@@ -9,6 +9,7 @@ use crate::carriers::client::{Auth, Client, Method};
 use crate::carriers::{Answer, Request};
 use crate::config::CarrierConfig;
 use crate::domain::channel::Channel;
+use crate::http::ProblemKind;
 
 /// Time limit for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,7 +77,8 @@ pub(super) async fn callback_url(public_url: &str) -> Result<(), String> {
     })?;
     let kind =
         answer.json().and_then(|body| body.get("type").and_then(|kind| kind.as_str()).map(str::to_owned));
-    if answer.status == 403 && kind.is_some_and(|kind| kind.ends_with("/invalid_callback")) {
+    let own = format!("/{}", ProblemKind::InvalidCallback);
+    if answer.status == 403 && kind.is_some_and(|kind| kind.ends_with(&own)) {
         return Ok(());
     }
     Err(format!(

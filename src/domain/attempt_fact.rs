@@ -32,6 +32,8 @@ pub enum AttemptEvent {
         segments: Option<u16>,
         /// Whether the attempt repeats an unknown one.
         is_repeat: bool,
+        /// The carrier's error code.
+        code: Option<String>,
     },
     /// A receipt or a late answer proved that the carrier had accepted the message.
     Accepted {
@@ -44,9 +46,22 @@ pub enum AttemptEvent {
         status: ReceiptStatus,
         /// Whether it replaces an earlier bad receipt.
         corrects: bool,
+        /// The carrier's error code.
+        code: Option<String>,
     },
     /// The sender reported that the code was verified. The attempt is the newest delivered one, or else the newest accepted one.
     Verified,
+}
+
+impl AttemptEvent {
+    /// The carrier's error code, if this is a failure.
+    pub fn failure_code(&self) -> Option<&str> {
+        match self {
+            Self::Answered { outcome, code, .. } if *outcome != Outcome::Accepted => code.as_deref(),
+            Self::Receipt { status: ReceiptStatus::Bad, code, .. } => code.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 impl AttemptFact {
@@ -68,14 +83,15 @@ impl AttemptFact {
             if attempt.outcome.is_none() {
                 let outcome = Outcome::Unknown;
                 let is_repeat = attempt.repeats.is_some();
-                let answered = AttemptEvent::Answered { outcome, segments: None, is_repeat };
+                let answered = AttemptEvent::Answered { outcome, segments: None, is_repeat, code: None };
                 facts.push(Self::new(d, attempt, at, answered));
             }
             let was_unknown = attempt.outcome.is_none() || attempt.is_unknown();
             facts.push(Self::new(d, attempt, at, AttemptEvent::Accepted { was_unknown }));
         }
         if attempt.takes_status_of(receipt) {
-            let event = AttemptEvent::Receipt { status: receipt.status, corrects: attempt.is_bad() };
+            let code = receipt.carrier_code.clone();
+            let event = AttemptEvent::Receipt { status: receipt.status, corrects: attempt.is_bad(), code };
             facts.push(Self::new(d, attempt, at, event));
         }
         facts

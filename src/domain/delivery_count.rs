@@ -164,7 +164,7 @@ impl DeliveryCounts {
     /// Counts a fact.
     pub fn count(&mut self, fact: &AttemptFact) {
         let after = between(fact.begun_at, fact.at);
-        match fact.event {
+        match &fact.event {
             // Nothing was sent, and no carrier is to blame.
             AttemptEvent::Answered { outcome: Outcome::NotSent(NotSentCause::TooLate), .. } => {}
             AttemptEvent::Answered { outcome, segments, .. } => {
@@ -178,9 +178,9 @@ impl DeliveryCounts {
             }
             AttemptEvent::Accepted { was_unknown } => {
                 self.add(Counted::Accepted, 1);
-                self.add(Counted::Unknown, -i64::from(was_unknown));
+                self.add(Counted::Unknown, -i64::from(*was_unknown));
             }
-            AttemptEvent::Receipt { status, corrects } => {
+            AttemptEvent::Receipt { status, corrects, .. } => {
                 if !corrects && after <= RECEIPT_WAIT {
                     self.add(Counted::Receipt60s, 1);
                 }
@@ -188,7 +188,7 @@ impl DeliveryCounts {
                     ReceiptStatus::Interim => {}
                     ReceiptStatus::Bad => self.add(Counted::Undelivered, 1),
                     ReceiptStatus::Delivered => {
-                        self.add(Counted::Undelivered, -i64::from(corrects));
+                        self.add(Counted::Undelivered, -i64::from(*corrects));
                         self.add(handset_time(after), 1);
                     }
                 }
@@ -252,11 +252,15 @@ mod tests {
         counts
     }
 
-    const ACCEPTED: AttemptEvent =
-        AttemptEvent::Answered { outcome: Outcome::Accepted, segments: Some(2), is_repeat: false };
+    const ACCEPTED: AttemptEvent = AttemptEvent::Answered {
+        outcome: Outcome::Accepted,
+        segments: Some(2),
+        is_repeat: false,
+        code: None,
+    };
 
     fn receipt(status: ReceiptStatus, corrects: bool) -> AttemptEvent {
-        AttemptEvent::Receipt { status, corrects }
+        AttemptEvent::Receipt { status, corrects, code: None }
     }
 
     #[test]
@@ -285,7 +289,12 @@ mod tests {
 
     #[test]
     fn an_unknown_attempt_whose_acceptance_is_proved_is_accepted() {
-        let unknown = AttemptEvent::Answered { outcome: Outcome::Unknown, segments: None, is_repeat: false };
+        let unknown = AttemptEvent::Answered {
+            outcome: Outcome::Unknown,
+            segments: None,
+            is_repeat: false,
+            code: None,
+        };
         let counts = counts(&[(1, unknown), (4, AttemptEvent::Accepted { was_unknown: true })]);
         assert_eq!(
             [Counted::Attempts, Counted::Accepted, Counted::Unknown].map(|counted| counts.of(counted)),

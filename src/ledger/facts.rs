@@ -64,18 +64,19 @@ impl Facts {
 
 fn of_decision(write: &DecisionWrite, result: &WriteResult, now: Timestamp) -> Option<AttemptFact> {
     let attempt = |n: u16| write.seen.attempts.iter().find(|attempt| attempt.n == n);
-    let answered = |n, outcome, segments, at| {
+    let answered = |n, outcome, segments, code, at| {
         let attempt = attempt(n)?;
-        let event = AttemptEvent::Answered { outcome, segments, is_repeat: attempt.repeats.is_some() };
+        let event = AttemptEvent::Answered { outcome, segments, is_repeat: attempt.repeats.is_some(), code };
         Some(AttemptFact::new(&write.seen, attempt, at, event))
     };
     match (result, &write.outcome, &write.transition) {
         (WriteResult::Written | WriteResult::OutcomeOnly(_), Some(outcome), _) => {
             let judgement = &outcome.judgement;
-            answered(outcome.n, judgement.outcome, judgement.details.segments, outcome.at)
+            let code = judgement.details.carrier_code.clone();
+            answered(outcome.n, judgement.outcome, judgement.details.segments, code, outcome.at)
         }
         (WriteResult::Written, None, Some(transition)) => {
-            answered(transition.close?, Outcome::Unknown, None, transition.at)
+            answered(transition.close?, Outcome::Unknown, None, None, transition.at)
         }
         (WriteResult::AlreadyClosed { proved_acceptance: true }, Some(outcome), _) => {
             let event = AttemptEvent::Accepted { was_unknown: true };

@@ -83,7 +83,12 @@ mod tests {
         let at = Timestamp::from_second(second).unwrap();
         let [carrier, country, tenant] = ["acme", "DE", tenant].map(str::to_owned);
         let cell = Cell { channel: Channel::Sms, carrier, country, tenant };
-        let event = AttemptEvent::Answered { outcome: Outcome::Accepted, segments: None, is_repeat: false };
+        let event = AttemptEvent::Answered {
+            outcome: Outcome::Accepted,
+            segments: None,
+            is_repeat: false,
+            code: None,
+        };
         AttemptFact { cell, admitted_at: at, begun_at: at, at, event }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod crash;
 pub mod delivery_counter;
+pub mod failure_codes;
 pub mod metrics;
 mod page;
 pub mod report;

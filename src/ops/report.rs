@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::failure_codes::FailureCode;
 use super::verdict::{OwnProblem, Part};
 
 /// Interval of the reports.
@@ -37,6 +38,8 @@ pub struct Report {
     pub queues: BTreeMap<String, u32>,
     /// Circuit breakers that are open.
     pub breakers: Vec<OpenBreaker>,
+    /// The most frequent error codes of recent failures.
+    pub failure_codes: Vec<FailureCode>,
     /// Problems of this process or of what it uses.
     pub problems: Vec<OwnProblem>,
 }

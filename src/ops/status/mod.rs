@@ -174,9 +174,11 @@ impl Status {
         processes.sort_by_key(|process| (!process.is_alive(now), process.name.clone()));
         let alive: Vec<&SeenReport> = processes.iter().filter(|process| process.is_alive(now)).collect();
         let breakers: BTreeSet<&OpenBreaker> = alive.iter().flat_map(|p| &p.report.breakers).collect();
+        let mut history = History::of_counts(&input.rows, now);
+        history.set_codes(alive.iter().flat_map(|process| process.report.failure_codes.clone()).collect());
         Self {
             at: now,
-            findings: verdict(&History::of_counts(&input.rows, now), &problems::own(input), now),
+            findings: verdict(&history, &problems::own(input), now),
             all,
             by: by.into_iter().map(|(dimension, values)| (dimension, sorted(values))).collect(),
             history: points.into_iter().collect(),

@@ -1,8 +1,9 @@
 //! The counts of the last hour, and the usual rates of the day before.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::{Cell, Counts, Group, Symptom, Tally};
+use crate::ops::failure_codes::FailureCode;
 
 /// Number of intervals that are kept apart: an hour.
 pub(super) const RECENT: usize = 360;
@@ -25,6 +26,8 @@ pub struct History {
     usual: Vec<[(f64, f64); Symptom::ALL.len()]>,
     /// The counts of each interval, oldest first.
     recent: VecDeque<Vec<(usize, Counts)>>,
+    /// The carriers' error codes of recent failures.
+    codes: Vec<FailureCode>,
 }
 
 impl History {
@@ -57,6 +60,26 @@ impl History {
             weighted.0 += all as f64;
             weighted.1 += failed as f64;
         }
+    }
+
+    /// Sets the carriers' error codes of recent failures.
+    pub fn set_codes(&mut self, codes: Vec<FailureCode>) {
+        self.codes = codes;
+    }
+
+    /// The error code that more than half of the recent failures of a group have.
+    pub(super) fn main_code(&self, group: &Group) -> Option<&str> {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for code in &self.codes {
+            let is_in_group = group.channel.is_none_or(|channel| channel == code.channel)
+                && group.carrier.as_ref().is_none_or(|carrier| *carrier == code.carrier)
+                && group.country.as_ref().is_none_or(|country| *country == code.country);
+            if is_in_group {
+                *counts.entry(&code.code).or_default() += code.count;
+            }
+        }
+        let all: u64 = counts.values().sum();
+        counts.into_iter().find(|(_, count)| 2 * count > all).map(|(code, _)| code)
     }
 
     fn number(&mut self, cell: Cell) -> usize {

@@ -191,7 +191,7 @@ pub fn verdict(history: &History, own: &[OwnProblem], now: Timestamp) -> Vec<Fin
     findings.extend(scan::scan(history).into_iter().map(|found| Finding {
         since: now.saturating_sub(found.window).unwrap_or(now),
         certainty: found.certainty,
-        text: sentence::of_cells(&found, now),
+        text: sentence::of_cells(&found, history.main_code(&found.group), now),
         symptom: Some(found.symptom),
         cause: Cause::Cells(found.group),
     }));
