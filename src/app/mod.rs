@@ -34,6 +34,7 @@ use crate::ledger::{self, Ledger};
 use crate::ops::delivery_counter::DeliveryCounter;
 use crate::ops::failure_codes::FailureCodes;
 use crate::ops::metrics::Metrics;
+use crate::ops::traces::Tracer;
 use crate::outbox::feed::Feed;
 use crate::seal::Keys;
 use reporting::Reporter;
@@ -91,6 +92,7 @@ pub struct App {
     worker: Option<Arc<Worker>>,
     worker_name: String,
     reporter: Arc<Reporter>,
+    tracer: Option<Arc<Tracer>>,
     grace: Duration,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -108,10 +110,15 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let ledger = open_ledger(&config)?;
     let counter = Arc::new(DeliveryCounter::default());
     let codes = Arc::new(FailureCodes::default());
-    let counting = (Arc::clone(&counter), Arc::clone(&codes));
+    let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
+    let tracer = start_tracer(&config, &worker_name)?;
+    let observers = (Arc::clone(&counter), Arc::clone(&codes), tracer.clone());
     ledger.observe(Box::new(move |fact| {
-        counting.0.count(fact);
-        counting.1.count(fact);
+        observers.0.count(fact);
+        observers.1.count(fact);
+        if let Some(tracer) = &observers.2 {
+            tracer.trace(fact);
+        }
     }));
     let unreachable = check_ledger(&ledger, options).await?;
     let settings = broker_settings(&config)?;
@@ -151,7 +158,6 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     }
     let (health, checked) = (Arc::clone(&starting.ledger_health), starting.ledger.clone());
     starting.spawn_until_shutdown(async move { health.poll_until_recovered(&checked).await });
-    let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
     let reporter = Arc::new(Reporter {
         name: worker_name.clone(),
         roles: options.roles,
@@ -189,6 +195,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         worker,
         worker_name,
         reporter,
+        tracer,
         grace,
         tasks,
         shutdown,
@@ -253,7 +260,17 @@ impl App {
             }
         };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+        if let Some(tracer) = self.tracer {
+            let _ = tokio::task::spawn_blocking(move || tracer.stop()).await;
+        }
     }
+}
+
+/// Starts the export of traces, if an endpoint is configured.
+fn start_tracer(config: &Config, process: &str) -> anyhow::Result<Option<Arc<Tracer>>> {
+    let Some(url) = &config.traces.otlp_url else { return Ok(None) };
+    let tracer = Tracer::start(url, config.traces.sample, process);
+    Ok(Some(Arc::new(tracer.map_err(|e| anyhow::anyhow!("traces.otlp_url cannot be used: {e}"))?)))
 }
 
 async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

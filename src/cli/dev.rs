@@ -164,7 +164,10 @@ impl Dev {
             println!("otpost runs on this machine and sends nothing to real phones.\n");
             println!("  Phones   {}   read the texts, hear the calls", state.gateway);
             println!("  API      {}/v1/dispatches", state.api);
-            println!("  Health   http://{}/readyz", embedded.app.ops);
+            println!(
+                "  Status   http://{}/   whether codes arrive; in a terminal: otpost top",
+                embedded.app.ops
+            );
             println!("  Key      {}\n", state.key);
             println!("Send a code:  otpost send +447700900123");
             println!("Fall back:    otpost send +447700900102 --channel sms --channel voice");

@@ -70,6 +70,17 @@ impl Config {
                 ));
             }
         }
+        if !(0.0..=1.0).contains(&self.traces.sample) {
+            return bad("traces.sample must be a number from 0 to 1, such as 0.01".to_owned());
+        }
+        if self
+            .traces
+            .otlp_url
+            .as_ref()
+            .is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://"))
+        {
+            return bad("traces.otlp_url must begin with http:// or https://, such as http://127.0.0.1:4318/v1/traces".to_owned());
+        }
         if !self.ops.listen.ip().is_loopback() && self.ops.token.is_none() {
             return bad(
                 "ops.listen is not on loopback: metrics need a credential there; set ops.token_file, or \

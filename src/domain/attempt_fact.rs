@@ -2,13 +2,17 @@
 
 use jiff::Timestamp;
 
-use crate::domain::attempt::{Attempt, Outcome, Receipt, ReceiptStatus};
+use crate::domain::attempt::{Attempt, AttemptId, Outcome, Receipt, ReceiptStatus};
 use crate::domain::delivery_count::{Cell, UNKNOWN_COUNTRY};
 use crate::domain::dispatch::Dispatch;
 
 /// Something that happened to an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptFact {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// W3C trace context of the dispatch's sender.
+    pub traceparent: Option<String>,
     /// Channel, carrier, country and tenant.
     pub cell: Cell,
     /// When the dispatch was admitted.
@@ -73,7 +77,16 @@ impl AttemptFact {
             country: d.order.country.clone().unwrap_or_else(|| UNKNOWN_COUNTRY.to_owned()),
             tenant: d.order.tenant.clone(),
         };
-        Self { cell, admitted_at: d.admitted_at, begun_at: attempt.begun_at, at, event }
+        let (id, traceparent) = (AttemptId { uid: d.order.uid, n: attempt.n }, d.order.traceparent.clone());
+        Self {
+            attempt: id,
+            traceparent,
+            cell,
+            admitted_at: d.admitted_at,
+            begun_at: attempt.begun_at,
+            at,
+            event,
+        }
     }
 
     /// The facts of a receipt that changes this attempt, which it has not changed yet.

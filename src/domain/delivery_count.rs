@@ -234,14 +234,23 @@ mod tests {
     use jiff::Timestamp;
 
     use super::{Cell, Counted, DeliveryCounts, interval_start};
-    use crate::domain::attempt::{Outcome, ReceiptStatus};
+    use crate::domain::attempt::{AttemptId, Outcome, ReceiptStatus};
     use crate::domain::attempt_fact::{AttemptEvent, AttemptFact};
     use crate::domain::channel::Channel;
 
     fn fact(after_s: i64, event: AttemptEvent) -> AttemptFact {
         let begun_at = Timestamp::from_second(1_800_000_000).unwrap();
         let at = Timestamp::from_second(1_800_000_000 + after_s).unwrap();
-        AttemptFact { cell: Cell::other(Channel::Sms), admitted_at: begun_at, begun_at, at, event }
+        let attempt = AttemptId { uid: uuid::Uuid::nil(), n: 1 };
+        AttemptFact {
+            attempt,
+            traceparent: None,
+            cell: Cell::other(Channel::Sms),
+            admitted_at: begun_at,
+            begun_at,
+            at,
+            event,
+        }
     }
 
     fn counts(facts: &[(i64, AttemptEvent)]) -> DeliveryCounts {

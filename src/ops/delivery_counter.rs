@@ -74,7 +74,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::{DeliveryCounter, MAX_CELLS};
-    use crate::domain::attempt::Outcome;
+    use crate::domain::attempt::{AttemptId, Outcome};
     use crate::domain::attempt_fact::{AttemptEvent, AttemptFact};
     use crate::domain::channel::Channel;
     use crate::domain::delivery_count::{Cell, Counted, OTHER};
@@ -89,7 +89,8 @@ mod tests {
             is_repeat: false,
             code: None,
         };
-        AttemptFact { cell, admitted_at: at, begun_at: at, at, event }
+        let attempt = AttemptId { uid: uuid::Uuid::nil(), n: 1 };
+        AttemptFact { attempt, traceparent: None, cell, admitted_at: at, begun_at: at, at, event }
     }
 
     #[test]

@@ -101,7 +101,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::{FailureCodes, MAX_CODES, MAX_REPORTED};
-    use crate::domain::attempt::ReceiptStatus;
+    use crate::domain::attempt::{AttemptId, ReceiptStatus};
     use crate::domain::attempt_fact::{AttemptEvent, AttemptFact};
     use crate::domain::channel::Channel;
     use crate::domain::delivery_count::Cell;

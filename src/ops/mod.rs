@@ -11,6 +11,7 @@ mod page;
 pub mod report;
 pub mod status;
 pub mod telemetry;
+pub mod traces;
 pub mod verdict;
 
 use std::collections::BTreeMap;
