@@ -10,6 +10,7 @@ pub mod clock;
 pub mod decide;
 pub mod dispatch;
 pub mod quota;
+pub mod restrictions;
 pub mod retry_after;
 pub mod server_url;
 pub mod tenant;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
+use crate::config::live::Live;
 use crate::domain::attempt::{Reason, State};
 use crate::domain::channel::Channel;
 use crate::domain::clock::between;
@@ -15,6 +16,7 @@ use crate::domain::decide::MIN_LIFE;
 use crate::domain::dispatch::{
     Code, Country, Dispatch, Kind, NumberCheck, Order, Params, PhoneNumber, Plan, RenderedMessage,
 };
+use crate::domain::restrictions::{BlockKind, Restrictions};
 use crate::intake::{BadMessage, Job};
 use crate::ledger::{Admission, Destinations, Limit, OnRefusal, Refusal};
 use crate::messages::{RenderInput, Templates};
@@ -61,12 +63,13 @@ pub struct Admitter {
     keys: Keys,
     config: Config,
     templates: Templates,
+    restrictions: Live<Restrictions>,
 }
 
 impl Admitter {
-    /// Creates an admitter from the keys, the configuration and the templates.
-    pub fn new(keys: Keys, config: Config, templates: Templates) -> Self {
-        Self { keys, config, templates }
+    /// Creates an admitter from the keys, the configuration, the templates, and what operators have restricted.
+    pub fn new(keys: Keys, config: Config, templates: Templates, restrictions: Live<Restrictions>) -> Self {
+        Self { keys, config, templates, restrictions }
     }
 
     /// Parses a job. The tenant must be known and the template must be renderable for all channels. A code is required if the
@@ -143,7 +146,7 @@ impl Admitter {
         } else if plan.is_none() {
             Some(Refusal { state: State::Refused, reason: Reason::NumberKind })
         } else {
-            None
+            self.block_of(job).map(|reason| Refusal { state: State::Refused, reason })
         };
         Admission {
             order: Order {
@@ -194,6 +197,16 @@ impl Admitter {
     /// How long a dead letter stays in `otpost.dead`.
     pub fn dead_letter_life(&self) -> Duration {
         Duration::from_secs(u64::from(self.config.amqp.dead_letter_days) * 86_400)
+    }
+
+    /// The reason for which an operator's block refuses a job.
+    fn block_of(&self, job: &Job) -> Option<Reason> {
+        let (to, country) = (&job.to, job.metadata.country.as_deref());
+        let block = self.restrictions.current().block_of(to, country, || self.keys.block_key(to))?;
+        Some(match block {
+            BlockKind::Number | BlockKind::Prefix => Reason::OperatorBlock,
+            BlockKind::Country => Reason::Country,
+        })
     }
 
     /// The steps of a job's plan whose channel takes this kind of number. `None` if there are none.

@@ -12,6 +12,7 @@ mod group;
 pub mod health;
 mod items;
 mod message_ids;
+mod operators;
 mod outgoing;
 mod postgres;
 mod schema;
@@ -31,10 +32,11 @@ use crate::domain::dispatch::Dispatch;
 pub use error::LedgerError;
 use group::Group;
 pub use items::{
-    Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, Destinations, EventBatch, KeyRow, Limit, LostCommit, NewAttempt, OnRefusal,
-    PendingEvents, Receiver, RecordResult, Refusal, StopRequest, StopResult, Undelivered, WebhookRow,
-    WriteResult,
+    Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, AuditRecord,
+    BeginRequest, BeginResult, Block, DecisionWrite, Destinations, DispatchPage, DispatchSearch, EraseStep,
+    Erased, EventBatch, KeyRow, LeftDispatch, Limit, LostCommit, NewAttempt, NewAuditRecord, NewBlock,
+    NewPause, OnRefusal, OperatorAct, Pause, PendingEvents, Probe, Receiver, RecordResult, Refusal,
+    RetryResult, SearchBy, StopRequest, StopResult, StoredRestrictions, Undelivered, WebhookRow, WriteResult,
 };
 use outgoing::Outgoing;
 pub use postgres::Server as PostgresServer;

@@ -199,6 +199,11 @@ impl Keys {
         hash(&self.numbers, &["quota", purpose, tenant.unwrap_or(""), &number.handset()])
     }
 
+    /// The key of a number that an operator blocks. All spellings of the number share it.
+    pub fn block_key(&self, number: &PhoneNumber) -> String {
+        hash(&self.numbers, &["block", &number.handset()])
+    }
+
     /// The look-up key of a number, the same for all tenants.
     pub fn number_key(&self, number: &PhoneNumber) -> String {
         hash(&self.numbers, &["number", number.expose()])

@@ -12,10 +12,12 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::carriers::{Callbacks, Carrier, Client};
+use crate::config::live::Live;
 use crate::config::{BadConfig, Config};
 use crate::domain::attempt::{Outcome, RefusalScope};
 use crate::domain::channel::Channel;
 use crate::domain::decide::{Candidate, MIN_LIFE, Policy, UnknownPolicy};
+use crate::domain::restrictions::Restrictions;
 use breaker::Breaker;
 use rate_limit::RateLimit;
 
@@ -90,6 +92,8 @@ pub struct Routes {
     /// Number of live workers that share each rate limit.
     workers: AtomicUsize,
     policies: Mutex<HashMap<Option<String>, Arc<Policy>>>,
+    /// The accounts that operators have paused.
+    restrictions: Live<Restrictions>,
 }
 
 impl Routes {
@@ -99,7 +103,9 @@ impl Routes {
     /// # Errors
     ///
     /// Returns [`BadConfig`] if an account's section is not valid.
-    pub fn new(config: &Config, before: Option<&Self>) -> Result<Self, BadConfig> {
+    pub fn new(
+        config: &Config, before: Option<&Self>, restrictions: Live<Restrictions>,
+    ) -> Result<Self, BadConfig> {
         // With several accounts, one that does not answer cannot hold more than half of the worker's permits.
         let max_concurrent = config.worker.slots / if config.carriers.len() > 1 { 2 } else { 1 };
         let workers = before.map_or(1, |b| b.workers.load(Ordering::Relaxed));
@@ -149,7 +155,7 @@ impl Routes {
             accounts.insert(name.clone(), Arc::new(account));
         }
         let workers = AtomicUsize::new(workers);
-        Ok(Self { accounts, config: config.clone(), workers, policies: Mutex::default() })
+        Ok(Self { accounts, config: config.clone(), workers, policies: Mutex::default(), restrictions })
     }
 
     /// Returns an account by name.
@@ -187,15 +193,16 @@ impl Routes {
         accounts.into_iter().filter_map(|account| account.candidates.get(&channel)).cloned().collect()
     }
 
-    /// Chooses the first of these carriers that is healthy and has a free permit and rate limit capacity. `has_waited` is set for a
+    /// Chooses the first of these carriers that is not paused, is healthy, and has a free permit and rate limit capacity. `has_waited` is set for a
     /// dispatch that has waited for its turn before.
     pub fn choose(
         &self, channel: Channel, country: Option<&str>, carriers: &[String], has_waited: bool,
     ) -> Result<Ready, NoRoom> {
         let now = crate::domain::clock::boot();
+        let restrictions = self.restrictions.current();
         let mut soon: Vec<&Arc<Account>> = vec![];
         for account in carriers.iter().filter_map(|name| self.accounts.get(name)) {
-            if account.is_broken(channel, country) {
+            if restrictions.is_paused(&account.name) || account.is_broken(channel, country) {
                 continue;
             }
             let Some(permit) = account.permit() else {
@@ -212,6 +219,14 @@ impl Routes {
         }
         let shortest = soon.into_iter().min_by_key(|account| account.limits.rate_limit.wait(now));
         Err(NoRoom { wait: shortest.map(|account| account.limits.rate_limit.enqueue(now)) })
+    }
+
+    /// Ends the waiting time of an account's open circuit breakers. The next request is let through at once, as the probe.
+    pub fn end_breaker_pauses(&self, carrier: &str) {
+        let Some(account) = self.accounts.get(carrier) else { return };
+        let now = crate::domain::clock::boot();
+        let mut breakers = account.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        breakers.values_mut().for_each(|breaker| breaker.end_pause(now));
     }
 
     /// Divides each account's rate limit among the live workers.
@@ -311,8 +326,11 @@ mod tests {
 
     use super::{NoRoom, Routes};
     use crate::config::Config;
+    use crate::config::live::Live;
+    use crate::domain::attempt::Outcome;
     use crate::domain::channel::Channel;
     use crate::domain::decide::MIN_LIFE;
+    use crate::domain::restrictions::Restrictions;
 
     fn config(rate_per_s: u32) -> Config {
         Config::parse(&format!(
@@ -322,9 +340,41 @@ mod tests {
         .unwrap()
     }
 
+    fn routes(rate_per_s: u32, before: Option<&Routes>) -> Routes {
+        Routes::new(&config(rate_per_s), before, Live::new(Restrictions::default())).unwrap()
+    }
+
+    #[test]
+    fn a_paused_carrier_is_not_chosen_until_the_pause_ends() {
+        let routes = routes(1000, None);
+        let is_chosen = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false).is_ok();
+        assert!(is_chosen());
+        let mut paused = Restrictions::default();
+        paused.pause("c1");
+        routes.restrictions.replace(paused);
+        assert!(!is_chosen());
+        routes.restrictions.replace(Restrictions::default());
+        assert!(is_chosen());
+    }
+
+    #[test]
+    fn after_a_probe_one_request_passes_an_open_breaker_at_once() {
+        let routes = routes(1000, None);
+        let is_chosen = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false).is_ok();
+        for _ in 0..8 {
+            routes.account("c1").unwrap().record_outcome(Channel::Sms, None, Outcome::Unavailable);
+        }
+        assert!(!is_chosen(), "the breaker is open");
+        routes.end_breaker_pauses("no such carrier");
+        assert!(!is_chosen());
+        routes.end_breaker_pauses("c1");
+        assert!(is_chosen(), "the probe passes");
+        assert!(!is_chosen(), "the others wait for its result");
+    }
+
     #[test]
     fn without_a_free_permit_a_dispatch_queues_only_if_requests_end() {
-        let routes = Routes::new(&config(1000), None).unwrap();
+        let routes = routes(1000, None);
         let choose = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false);
         let mut held: Vec<_> = (0..256).map(|_| choose().unwrap()).collect();
         assert_eq!(
@@ -345,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_chosen_account_has_the_minimum_life_of_its_channel() {
-        let mut routes = Routes::new(&config(1000), None).unwrap();
+        let mut routes = routes(1000, None);
         let minute = Duration::from_secs(60);
         let account = Arc::get_mut(routes.accounts.get_mut("c1").unwrap()).unwrap();
         account.candidates.get_mut(&Channel::Sms).unwrap().min_life = minute;
@@ -358,13 +408,13 @@ mod tests {
     #[test]
     fn a_reload_causes_no_burst_and_no_further_permits() {
         let of = |routes: &Routes| routes.choose(Channel::Sms, None, &["c1".to_owned()], true);
-        let first = Routes::new(&config(2), None).unwrap();
+        let first = routes(2, None);
         let held = [of(&first), of(&first)];
         assert!(held.iter().all(Result::is_ok) && of(&first).is_err(), "two a second");
-        let again = Routes::new(&config(2), Some(&first)).unwrap();
+        let again = routes(2, Some(&first));
         assert!(of(&again).is_err(), "the same account keeps its rate limit");
         again.share(2);
-        let faster = Routes::new(&config(100), Some(&again)).unwrap();
+        let faster = routes(100, Some(&again));
         assert!(of(&faster).is_err(), "a new rate starts used up while other workers share it");
         let account = |routes: &Routes| routes.account("c1").unwrap().limits.permits.available_permits();
         assert_eq!(account(&again), account(&first), "requests in progress keep their permits");
