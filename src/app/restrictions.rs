@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 
 use crate::config::live::Live;
@@ -18,12 +19,14 @@ pub(super) struct RestrictionFollower {
     ledger: Ledger,
     rules: Live<Rules>,
     stored: StoredRestrictions,
+    /// The earliest end of a restriction that is in force.
+    next_end: Option<Timestamp>,
 }
 
 impl RestrictionFollower {
     /// Creates a follower that has read nothing yet.
     pub(super) fn new(ledger: Ledger, rules: Live<Rules>) -> Self {
-        Self { ledger, rules, stored: StoredRestrictions::default() }
+        Self { ledger, rules, stored: StoredRestrictions::default(), next_end: None }
     }
 
     /// Reads the restrictions and puts them in force. Circuit breakers stay as they are: those of a new process are closed.
@@ -42,7 +45,9 @@ impl RestrictionFollower {
         loop {
             tick.tick().await;
             polls += 1;
-            self.apply();
+            if self.next_end.is_some_and(|end| end <= self.ledger.now()) {
+                self.apply();
+            }
             let is_full_read = polls % POLLS_PER_FULL_READ == 0;
             // `LedgerHealth` logs an outage.
             let Ok(revision) = self.ledger.restriction_revision().await else { continue };
@@ -62,12 +67,11 @@ impl RestrictionFollower {
     }
 
     /// Puts in force what has not ended.
-    fn apply(&self) {
-        let restrictions = &self.rules.current().restrictions;
-        let in_force = self.stored.in_force(self.ledger.now());
-        if *restrictions.current() != in_force {
-            restrictions.replace(in_force);
-        }
+    fn apply(&mut self) {
+        let now = self.ledger.now();
+        self.stored.retain_in_force(now);
+        self.next_end = self.stored.next_end();
+        self.rules.current().restrictions.replace(self.stored.in_force());
     }
 
     fn let_probes_through(&self, before: &StoredRestrictions) {

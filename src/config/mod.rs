@@ -250,6 +250,12 @@ impl Config {
         self.tenants.get(tenant)?.senders.get(carrier)?.get(&channel).map(String::as_str)
     }
 
+    /// The names of all tenants, with `default`.
+    pub fn tenants(&self) -> Vec<String> {
+        let default = (!self.tenants.contains_key("default")).then(|| "default".to_owned());
+        default.into_iter().chain(self.tenants.keys().cloned()).collect()
+    }
+
     /// Whether a tenant is configured. The tenant `default` always is.
     pub fn knows(&self, tenant: &str) -> bool {
         tenant == "default" || self.tenants.contains_key(tenant)

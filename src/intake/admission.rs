@@ -125,17 +125,8 @@ impl Admitter {
         let code = job.code.as_ref().map(|code| Zeroizing::new(code.expose().to_owned()));
         let secret = Secret { code, params: job.params.clone() };
         let secret = Zeroizing::new(serde_json::to_vec(&secret).expect("a map with text keys serialises"));
-        let quota = |tenant, purpose, rules: &[crate::domain::quota::Rule]| Limit {
-            key: self.keys.quota_key(tenant, purpose, &job.to),
-            rules: rules.to_vec(),
-        };
-        let mut limits = vec![match job.kind() {
-            Kind::Code => quota(Some(&job.tenant), "number", self.config.number_rules(&job.tenant)),
-            Kind::Notice => quota(Some(&job.tenant), "notice", self.config.notice_rules(&job.tenant)),
-        }];
-        if !self.config.limits.operator.is_empty() {
-            limits.push(quota(None, "operator", &self.config.limits.operator));
-        }
+        let mut limits = vec![self.number_limit(&job.tenant, job.kind(), &job.to)];
+        limits.extend(self.operator_limit(&job.to));
         let plan = self.allowed_plan(job);
         let refusal = if between(now, job.expires_at) < MIN_LIFE {
             Some(Refusal { state: State::Expired, reason: Reason::Life })
@@ -236,6 +227,27 @@ impl Admitter {
     /// Returns the tenant's own sender at a carrier, if one is configured.
     pub fn sender(&self, tenant: &str, carrier: &str, channel: Channel) -> Option<&str> {
         self.config.sender(tenant, carrier, channel)
+    }
+
+    /// Returns the quota of a tenant for a number.
+    pub fn number_limit(&self, tenant: &str, kind: Kind, to: &PhoneNumber) -> Limit {
+        let (purpose, rules) = match kind {
+            Kind::Code => ("number", self.config.number_rules(tenant)),
+            Kind::Notice => ("notice", self.config.notice_rules(tenant)),
+        };
+        Limit { key: self.keys.quota_key(Some(tenant), purpose, to), rules: rules.to_vec() }
+    }
+
+    /// Returns the quota of a number over all tenants, if there is one.
+    pub fn operator_limit(&self, to: &PhoneNumber) -> Option<Limit> {
+        let rules = &self.config.limits.operator;
+        let key = || self.keys.quota_key(None, "operator", to);
+        (!rules.is_empty()).then(|| Limit { key: key(), rules: rules.clone() })
+    }
+
+    /// Returns the names of all tenants.
+    pub fn tenants(&self) -> Vec<String> {
+        self.config.tenants()
     }
 
     /// Returns the quota of a channel for a number, if the channel has one. Notices have a quota of their own, so that no notice

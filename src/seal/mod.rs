@@ -209,6 +209,11 @@ impl Keys {
         hash(&self.numbers, &["number", number.expose()])
     }
 
+    /// The look-up keys of a number in all its spellings.
+    pub fn number_keys(&self, number: &PhoneNumber) -> Vec<String> {
+        number.spellings().iter().map(|spelling| self.number_key(spelling)).collect()
+    }
+
     /// The key of one sign-in: a hash of tenant, the caller's key and the number.
     pub fn supersedes_key(&self, tenant: &str, key: &str, number: &PhoneNumber) -> String {
         hash(&self.numbers, &["supersedes", tenant, key, number.expose()])

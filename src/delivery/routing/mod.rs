@@ -70,6 +70,20 @@ impl Drop for Ready {
     }
 }
 
+/// An account as operators see it.
+pub struct AccountOverview<'a> {
+    /// The configured name of the account.
+    pub name: &'a str,
+    /// The company, as in the name of its section.
+    pub company: &'static str,
+    /// The channels that the carrier has.
+    pub channels: Vec<Channel>,
+    /// The configured rate limit, in messages per second over all workers.
+    pub rate_per_s: u32,
+    /// Whether it sends nothing any more, and only takes receipts.
+    pub is_retired: bool,
+}
+
 /// The error of a choice for which no account had room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom {
@@ -161,6 +175,21 @@ impl Routes {
     /// Returns an account by name.
     pub fn account(&self, name: &str) -> Option<&Arc<Account>> {
         self.accounts.get(name)
+    }
+
+    /// Returns all accounts, by name.
+    pub fn overview(&self) -> impl Iterator<Item = AccountOverview<'_>> {
+        self.accounts.iter().filter_map(|(name, account)| {
+            let section = self.config.carriers.get(name)?;
+            let (company, _) = *section.accounts().first()?;
+            Some(AccountOverview {
+                name,
+                company,
+                channels: Channel::ALL.iter().copied().filter(|c| account.carrier.carries(*c)).collect(),
+                rate_per_s: section.rate_per_s,
+                is_retired: section.retired,
+            })
+        })
     }
 
     /// Returns the decision policy for numbers of a country.

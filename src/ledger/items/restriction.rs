@@ -72,14 +72,19 @@ impl StoredRestrictions {
         self.blocks.retain(|block| lasts(block.until));
     }
 
-    /// What is in force now, as a process looks it up.
-    pub fn in_force(&self, now: Timestamp) -> Restrictions {
-        let lasts = |until: Option<Timestamp>| until.is_none_or(|until| until > now);
+    /// Returns the earliest end of a pause or block.
+    pub fn next_end(&self) -> Option<Timestamp> {
+        let ends = self.pauses.iter().map(|pause| pause.until);
+        ends.chain(self.blocks.iter().map(|block| block.until)).flatten().min()
+    }
+
+    /// Returns all pauses and blocks as a process looks them up.
+    pub fn in_force(&self) -> Restrictions {
         let mut restrictions = Restrictions::default();
-        for pause in self.pauses.iter().filter(|pause| lasts(pause.until)) {
+        for pause in &self.pauses {
             restrictions.pause(&pause.carrier);
         }
-        for block in self.blocks.iter().filter(|block| lasts(block.until)) {
+        for block in &self.blocks {
             restrictions.block(block.kind, &block.value);
         }
         restrictions
