@@ -13,6 +13,7 @@ mod demo;
 mod dev;
 mod events;
 mod keys;
+mod operators;
 mod publish;
 mod send;
 mod serve;
@@ -59,6 +60,22 @@ enum Command {
     /// Manage a tenant's webhook
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
+    /// List, pause, resume or try carriers
+    #[command(subcommand)]
+    Carrier(operators::carrier::Carrier),
+    /// Block numbers, prefixes and countries
+    #[command(subcommand)]
+    Block(operators::block::Block),
+    /// Find, show, cancel or retry dispatches of all tenants
+    #[command(subcommand)]
+    Dispatch(operators::dispatch::Dispatch),
+    /// Show or reset the quotas of a number
+    #[command(subcommand)]
+    Quota(operators::quota::Quota),
+    /// Delete everything that is stored of a number
+    Erase(operators::erase::Erase),
+    /// List what operators did
+    Audit(operators::audit::Audit),
     /// Seal a job for RabbitMQ
     Seal(publish::Seal),
     /// Publish a job, or an act on a dispatch, to RabbitMQ
@@ -178,6 +195,12 @@ pub fn run() -> ExitCode {
             Command::Show(show) => show.run().await,
             Command::Events(events) => events.run().await,
             Command::Webhooks(webhooks) => webhooks.run().await,
+            Command::Carrier(carrier) => carrier.run().await,
+            Command::Block(block) => block.run().await,
+            Command::Dispatch(dispatch) => dispatch.run().await,
+            Command::Quota(quota) => quota.run().await,
+            Command::Erase(erase) => erase.run().await,
+            Command::Audit(audit) => audit.run().await,
             Command::Seal(seal) => seal.run(),
             Command::Publish(publish) => publish.run().await,
             Command::Dead(dead) => dead.run().await,

@@ -27,6 +27,7 @@ use crate::http::operator::Operator;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::timeline::Timeline;
 use crate::intake::{Act, ActKind};
+use crate::ledger::decide;
 use crate::ledger::{DispatchSearch, OperatorAct, RetryResult, SearchBy};
 
 /// Number of dispatches in an answer, unless the request names one.
@@ -278,19 +279,22 @@ pub(in crate::http) async fn retry(
     let body: WhyBody = request::read(&body)?;
     let reason = body.reason()?;
     let d = find(&operator, uid).await?;
-    let uid = d.order.uid;
-    let state = &operator.api.state;
-    if d.state.is_final() {
-        return Err(ended(d.state));
-    }
+    let (uid, now) = (d.order.uid, d.now);
+    // Decided on a copy first, so that an act that is not possible is not recorded.
+    due(decide::retry(Some(&mut d.clone()), now))?;
+    let ledger = &operator.api.state.ledger;
     let audit = operator.record(OperatorAct::DispatchRetry, format!("dispatch {uid}"), reason);
-    state.ledger.record_act(&audit).await?;
-    match state.ledger.retry_dispatch(uid).await? {
-        RetryResult::Due { state: current } => {
-            log(&audit);
-            state.waker.wake(uid);
-            Ok(Json(StateAnswer { uid, state: current }))
-        }
+    ledger.record_act(&audit).await?;
+    let state = due(ledger.retry_dispatch(uid).await?)?;
+    log(&audit);
+    operator.api.state.waker.wake(uid);
+    Ok(Json(StateAnswer { uid, state }))
+}
+
+/// The state of a dispatch that is due now, or why it is not.
+fn due(result: RetryResult) -> Result<State, Problem> {
+    match result {
+        RetryResult::Due { state } => Ok(state),
         RetryResult::UnderWay { state } => Err(under_way(state)),
         RetryResult::Stopped { stop } => Err(conflict(ActRefusal::Stopped(stop))),
         RetryResult::Final { state } => Err(ended(state)),

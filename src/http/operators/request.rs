@@ -61,7 +61,7 @@ pub(super) fn problems<T: Body>() -> Vec<Problem> {
 }
 
 fn bad_fields<T: Body>() -> Problem {
-    let detail = format!("the fields are: {}; no others are known", T::FIELDS);
+    let detail = format!("the fields are: {}; one is unknown, missing or of another form", T::FIELDS);
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, ProblemKind::Invalid, detail)
 }
 
