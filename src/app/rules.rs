@@ -29,7 +29,8 @@ impl Reloadable {
             before.map_or_else(|| Live::new(Restrictions::default()), |b| b.restrictions.clone());
         let admitter = Admitter::new(keys.clone(), config.clone(), templates, restrictions.clone());
         let routes = Routes::new(config, before.map(|b| &b.routes), restrictions.clone())?;
-        let rules = Rules { keys, admitter, routes, restrictions };
+        let settings = config.settings(&keys);
+        let rules = Rules { keys, admitter, routes, restrictions, settings };
         Ok(Self { rules, webhooks: Webhooks::new(config)? })
     }
 }
@@ -59,7 +60,12 @@ impl ActiveConfig {
         }
         let needs_restart = config.changes_that_need_restart(&self.started_with);
         config.worker.slots = self.started_with.worker.slots;
-        let all = Reloadable::after(Some(&before), &config, keys)?;
+        let mut all = Reloadable::after(Some(&before), &config, keys)?;
+        // Settings that need a restart are still those of the start.
+        let settings = &mut all.rules.settings;
+        settings.retain(|key, _| !Config::needs_restart(key));
+        let at_start = before.settings.iter().filter(|(key, _)| Config::needs_restart(key));
+        settings.extend(at_start.map(|(key, value)| (key.clone(), value.clone())));
         self.rules.replace(all.rules);
         self.webhooks.replace(all.webhooks);
         Ok(needs_restart)

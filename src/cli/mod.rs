@@ -11,6 +11,7 @@ mod dead;
 mod demo;
 #[cfg(feature = "dev")]
 mod dev;
+mod diff;
 mod events;
 mod keys;
 mod operators;
@@ -128,6 +129,8 @@ enum ConfigCommand {
     Check(check::Check),
     /// Print the default configuration, with a comment for every key
     Print,
+    /// Compare a configuration with the settings of a running otpost; the key must be an operator's
+    Diff(diff::Diff),
 }
 
 /// A role of a process.
@@ -206,6 +209,7 @@ pub fn run() -> ExitCode {
             Command::Dead(dead) => dead.run().await,
             Command::Migrate(migrate) => migrate.run().await,
             Command::Config(ConfigCommand::Check(check)) => check.run().await,
+            Command::Config(ConfigCommand::Diff(diff)) => diff.run().await,
             Command::Config(ConfigCommand::Print) => {
                 print!("{}", config::DEFAULT);
                 Ok(())

@@ -8,6 +8,7 @@ mod changes;
 mod check;
 pub mod live;
 mod sections;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -69,6 +70,9 @@ pub struct Config {
     /// What an operator should know of a configuration that is valid.
     #[serde(skip)]
     pub notes: Vec<String>,
+    /// The settings as they were written.
+    #[serde(skip)]
+    written: settings::Written,
 }
 
 impl Config {
@@ -106,12 +110,14 @@ impl Config {
 
     /// Parses TOML and rejects unknown keys. The error names the line and the key, never a value.
     pub fn parse(text: &str) -> Result<Self, BadConfig> {
-        toml::from_str(text).map_err(|e| {
+        let parsed = toml::from_str(text).map_err(|e| {
             let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             let key = key_at(text, line).map(|key| format!(", {key}")).unwrap_or_default();
             BadConfig(format!("line {line}{key}: {}", without_values(e.message())))
-        })
+        });
+        let written = text.parse().map(|table| settings::Written::of(&table)).unwrap_or_default();
+        parsed.map(|config: Self| Self { written, ..config })
     }
 
     /// The secrets, each with its key and the path of its file.

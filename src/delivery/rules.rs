@@ -1,5 +1,7 @@
 //! The rules of a configuration. A task uses one snapshot of them until it ends.
 
+use std::collections::BTreeMap;
+
 use crate::config::live::Live;
 use crate::delivery::routing::Routes;
 use crate::domain::restrictions::Restrictions;
@@ -16,4 +18,6 @@ pub struct Rules {
     pub routes: Routes,
     /// What operators have restricted. A reload keeps it.
     pub restrictions: Live<Restrictions>,
+    /// The settings of the configuration, as operators may see them.
+    pub settings: BTreeMap<String, String>,
 }

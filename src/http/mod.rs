@@ -143,6 +143,7 @@ fn routes() -> OpenApiRouter<Protected> {
         .routes(routes!(operators::quota::reset))
         .routes(routes!(operators::erase::erase))
         .routes(routes!(operators::audit::list))
+        .routes(routes!(operators::config::show))
         .routes(routes!(openapi::serve))
 }
 

@@ -6,6 +6,7 @@
 pub(super) mod audit;
 pub(super) mod blocks;
 pub(super) mod carriers;
+pub(super) mod config;
 pub(super) mod dispatches;
 pub(super) mod erase;
 pub(super) mod quota;
