@@ -96,6 +96,22 @@ async fn an_operator_works_in_a_shell() {
     }
     assert!(!table.contains("7709001"), "{table}");
 
+    // The settings in force and those of a file.
+    let base = office.deployment.config_text(&["c1"], "http://127.0.0.1:0", "info");
+    let file = office.deployment.write_config("other", &format!("{base}[limits]\nnumber = [\"1/10m\"]\n"));
+    let diff = shell.done(&["config", "diff", "--config", file.to_str().unwrap()]).await;
+    let limits =
+        "limits.number  changes with a reload\n  running  [\"5/10m\", \"10/1d\"]\n  file     [\"1/10m\"]";
+    assert!(
+        diff.contains(limits) && diff.contains("ledger.url  needs a restart\n  running  secret "),
+        "{diff}"
+    );
+    assert!(!diff.contains("postgres://") && !diff.contains("sqlite:"), "{diff}");
+    assert_eq!(diff.matches("running").count(), 2, "{diff}");
+    let json = shell.done(&["config", "diff", "--json", "--config", file.to_str().unwrap()]).await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json[0]["key"], &json[0]["needs_restart"]), (&json!("ledger.url"), &json!(true)), "{json}");
+
     // Errors say what to do.
     for (args, code, why) in [
         (&["carrier", "pause", "none", "--reason", "x"][..], 1, "otpost carrier list"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use otpost::app::{App, Roles};
+use otpost::app::{self, App, Roles, Start};
 use otpost::config::{Config, TenantConfig};
 use otpost::http::{NewKey, Scope};
 use serde_json::{Value, json};
@@ -34,15 +34,11 @@ impl Office {
         if backend == Backend::Sqlite {
             let file = deployment.files.0.join("office.db");
             config.ledger.url = Some(format!("sqlite:{}", file.display()).into());
-            otpost::ledger::open(&config.ledger_url().parse().unwrap(), &otpost::ledger::Options::default())
-                .unwrap()
-                .migrate()
-                .await
-                .unwrap();
         }
         config.tenants.insert("shop".to_owned(), TenantConfig::default());
         change(&mut config);
-        let app = deployment.start(config, Roles::ALL).await;
+        let start = Start { roles: Roles::ALL, migrate: true, wait: true };
+        let app = app::start(config, deployment.keys.clone(), start).await.unwrap();
         let operator = NewKey::make("*", &[Scope::Admin]);
         let tenant = NewKey::make("default", Scope::ALL);
         for key in [&operator, &tenant] {

@@ -31,9 +31,7 @@ async fn publish(deployment: &Deployment, from: u32, count: u32) -> Vec<(Uuid, S
 async fn a_paused_carrier_gets_nothing_from_any_worker() {
     let deployment = Deployment::build(Duration::from_millis(20)).await;
     let front_end = deployment.start(deployment.config(&["c1"]), FRONT_END).await;
-    let mut config = deployment.config_behind(&front_end);
-    config.keys.root = Some(deployment.root.to_hex().as_str().into());
-    config.keys.id = "t1".to_owned();
+    let config = deployment.config_behind(&front_end);
     let workers =
         [deployment.start(config.clone(), WORKER).await, deployment.start(config.clone(), WORKER).await];
     deployment.until_consumers(2).await;

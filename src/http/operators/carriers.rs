@@ -1,8 +1,9 @@
 //! `GET /v1/carriers`, `POST /v1/carriers/{name}/pause`, `/resume` and `/probe`.
 
 use axum::Json;
-use axum::extract::Path;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -83,6 +84,18 @@ impl Body for PauseBody {
     const FIELDS: &'static str = "reason (a text), for_s (whole seconds, optional)";
 }
 
+/// The name of a carrier, from the path. A name that cannot be read is answered like an unknown one.
+pub(in crate::http) struct CarrierName(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for CarrierName {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let name = Path::from_request_parts(parts, state).await;
+        name.map(|Path(name)| Self(name)).map_err(|_| no_carrier())
+    }
+}
+
 /// List the carriers
 ///
 /// The carriers of the configuration of the process that answers, and the pauses that hold for all processes.
@@ -134,7 +147,7 @@ pub(in crate::http) async fn list(operator: Operator) -> Result<Json<CarrierList
     responses((status = 200, description = "The carrier is paused", body = ChangeAnswer), PauseProblems)
 )]
 pub(in crate::http) async fn pause(
-    operator: Operator, Path(name): Path<String>, Payload(body): Payload,
+    operator: Operator, CarrierName(name): CarrierName, Payload(body): Payload,
 ) -> Result<Json<ChangeAnswer>, Problem> {
     let body: PauseBody = request::read(&body)?;
     let (reason, duration) = (request::reason(&body.reason)?, request::duration(body.for_s)?);
@@ -156,7 +169,7 @@ pub(in crate::http) async fn pause(
     responses((status = 200, description = "The carrier is not paused", body = ChangeAnswer), ResumeProblems)
 )]
 pub(in crate::http) async fn resume(
-    operator: Operator, Path(name): Path<String>, Payload(body): Payload,
+    operator: Operator, CarrierName(name): CarrierName, Payload(body): Payload,
 ) -> Result<Json<ChangeAnswer>, Problem> {
     let body: WhyBody = request::read(&body)?;
     let audit = operator.record(OperatorAct::CarrierResume, format!("carrier {name}"), body.reason()?);
@@ -182,7 +195,7 @@ pub(in crate::http) async fn resume(
     responses((status = 200, description = "The next message is let through", body = ChangeAnswer), ProbeProblems)
 )]
 pub(in crate::http) async fn probe(
-    operator: Operator, Path(name): Path<String>, Payload(body): Payload,
+    operator: Operator, CarrierName(name): CarrierName, Payload(body): Payload,
 ) -> Result<Json<ChangeAnswer>, Problem> {
     let body: WhyBody = request::read(&body)?;
     check_sends(&operator, &name)?;
