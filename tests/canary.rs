@@ -219,7 +219,7 @@ async fn only_the_carrier_sees_codes_and_numbers() {
     }
     search("the log", log.as_bytes(), &mut found);
     // An account whose receipts name only its own message ids.
-    let d = deployment.ledger.find("default", ids[0]).await.unwrap().unwrap();
+    let d = deployment.ledger.find("default", ids[1]).await.unwrap().unwrap();
     deployment.ledger.store_message_id("c1", "SM1", AttemptId { uid: d.order.uid, n: 1 }).await.unwrap();
     let receipt = Receipt {
         status: ReceiptStatus::Delivered,
