@@ -7,6 +7,7 @@ mod connections;
 mod duties;
 mod ready;
 mod reporting;
+mod restrictions;
 mod rules;
 mod starting;
 mod status;
@@ -38,6 +39,7 @@ use crate::ops::traces::Tracer;
 use crate::outbox::feed::Feed;
 use crate::seal::Keys;
 use reporting::Reporter;
+use restrictions::RestrictionFollower;
 use rules::ActiveConfig;
 pub use rules::Reloadable;
 use starting::{Starting, check_ledger};
@@ -172,6 +174,10 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let receipts = listeners.receipts.as_ref().and_then(|l| l.local_addr().ok());
     let ops = listeners.ops.local_addr()?;
     starting.health(listeners.ops);
+    let mut restrictions = RestrictionFollower::new(starting.ledger.clone(), starting.rules.rules.clone());
+    if unreachable.is_none() {
+        starting.read_restrictions(&mut restrictions, options).await?;
+    }
     let http_api = listeners.api.map(|listener| starting.api(listener));
     if let Some(listener) = listeners.receipts {
         starting.receipts(listener);
@@ -179,7 +185,9 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     if let Some(why) = unreachable {
         tracing::warn!(reason = why, "waiting for the ledger (use --no-wait to exit instead)");
         starting.wait_for_ledger(options).await?;
+        starting.read_restrictions(&mut restrictions, options).await?;
     }
+    starting.spawn_until_shutdown(restrictions.follow());
     let worker = options.roles.worker.then(|| starting.worker(&worker_name, woken));
     starting.spawn_until_shutdown(Arc::clone(&reporter).run());
     let Starting { config, rules, ledger, broker, tasks, shutdown, stop_publishing, .. } = starting;

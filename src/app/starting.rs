@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::restrictions::RestrictionFollower;
 use super::rules::ActiveConfig;
 use super::status::StatusReader;
 use super::{Start, connections, duties, ready};
@@ -96,6 +97,18 @@ impl Starting {
                     self.shutdown.cancel();
                     return Err(e);
                 }
+            }
+        }
+    }
+
+    /// Reads what operators have restricted, before this process sends or admits anything.
+    pub(super) async fn read_restrictions(
+        &self, restrictions: &mut RestrictionFollower, options: Start,
+    ) -> anyhow::Result<()> {
+        loop {
+            match restrictions.read().await {
+                Err(e) if options.wait && e.is_temporary() => tokio::time::sleep(RETRY_INTERVAL).await,
+                read => return read.context("the pauses and blocks of operators cannot be read"),
             }
         }
     }

@@ -194,6 +194,7 @@ fn refused(state: DispatchState, reason: Reason, retry_after_s: Option<u64>) -> 
             let detail = match reason {
                 Reason::Life => "expires_at: must be at least 10 s ahead",
                 Reason::Country => "to: this country is not served",
+                Reason::OperatorBlock => "to: an operator blocks this number",
                 _ => "the job is refused",
             };
             let field = if reason == Reason::Life { "expires_at" } else { "to" };
@@ -246,6 +247,7 @@ problems! {
         refused(DispatchState::Expired, Reason::Life, None),
         number_not_possible(Some(NumberProblem::TrunkZero)),
         refused(DispatchState::Refused, Reason::Country, None),
+        refused(DispatchState::Refused, Reason::OperatorBlock, None),
         conflict(),
         refused(DispatchState::Superseded, Reason::Newer, None),
         client_flooded(1),

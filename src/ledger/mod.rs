@@ -13,6 +13,7 @@ mod group;
 pub mod health;
 mod items;
 mod message_ids;
+mod operators;
 mod outgoing;
 mod postgres;
 mod schema;
@@ -35,10 +36,12 @@ pub use facts::FactObserver;
 use facts::Facts;
 use group::Group;
 pub use items::{
-    Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, Destinations, EventBatch, KeyRow, Limit, LostCommit, NewAttempt, OnRefusal,
-    PendingEvents, Receiver, RecordResult, Recorded, Refusal, StopRequest, StopResult, Stopped, Undelivered,
-    WebhookRow, WriteResult,
+    Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, AuditRecord,
+    BeginRequest, BeginResult, Block, DecisionWrite, Destinations, DispatchPage, DispatchSearch, EraseStep,
+    Erased, EventBatch, KeyRow, LeftDispatch, Limit, LostCommit, NewAttempt, NewAuditRecord, NewBlock,
+    NewPause, OnRefusal, OperatorAct, Pause, PendingEvents, Probe, Receiver, RecordResult, Recorded, Refusal,
+    RetryResult, SearchBy, StopRequest, StopResult, Stopped, StoredRestrictions, Undelivered, WebhookRow,
+    WriteResult,
 };
 use outgoing::Outgoing;
 pub use postgres::Server as PostgresServer;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::message_ids::MessageIds;
+use super::operators::Operators;
 use super::statistics::Statistics;
 use super::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult,
@@ -18,7 +19,7 @@ use crate::domain::dispatch::Dispatch;
 
 /// The operations of a database. Each item is changed in one transaction. Answers have the order of the group.
 #[async_trait]
-pub(super) trait Store: MessageIds + Statistics {
+pub(super) trait Store: MessageIds + Operators + Statistics {
     async fn migrate(&self) -> Result<(), LedgerError>;
     async fn check(&self) -> Result<Timestamp, LedgerError>;
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError>;

@@ -9,6 +9,7 @@ mod columns;
 mod connection;
 mod error;
 mod message_ids;
+mod operators;
 mod outbox;
 mod pooler;
 mod reading;

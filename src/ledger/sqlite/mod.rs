@@ -4,6 +4,7 @@
 mod fault;
 mod message_ids;
 mod operations;
+mod operators;
 mod row;
 mod statistics;
 
