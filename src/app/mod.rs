@@ -5,6 +5,7 @@
 
 mod connections;
 mod duties;
+mod observers;
 mod ready;
 mod reporting;
 mod restrictions;
@@ -32,12 +33,11 @@ use crate::delivery::worker::Worker;
 use crate::http::Api;
 use crate::ledger::health::LedgerHealth;
 use crate::ledger::{self, Ledger};
-use crate::ops::delivery_counter::DeliveryCounter;
-use crate::ops::failure_codes::FailureCodes;
 use crate::ops::metrics::Metrics;
 use crate::ops::traces::Tracer;
 use crate::outbox::feed::Feed;
 use crate::seal::Keys;
+use observers::Observers;
 use reporting::Reporter;
 use restrictions::RestrictionFollower;
 use rules::ActiveConfig;
@@ -110,18 +110,9 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let max_connections = connections::connections_per_listener(descriptors, listener_count);
     let metrics = Arc::new(Metrics::default());
     let ledger = open_ledger(&config)?;
-    let counter = Arc::new(DeliveryCounter::default());
-    let codes = Arc::new(FailureCodes::default());
     let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
-    let tracer = start_tracer(&config, &worker_name)?;
-    let observers = (Arc::clone(&counter), Arc::clone(&codes), tracer.clone());
-    ledger.observe(Box::new(move |fact| {
-        observers.0.count(fact);
-        observers.1.count(fact);
-        if let Some(tracer) = &observers.2 {
-            tracer.trace(fact);
-        }
-    }));
+    let observers = Observers::new(&config, &worker_name)?;
+    observers.observe(&ledger);
     let unreachable = check_ledger(&ledger, options).await?;
     let settings = broker_settings(&config)?;
     if let Some(settings) = settings.as_ref().filter(|_| !options.wait) {
@@ -167,8 +158,8 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         broker: starting.broker.clone(),
         rules: starting.rules.rules.clone(),
         metrics: Arc::clone(&starting.metrics),
-        counter,
-        codes,
+        counter: observers.counter,
+        codes: observers.codes,
     });
     let api = listeners.api.as_ref().and_then(|l| l.local_addr().ok());
     let receipts = listeners.receipts.as_ref().and_then(|l| l.local_addr().ok());
@@ -203,7 +194,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         worker,
         worker_name,
         reporter,
-        tracer,
+        tracer: observers.tracer,
         grace,
         tasks,
         shutdown,
@@ -272,13 +263,6 @@ impl App {
             let _ = tokio::task::spawn_blocking(move || tracer.stop()).await;
         }
     }
-}
-
-/// Starts the export of traces, if an endpoint is configured.
-fn start_tracer(config: &Config, process: &str) -> anyhow::Result<Option<Arc<Tracer>>> {
-    let Some(url) = &config.traces.otlp_url else { return Ok(None) };
-    let tracer = Tracer::start(url, config.traces.sample, process);
-    Ok(Some(Arc::new(tracer.map_err(|e| anyhow::anyhow!("traces.otlp_url cannot be used: {e}"))?)))
 }
 
 async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
