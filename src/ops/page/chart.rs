@@ -103,9 +103,9 @@ fn figure(name: &str, legend: &[(&str, &str)], top: &str, status: &Status, drawi
                 @for (kind, text) in legend {
                     span class="key" { svg class="dot" viewBox="0 0 8 8" { rect class=(kind) width="8" height="8" rx="2" {} } (text) }
                 }
+                span class="top" { "at most " (top) }
             }
             div class="chart" {
-                span class="top" { (top) }
                 svg role="img" aria-label=(format!("{name}, the last 24 hours")) viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" {
                     (drawing)
                 }
