@@ -5,6 +5,7 @@
 
 mod connections;
 mod duties;
+mod observing;
 mod ready;
 mod rules;
 mod starting;
@@ -128,9 +129,11 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         ready: Live::new(BTreeMap::new()),
     };
     starting.spawn_until_shutdown(checks);
+    observing::observe_ledger(&starting.metrics, &starting.ledger, Arc::clone(&starting.ledger_health));
     if let Some(broker) = &starting.broker {
         let lengths = duties::queue_lengths(broker.queue_lengths(), Arc::clone(&starting.metrics));
         starting.spawn_until_shutdown(lengths);
+        observing::observe_broker(&starting.metrics, broker.clone());
     }
     let (health, checked) = (Arc::clone(&starting.ledger_health), starting.ledger.clone());
     starting.spawn_until_shutdown(async move { health.poll_until_recovered(&checked).await });
@@ -146,6 +149,9 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     if let Some(why) = unreachable {
         tracing::warn!(reason = why, "waiting for the ledger (use --no-wait to exit instead)");
         starting.wait_for_ledger(options).await?;
+    }
+    if options.roles.worker {
+        observing::observe_routes(&starting.metrics, starting.rules.rules.clone());
     }
     let worker = options.roles.worker.then(|| starting.worker(&worker_name, woken));
     let Starting { config, rules, ledger, broker, tasks, shutdown, stop_publishing, .. } = starting;

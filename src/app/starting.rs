@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::rules::ActiveConfig;
-use super::{Start, connections, duties, ready};
+use super::{Start, connections, duties, observing, ready};
 use crate::broker::{Broker, ConsumedQueue};
 use crate::config::Config;
 use crate::config::live::Live;
@@ -146,7 +146,13 @@ impl Starting {
         let retention_days = self.config.ledger.retention_days;
         let (has_broker, webhooks) = (self.broker.is_some(), self.rules.webhooks.clone());
         let receivers = move || publisher::receivers(has_broker, &webhooks.current());
-        self.spawn_until_shutdown(duties::housekeeping(ledger, name.to_owned(), retention_days, receivers));
+        self.spawn_until_shutdown(duties::housekeeping(
+            ledger,
+            name.to_owned(),
+            retention_days,
+            receivers,
+            Arc::clone(&metrics),
+        ));
         let ledger_ready = Arc::clone(&self.ledger_ready);
         let ready = ready::worker_ready(ledger_ready, self.broker.clone(), Arc::clone(&metrics));
         self.set_readiness("worker", ready);
@@ -168,6 +174,7 @@ impl Starting {
             shutdown: self.shutdown.clone(),
         };
         let http_api = Api::new(state, &self.config.limits);
+        observing::observe_api(&self.metrics, &http_api);
         self.spawn_until_shutdown(Arc::clone(&http_api).sweep());
         self.serve(listener, http_api.router());
         self.set_readiness("api", Arc::clone(&self.ledger_ready));

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::measures::Measures;
 use super::message_ids::MessageIds;
 use super::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult,
@@ -17,7 +18,7 @@ use crate::domain::dispatch::Dispatch;
 
 /// The operations of a database. Each item is changed in one transaction. Answers have the order of the group.
 #[async_trait]
-pub(super) trait Store: MessageIds {
+pub(super) trait Store: MessageIds + Measures {
     async fn migrate(&self) -> Result<(), LedgerError>;
     async fn check(&self) -> Result<Timestamp, LedgerError>;
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError>;

@@ -21,7 +21,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use crate::config::live::Live;
-use crate::ops::metrics::Metrics;
+use crate::ops::metrics::{Format, Metrics};
 
 /// Readiness check of a role: `None` when ready, otherwise a sentence that says why not.
 pub type Readiness = Arc<dyn Fn() -> Option<String> + Send + Sync>;
@@ -73,8 +73,8 @@ async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Response {
         )
             .into_response();
     }
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], ops.metrics.text()).into_response()
+    let format = Format::accepted(&headers);
+    ([(header::CONTENT_TYPE, format.content_type())], ops.metrics.text(format)).into_response()
 }
 
 async fn readiness(State(ops): State<Ops>) -> Response {

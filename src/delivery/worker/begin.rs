@@ -91,7 +91,11 @@ impl Worker {
                 self.report_lost_commit(d, lost);
                 Action::Nothing
             }
-            Some(Ok(BeginResult::ChannelRefused { retry_after_s, .. })) => {
+            Some(Ok(BeginResult::ChannelRefused { retry_after_s, full, .. })) => {
+                if let Some(full) = full {
+                    let rule = full.rule.to_string();
+                    self.deps.metrics.intake.count_quota_refusal(full.owner.as_str(), &rule);
+                }
                 let decision = skip_step(&snapshot.d, &begin, retry_after_s, snapshot.now(), &policy);
                 self.write(snapshot, decision, true).await
             }

@@ -2,7 +2,9 @@
 
 mod acts;
 mod begin;
+mod breakers;
 mod consume;
+mod counting;
 mod disposition;
 mod give_back;
 mod job;
@@ -289,10 +291,12 @@ impl Worker {
 
     /// Applies a written decision to the snapshot.
     fn apply_written(&self, mut snapshot: Snapshot, decision: &Decision) -> Snapshot {
+        let mut before = snapshot.d.state;
         decision.transition.apply(&mut snapshot.d);
         let d = &snapshot.d;
+        self.count_passed_deadline(d, decision);
         for event in &decision.transition.events {
-            self.deps.metrics.count_state(event.state);
+            self.count_event(d, std::mem::replace(&mut before, event.state), event);
             tracing::info!(
                 dispatch.id = %d.order.id, dispatch.tenant = d.order.tenant, state = %event.state, step = event.step,
                 attempt = event.attempt, carrier = event.carrier, reason = event.reason.map(Reason::as_str),
@@ -333,10 +337,14 @@ impl Worker {
             return StatusAnswer::Nothing;
         };
         let receipt = with_unknown_key(receipt, snapshot);
+        let status = receipt.status;
         let attempt_receipt =
             AttemptReceipt { uid: snapshot.d.order.uid, n, carrier: account.name.clone(), receipt };
         match self.deps.ledger.record(attempt_receipt).await {
-            Ok(crate::ledger::RecordResult::Recorded) => StatusAnswer::NewReceipt,
+            Ok(crate::ledger::RecordResult::Recorded) => {
+                self.deps.metrics.receipts.count_recorded(&account.name, status);
+                StatusAnswer::NewReceipt
+            }
             Ok(_) => StatusAnswer::Nothing,
             // The carrier has the message, so it is not repeated. The row is due again when its lease ends.
             Err(e) => {

@@ -15,7 +15,7 @@ pub use begin::{BeginRequest, BeginResult, NewAttempt};
 pub use decision::{AttemptOutcome, DecisionWrite, WriteResult};
 pub use fact::{AdvanceRequest, AdvanceResult, AttemptReceipt, RecordResult, StopRequest, StopResult};
 pub use key::KeyRow;
-pub use limit::Limit;
+pub use limit::{FullQuota, Limit, QuotaOwner};
 pub use lost_commit::LostCommit;
 pub use outbox::{Destinations, EventBatch, PendingEvents, Receiver, Undelivered};
 pub use webhook::WebhookRow;

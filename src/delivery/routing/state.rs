@@ -1,0 +1,101 @@
+//! The state of accounts, for logs and metrics: circuit breakers that change, and all of them with the rate limits.
+
+use std::sync::PoisonError;
+
+use super::{Account, Routes};
+use crate::domain::channel::Channel;
+use crate::ops::metrics::BreakerState;
+
+/// A circuit breaker that opened or closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerChange {
+    /// The channel.
+    pub channel: Channel,
+    /// The country; `None` for the breaker of the whole channel.
+    pub country: Option<String>,
+    /// Whether it opened. Otherwise it closed.
+    pub opened: bool,
+}
+
+/// The circuit breakers that an outcome opened or closed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BreakerChanges(pub Vec<BreakerChange>);
+
+impl BreakerChanges {
+    /// Whether one of them opened.
+    pub fn has_opened(&self) -> bool {
+        self.0.iter().any(|change| change.opened)
+    }
+
+    pub(super) fn opened(&mut self, channel: Channel, country: Option<&str>, has_changed: bool) {
+        self.add(channel, country, true, has_changed);
+    }
+
+    pub(super) fn closed(&mut self, channel: Channel, country: Option<&str>, has_changed: bool) {
+        self.add(channel, country, false, has_changed);
+    }
+
+    /// A list without changes allocates nothing.
+    fn add(&mut self, channel: Channel, country: Option<&str>, opened: bool, has_changed: bool) {
+        if has_changed {
+            self.0.push(BreakerChange { channel, country: country.map(str::to_owned), opened });
+        }
+    }
+}
+
+/// An account as this process sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccountState {
+    /// Its configured name.
+    pub name: String,
+    /// Its channels.
+    pub channels: Vec<ChannelState>,
+    /// The configured rate limit, in requests per second.
+    pub rate_per_s: f64,
+    /// The share of this process.
+    pub share_per_s: f64,
+}
+
+/// A channel of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelState {
+    /// The channel.
+    pub channel: Channel,
+    /// The circuit breaker of the whole channel.
+    pub breaker: BreakerState,
+    /// Number of countries whose breaker is not closed.
+    pub countries: usize,
+}
+
+impl Routes {
+    /// The state of each account, ordered by name.
+    pub fn states(&self) -> Vec<AccountState> {
+        self.accounts.values().map(|account| account.state()).collect()
+    }
+
+    /// Number of cached policies.
+    pub fn cached_policies(&self) -> usize {
+        self.policies.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+impl Account {
+    fn state(&self) -> AccountState {
+        let now = crate::domain::clock::boot();
+        let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let carried = Channel::ALL.iter().filter(|channel| self.carrier.carries(**channel));
+        let channels = carried.map(|channel| {
+            let breaker = match breakers.get(&(*channel, None)).filter(|breaker| breaker.is_tripped()) {
+                Some(breaker) if breaker.is_open(now) => BreakerState::Open,
+                Some(_) => BreakerState::HalfOpen,
+                None => BreakerState::Closed,
+            };
+            let of_country = breakers.iter().filter(|((c, country), _)| c == channel && country.is_some());
+            let countries = of_country.filter(|(_, breaker)| breaker.is_tripped()).count();
+            ChannelState { channel: *channel, breaker, countries }
+        });
+        let channels = channels.collect();
+        let (rate_per_s, share_per_s) = self.limits.rate_limit.rates();
+        AccountState { name: self.name.clone(), channels, rate_per_s, share_per_s }
+    }
+}
