@@ -70,7 +70,9 @@ pub(super) fn observe_routes(metrics: &Metrics, rules: Live<Rules>) {
             for channel in &account.channels {
                 let (breaker, countries) = (channel.breaker, channel.countries);
                 metrics.routing.set_breaker(&account.name, channel.channel, breaker, countries);
+                metrics.delivery.show_carrier(&account.name, channel.channel);
             }
+            metrics.receipts.show_carrier(&account.name);
             metrics.routing.set_rate_limit(&account.name, account.rate_per_s, account.share_per_s);
         }
         set_maps(metrics, &[("policies", rules.routes.cached_policies())]);

@@ -17,6 +17,8 @@ mod publish;
 mod send;
 mod serve;
 mod show;
+#[cfg(test)]
+mod tests;
 mod webhooks;
 
 use std::path::PathBuf;

@@ -4,6 +4,7 @@
 //! dispatch.
 
 pub mod crash;
+pub mod dashboard;
 pub mod metrics;
 pub mod telemetry;
 pub mod verdict;

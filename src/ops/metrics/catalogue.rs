@@ -33,6 +33,17 @@ pub struct Described {
     pub labels: BTreeSet<String>,
 }
 
+impl Described {
+    /// Whether this name in a query is one of its series. A histogram has three.
+    pub fn is_named(&self, name: &str) -> bool {
+        match name.strip_prefix(&self.name) {
+            Some("") => self.kind != Kind::Histogram,
+            Some(suffix) => self.kind == Kind::Histogram && ["_bucket", "_sum", "_count"].contains(&suffix),
+            None => false,
+        }
+    }
+}
+
 /// All metrics of otpost.
 pub fn catalogue() -> Vec<Described> {
     let mut all: Vec<Described> = vec![];

@@ -121,6 +121,15 @@ impl DeliveryMetrics {
         );
     }
 
+    /// Shows the counts of a carrier's channel as 0 until something is counted. Without this the first events are no increase for
+    /// Prometheus.
+    pub fn show_carrier(&self, carrier: &str, channel: Channel) {
+        let (carrier, channel) = (self.names.get(carrier), channel.as_str());
+        for outcome in Outcome::WORDS {
+            self.attempts.with(&AttemptLabels { carrier: carrier.clone(), channel, outcome }, |_| ());
+        }
+    }
+
     /// Counts a published state change. `before` is the state before it; `None` if the dispatch began with this state.
     pub fn count_state(&self, before: Option<State>, state: State, channel: Channel, order: &Order) {
         self.states.with(&StateLabels { state: state.as_str() }, increment);

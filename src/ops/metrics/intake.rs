@@ -47,6 +47,10 @@ impl IntakeMetrics {
             Unit::Seconds,
             m.job_age.clone(),
         );
+        // Without a series the first event is no increase for Prometheus.
+        for result in ["dead", "suspect"] {
+            m.admissions.with(&AdmissionLabels { door: "amqp", result }, |_| ());
+        }
         r.register("acts", "Acts of senders: feedback, next, cancel", m.acts.family());
         m
     }

@@ -70,6 +70,13 @@ impl OutboxMetrics {
         self.published.inc();
     }
 
+    /// Shows the deliveries to a tenant's webhook as 0 until one is counted.
+    pub fn show_webhook(&self, tenant: &str) {
+        for result in ["told", "failed", "given_up"] {
+            self.webhooks.with(&WebhookLabels { tenant: self.names.get(tenant), result }, |_| ());
+        }
+    }
+
     /// Counts an attempt to deliver an event to a tenant's webhook.
     pub fn count_webhook(&self, tenant: &str, result: Word) {
         self.webhooks.with(&WebhookLabels { tenant: self.names.get(tenant), result }, increment);

@@ -53,6 +53,14 @@ impl ReceiptMetrics {
         m
     }
 
+    /// Shows the final receipts of a carrier as 0 until one is counted.
+    pub fn show_carrier(&self, carrier: &str) {
+        for status in [ReceiptStatus::Delivered, ReceiptStatus::Bad] {
+            let labels = FinalReceiptLabels { carrier: self.names.get(carrier), status: status.as_str() };
+            self.finals.with(&labels, |_| ());
+        }
+    }
+
     /// Counts a callback. `verdict` is the status of its receipt, or why it was rejected.
     pub fn count_callback(&self, carrier: &str, verdict: Word) {
         self.receipts.with(&ReceiptLabels { carrier: self.names.get(carrier), verdict }, increment);

@@ -92,6 +92,7 @@ impl RoutingMetrics {
         let labels = self.labels(carrier, channel);
         self.breaker_state.with(&labels, |m| m.set(state as i64));
         self.open_countries.with(&labels, |m| m.set(open_countries as i64));
+        self.opened.with(&labels, |_| ());
     }
 
     /// Sets the rate limit of an account, in requests per second.

@@ -29,6 +29,7 @@ pub(in crate::outbox) struct WebhookSink {
 
 impl WebhookSink {
     pub(in crate::outbox) fn new(tenant: &str, webhooks: Live<Webhooks>, metrics: Arc<Metrics>) -> Self {
+        metrics.outbox.show_webhook(tenant);
         Self { tenant: tenant.to_owned(), webhooks, metrics }
     }
 }
