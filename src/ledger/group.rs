@@ -229,3 +229,61 @@ async fn run_again<O, F: Future<Output = Result<O, LedgerError>>>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::with_retries;
+    use crate::ledger::LedgerError;
+    use crate::ledger::observer::{Observed, Observer};
+
+    /// Keeps what it is told, without the times.
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+
+    impl Notes {
+        fn add(&self, note: String) {
+            self.0.lock().unwrap().push(note);
+        }
+    }
+
+    impl Observer for Notes {
+        fn grouped(&self, operation: &'static str, items: usize) {
+            self.add(format!("{operation} groups {items}"));
+        }
+
+        fn ended(&self, operation: &'static str, _: Duration) {
+            self.add(format!("{operation} ended"));
+        }
+
+        fn retried(&self, operation: &'static str, error: &LedgerError) {
+            self.add(format!("{operation} runs again: {}", error.kind()));
+        }
+
+        fn failed(&self, operation: &'static str, error: &LedgerError) {
+            self.add(format!("{operation} failed: {}", error.kind()));
+        }
+    }
+
+    /// Fails if a transaction is not timed, or if an error that a later run has overcome counts as a failure.
+    #[tokio::test]
+    async fn each_run_is_reported_and_a_failure_once() {
+        let (observed, notes) = (Observed::default(), Arc::<Notes>::default());
+        observed.set(Arc::clone(&notes) as Arc<dyn Observer>);
+        let mut answers = vec![Ok(()), Err(LedgerError::Conflict)];
+        let overcome = with_retries("take", &observed, || std::future::ready(answers.pop().unwrap())).await;
+        assert_eq!(overcome, Ok(()));
+        let refused = || std::future::ready(Err::<(), _>(LedgerError::UnknownForm));
+        assert!(with_retries("stop", &observed, refused).await.is_err());
+        let expected = [
+            "take ended",
+            "take runs again: conflict",
+            "take ended",
+            "stop ended",
+            "stop failed: unknown_form",
+        ];
+        assert_eq!(*notes.0.lock().unwrap(), expected);
+    }
+}

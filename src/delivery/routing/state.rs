@@ -99,3 +99,58 @@ impl Account {
         AccountState { name: self.name.clone(), channels, rate_per_s, share_per_s }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Routes;
+    use super::{BreakerChange, BreakerState};
+    use crate::config::Config;
+    use crate::domain::attempt::{Outcome, RefusalScope};
+    use crate::domain::channel::Channel;
+
+    fn routes() -> Routes {
+        let config = "[carriers.c1]\nrate_per_s = 10\n[carriers.c1.twilio]\nfrom = \"+15005550006\"\n\
+                      account_sid = \"AC00000000000000000000000000000001\"\nauth_token = \"x\"";
+        Routes::new(&Config::parse(config).unwrap(), None).unwrap()
+    }
+
+    /// Fails if a breaker is reported each time that it opens again, or if its close is not reported.
+    #[test]
+    fn a_breaker_is_reported_when_it_opens_and_when_it_closes() {
+        let routes = routes();
+        let account = routes.account("c1").unwrap();
+        let record = |outcome| account.record_outcome(Channel::Sms, Some("GB"), outcome).0;
+        let change = |country: Option<&str>, opened| {
+            vec![BreakerChange { channel: Channel::Sms, country: country.map(str::to_owned), opened }]
+        };
+        let state = || {
+            let sms = routes.states()[0].channels[0];
+            (sms.breaker, sms.countries)
+        };
+        for _ in 0..7 {
+            assert!(record(Outcome::Unavailable).is_empty());
+        }
+        assert_eq!(state(), (BreakerState::Closed, 0));
+        assert_eq!(record(Outcome::Unavailable), change(None, true));
+        assert_eq!(state(), (BreakerState::Open, 0));
+        assert!(record(Outcome::Unavailable).is_empty());
+        assert_eq!(record(Outcome::Accepted), change(None, false));
+        assert!(record(Outcome::Accepted).is_empty());
+
+        let narrow = Outcome::Misconfigured(RefusalScope::Narrow);
+        assert_eq!(record(narrow), change(Some("GB"), true));
+        assert!(record(narrow).is_empty());
+        assert_eq!(state(), (BreakerState::Closed, 1));
+        assert_eq!(record(Outcome::Accepted), change(Some("GB"), false));
+        let all = record(Outcome::Misconfigured(RefusalScope::Account));
+        assert_eq!(all.len(), Channel::ALL.len(), "each channel of the account");
+    }
+
+    #[test]
+    fn the_share_of_a_rate_limit_is_shown_beside_it() {
+        let routes = routes();
+        routes.share(4);
+        let state = &routes.states()[0];
+        assert_eq!((state.rate_per_s, state.share_per_s), (10.0, 2.5));
+    }
+}

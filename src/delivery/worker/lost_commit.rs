@@ -22,7 +22,7 @@ impl Worker {
         };
         tracing::error!(
             dispatch.id = %d.order.id, dispatch.tenant = d.order.tenant, dispatch.uid = %d.order.uid, dispatch.version = d.version,
-            attempt, to = d.order.mask, "{what}"
+            attempt, to = d.order.mask, trace_id = d.order.trace_id(), "{what}"
         );
     }
 }

@@ -300,7 +300,7 @@ impl Worker {
             tracing::info!(
                 dispatch.id = %d.order.id, dispatch.tenant = d.order.tenant, state = %event.state, step = event.step,
                 attempt = event.attempt, carrier = event.carrier, reason = event.reason.map(Reason::as_str),
-                to = d.order.mask, "dispatch state changed"
+                to = d.order.mask, trace_id = d.order.trace_id(), "dispatch state changed"
             );
         }
         snapshot

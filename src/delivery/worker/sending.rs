@@ -50,12 +50,12 @@ impl Worker {
         let is_refused = matches!(judgement.outcome, Outcome::Misconfigured(_)) && changes.has_opened();
         if judgement.outcome == Outcome::NotSent(NotSentCause::TooLate) {
             tracing::warn!(
-                dispatch.id = %snapshot.d.order.id, attempt = open.n,
+                dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n,
                 "attempt too late after its commit: nothing sent"
             );
         } else if is_refused {
             tracing::error!(
-                dispatch.id = %snapshot.d.order.id, attempt = open.n, carrier = open.carrier,
+                dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n, carrier = open.carrier,
                 channel = open.channel.as_str(), country, detail = judgement.outcome.detail(),
                 carrier_code = judgement.details.carrier_code,
                 "carrier refuses the configured account or sender: {}; it is tried again once in a while, and other carriers are used",
@@ -63,7 +63,7 @@ impl Worker {
             );
         } else if judgement.outcome != Outcome::Accepted {
             tracing::warn!(
-                dispatch.id = %snapshot.d.order.id, attempt = open.n, carrier = open.carrier,
+                dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n, carrier = open.carrier,
                 outcome = judgement.outcome.word(), detail = judgement.outcome.detail(),
                 carrier_code = judgement.details.carrier_code, "carrier did not accept a message"
             );
