@@ -129,7 +129,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         ready: Live::new(BTreeMap::new()),
     };
     starting.spawn_until_shutdown(checks);
-    observing::observe_ledger(&starting.metrics, &starting.ledger, Arc::clone(&starting.ledger_health));
+    observing::observe_ledger(&starting.metrics, &starting.ledger, Arc::clone(&starting.ledger_ready));
     if let Some(broker) = &starting.broker {
         let lengths = duties::queue_lengths(broker.queue_lengths(), Arc::clone(&starting.metrics));
         starting.spawn_until_shutdown(lengths);

@@ -7,8 +7,8 @@ use crate::broker::Broker;
 use crate::config::live::Live;
 use crate::delivery::rules::Rules;
 use crate::http::Api;
-use crate::ledger::health::LedgerHealth;
 use crate::ledger::{Ledger, LedgerError, Observer, PoolState};
+use crate::ops::Readiness;
 use crate::ops::metrics::{LedgerMetrics, Metrics};
 
 /// Counts the transactions of the ledger. The metrics keep the ledger, so the ledger must not keep the metrics.
@@ -40,12 +40,12 @@ impl Observer for LedgerObserver {
     }
 }
 
-/// Counts the ledger's transactions, and shows the state of its connections.
-pub(super) fn observe_ledger(metrics: &Arc<Metrics>, ledger: &Ledger, health: Arc<LedgerHealth>) {
+/// Counts the ledger's transactions, and shows its readiness and its connections.
+pub(super) fn observe_ledger(metrics: &Arc<Metrics>, ledger: &Ledger, ready: Readiness) {
     ledger.observe(Arc::new(LedgerObserver(Arc::downgrade(metrics))));
     let ledger = ledger.clone();
     metrics.on_scrape(move |metrics| {
-        metrics.ledger.set_away(!health.is_healthy());
+        metrics.ledger.set_away(ready().is_some());
         if let Some(PoolState { max, idle, in_use, waiting }) = ledger.pool() {
             metrics.ledger.set_connections(max, idle, in_use, waiting);
         }
