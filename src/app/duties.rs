@@ -99,6 +99,7 @@ pub(super) async fn housekeeping(
         while is_full(ledger.forget_events(before, &receivers, 1000).await) && claims().await {}
         while is_full(ledger.purge(before, 1000).await) && claims().await {}
         while is_full(ledger.purge_quotas(1000).await) && claims().await {}
+        let _ = ledger.tidy_statistics().await;
         let by_attempt = ledger.match_strays().await.unwrap_or(0);
         let by_message_id = ledger.match_message_ids().await.map_or(0, |changed| changed.len());
         if by_attempt + by_message_id > 0 {

@@ -7,8 +7,10 @@ mod connections;
 mod duties;
 mod observing;
 mod ready;
+mod reporting;
 mod rules;
 mod starting;
+mod status;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,12 +32,18 @@ use crate::delivery::worker::Worker;
 use crate::http::Api;
 use crate::ledger::health::LedgerHealth;
 use crate::ledger::{self, Ledger};
+use crate::ops::delivery_counter::DeliveryCounter;
+use crate::ops::failure_codes::FailureCodes;
 use crate::ops::metrics::Metrics;
+use crate::ops::traces::Tracer;
 use crate::outbox::feed::Feed;
 use crate::seal::Keys;
+use reporting::Reporter;
 use rules::ActiveConfig;
 pub use rules::Reloadable;
 use starting::{Starting, check_ledger};
+use status::StatusReader;
+pub use status::seen_reports;
 
 /// Capacity of the queue of wake-ups in this process. The scan finds dispatches whose wake-up does not fit.
 const WAKE_QUEUE_CAPACITY: usize = 10_000;
@@ -84,6 +92,8 @@ pub struct App {
     broker: Option<Broker>,
     worker: Option<Arc<Worker>>,
     worker_name: String,
+    reporter: Arc<Reporter>,
+    tracer: Option<Arc<Tracer>>,
     grace: Duration,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -99,6 +109,23 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let max_connections = connections::connections_per_listener(descriptors, listener_count);
     let metrics = Arc::new(Metrics::default());
     let ledger = open_ledger(&config)?;
+    let counter = Arc::new(DeliveryCounter::default());
+    let codes = Arc::new(FailureCodes::default());
+    let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
+    let tracer = start_tracer(&config, &worker_name)?;
+    // The metrics keep the ledger, so the ledger must not keep the metrics.
+    let counted = Arc::downgrade(&metrics);
+    let observers = (Arc::clone(&counter), Arc::clone(&codes), tracer.clone());
+    ledger.observe(Box::new(move |fact| {
+        observers.0.count(fact);
+        observers.1.count(fact);
+        if let Some(metrics) = counted.upgrade() {
+            observing::count_fact(&metrics, fact);
+        }
+        if let Some(tracer) = &observers.2 {
+            tracer.trace(fact);
+        }
+    }));
     let unreachable = check_ledger(&ledger, options).await?;
     let settings = broker_settings(&config)?;
     if let Some(settings) = settings.as_ref().filter(|_| !options.wait) {
@@ -110,6 +137,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let (to_worker, woken) = mpsc::channel(WAKE_QUEUE_CAPACITY);
     let waker = DispatchWaker::new(options.roles.worker.then_some(to_worker), broker.clone());
     let ledger_health = Arc::new(LedgerHealth::new());
+    let status = Arc::new(StatusReader::new(ledger.clone(), Arc::clone(&ledger_health)));
     let (ledger_ready, checks) = ready::ledger_ready(ledger.clone(), Arc::clone(&ledger_health));
     let mut starting = Starting {
         config,
@@ -120,6 +148,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         broker,
         waker,
         feed: Feed::default(),
+        status,
         tasks: TaskTracker::new(),
         shutdown,
         max_connections,
@@ -137,7 +166,16 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     }
     let (health, checked) = (Arc::clone(&starting.ledger_health), starting.ledger.clone());
     starting.spawn_until_shutdown(async move { health.poll_until_recovered(&checked).await });
-    let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
+    let reporter = Arc::new(Reporter {
+        name: worker_name.clone(),
+        roles: options.roles,
+        ledger: starting.ledger.clone(),
+        broker: starting.broker.clone(),
+        rules: starting.rules.rules.clone(),
+        metrics: Arc::clone(&starting.metrics),
+        counter,
+        codes,
+    });
     let api = listeners.api.as_ref().and_then(|l| l.local_addr().ok());
     let receipts = listeners.receipts.as_ref().and_then(|l| l.local_addr().ok());
     let ops = listeners.ops.local_addr()?;
@@ -154,6 +192,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         observing::observe_routes(&starting.metrics, starting.rules.rules.clone());
     }
     let worker = options.roles.worker.then(|| starting.worker(&worker_name, woken));
+    starting.spawn_until_shutdown(Arc::clone(&reporter).run());
     let Starting { config, rules, ledger, broker, tasks, shutdown, stop_publishing, .. } = starting;
     let grace = Duration::from_secs(config.worker.grace_s);
     Ok(App {
@@ -166,6 +205,8 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         broker,
         worker,
         worker_name,
+        reporter,
+        tracer,
         grace,
         tasks,
         shutdown,
@@ -220,6 +261,7 @@ impl App {
                 tokio::time::timeout(Duration::from_secs(2), self.ledger.remove_worker(&self.worker_name))
                     .await;
         }
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.reporter.stop()).await;
         self.stop_publishing.cancel();
         self.tasks.close();
         let closing = async {
@@ -229,7 +271,17 @@ impl App {
             }
         };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+        if let Some(tracer) = self.tracer {
+            let _ = tokio::task::spawn_blocking(move || tracer.stop()).await;
+        }
     }
+}
+
+/// Starts the export of traces, if an endpoint is configured.
+fn start_tracer(config: &Config, process: &str) -> anyhow::Result<Option<Arc<Tracer>>> {
+    let Some(url) = &config.traces.otlp_url else { return Ok(None) };
+    let tracer = Tracer::start(url, config.traces.sample, process);
+    Ok(Some(Arc::new(tracer.map_err(|e| anyhow::anyhow!("traces.otlp_url cannot be used: {e}"))?)))
 }
 
 async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -6,6 +6,9 @@ use std::time::Duration;
 use crate::broker::Broker;
 use crate::config::live::Live;
 use crate::delivery::rules::Rules;
+use crate::domain::attempt_fact::{AttemptEvent, AttemptFact};
+use crate::domain::clock::between;
+use crate::domain::delivery_count::Cell;
 use crate::http::Api;
 use crate::ledger::{Ledger, LedgerError, Observer, PoolState};
 use crate::ops::Readiness;
@@ -42,7 +45,7 @@ impl Observer for LedgerObserver {
 
 /// Counts the ledger's transactions, and shows its readiness and its connections.
 pub(super) fn observe_ledger(metrics: &Arc<Metrics>, ledger: &Ledger, ready: Readiness) {
-    ledger.observe(Arc::new(LedgerObserver(Arc::downgrade(metrics))));
+    ledger.observe_transactions(Arc::new(LedgerObserver(Arc::downgrade(metrics))));
     let ledger = ledger.clone();
     metrics.on_scrape(move |metrics| {
         metrics.ledger.set_away(ready().is_some());
@@ -50,6 +53,19 @@ pub(super) fn observe_ledger(metrics: &Arc<Metrics>, ledger: &Ledger, ready: Rea
             metrics.ledger.set_connections(max, idle, in_use, waiting);
         }
     });
+}
+
+/// Counts what was committed about an attempt. A receipt that corrects an earlier one counts as no further receipt.
+pub(super) fn count_fact(metrics: &Metrics, fact: &AttemptFact) {
+    let Cell { channel, carrier, country, tenant } = &fact.cell;
+    match fact.event {
+        AttemptEvent::Receipt { status, corrects, .. } => {
+            let since_begin = between(fact.begun_at, fact.at);
+            metrics.receipts.count_receipt(carrier, *channel, Some(country), since_begin, status, corrects);
+        }
+        AttemptEvent::Verified => metrics.receipts.count_verified(carrier, Some(country), tenant),
+        AttemptEvent::Answered { .. } | AttemptEvent::Accepted { .. } => {}
+    }
 }
 
 /// Shows the connections to RabbitMQ.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::rules::ActiveConfig;
+use super::status::StatusReader;
 use super::{Start, connections, duties, observing, ready};
 use crate::broker::{Broker, ConsumedQueue};
 use crate::config::Config;
@@ -42,6 +43,7 @@ pub(super) struct Starting {
     pub(super) broker: Option<Broker>,
     pub(super) waker: DispatchWaker,
     pub(super) feed: Feed,
+    pub(super) status: Arc<StatusReader>,
     pub(super) tasks: TaskTracker,
     pub(super) shutdown: CancellationToken,
     /// Of each listener.
@@ -59,6 +61,8 @@ impl Starting {
             metrics: Arc::clone(&self.metrics),
             roles: self.ready.clone(),
             token: self.config.ops.token.clone(),
+            status: Arc::clone(&self.status) as _,
+            shutdown: self.shutdown.clone(),
         };
         self.serve(listener, health.router());
     }
@@ -171,6 +175,7 @@ impl Starting {
             metrics: Arc::clone(&self.metrics),
             feed: self.feed.clone(),
             webhooks: self.rules.webhooks.clone(),
+            status: Arc::clone(&self.status) as _,
             shutdown: self.shutdown.clone(),
         };
         let http_api = Api::new(state, &self.config.limits);

@@ -1,21 +1,15 @@
 //! `otpost config check`: checks a configuration without its servers, or with them.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use clap::Args;
-use zeroize::Zeroizing;
 
-use super::{ConfigFile, Failure, has_carriers};
-use crate::broker::{Broker, Nodes};
-use crate::carriers::client::{Auth, Client, Method};
-use crate::carriers::{Callbacks, Request};
+use super::{ConfigFile, Failure, has_carriers, probe};
+use crate::broker::Nodes;
+use crate::carriers::Callbacks;
 use crate::config::Config;
 use crate::ledger::{self, LedgerError, Location};
 use crate::messages::{Templates, gsm7};
-
-/// Time limit for an answer of a carrier.
-const CARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -94,26 +88,10 @@ async fn connect(config: &Config, location: &Location, nodes: Option<&Nodes>) ->
         print("ledger", ledger_problem(config, location).await.err().map(|e| e.to_string()));
     }
     if let Some(nodes) = nodes {
-        print("broker", Broker::declare(nodes, false).await.err().map(|e| e.to_string()));
+        print("broker", probe::broker(nodes).await.err());
     }
     for (name, carrier) in &config.carriers {
-        let client =
-            Client::with_egress(CARRIER_TIMEOUT, carrier.proxy.as_deref(), carrier.ca_file.as_deref());
-        let client = client.map_err(|e| Failure::Usage(format!("carriers.{name}: {e}")))?;
-        let request = Request {
-            method: Method::Get,
-            url: carrier.base_url().to_owned(),
-            auth: Auth::None,
-            content_type: "",
-            body: Zeroizing::default(),
-        };
-        // Any answer shows that the way is open.
-        let problem = client
-            .send(&request, CARRIER_TIMEOUT)
-            .await
-            .err()
-            .map(|_| "does not answer; check base_url, the network, proxy and ca_file".to_owned());
-        print(&format!("carrier {name}"), problem);
+        print(&format!("carrier {name}"), probe::carrier_address(name, carrier).await.err());
     }
     if all_answer { Ok(()) } else { Err(Failure::AlreadyReported) }
 }

@@ -35,6 +35,7 @@ impl std::fmt::Debug for Server {
 pub(super) struct StateFile {
     pub(super) api: String,
     pub(super) key: String,
+    pub(super) operator_key: String,
     pub(super) gateway: String,
 }
 
@@ -79,7 +80,21 @@ pub(super) struct Api {
 }
 
 impl Server {
+    /// Connects as a tenant.
     pub(super) fn connect(self) -> Result<Api, Failure> {
+        self.connect_with(|state, given| (state.api, given.unwrap_or(state.key)))
+    }
+
+    /// Connects as an operator. A given key of the tenant of `otpost dev` is replaced by that of its operator.
+    pub(super) fn connect_operator(self) -> Result<Api, Failure> {
+        self.connect_with(|state, given| {
+            (state.api, given.filter(|key| *key != state.key).unwrap_or(state.operator_key))
+        })
+    }
+
+    fn connect_with(
+        self, of_dev: impl FnOnce(StateFile, Option<String>) -> (String, String),
+    ) -> Result<Api, Failure> {
         let (base, key) = match (self.url, self.key) {
             (Some(url), Some(key)) => (url, key),
             (Some(_), None) => {
@@ -92,7 +107,7 @@ impl Server {
                         "no running otpost dev was found: start one, or give --url and --key".to_owned(),
                     )
                 })?;
-                (found.api, key.unwrap_or(found.key))
+                of_dev(found, key)
             }
         };
         if !(base.starts_with("http://") || base.starts_with("https://")) {

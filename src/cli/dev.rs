@@ -15,11 +15,12 @@ use super::serve::stop_signal;
 use crate::app::{self, App, Roles, Start};
 use crate::carriers::twilio;
 use crate::config::{CarrierConfig, Config};
+use crate::domain::tenant::ALL_TENANTS;
 use crate::http::{NewKey, Scope};
 use crate::ops::telemetry;
 use crate::seal::{Keys, Root};
 
-/// The scopes of the API key of an embedded otpost.
+/// The scopes of the tenant's API key of an embedded otpost.
 const SCOPES: [Scope; 4] = [Scope::Dispatch, Scope::Read, Scope::Act, Scope::Admin];
 
 /// Run everything on this machine, with a mock carrier.
@@ -39,9 +40,31 @@ pub(super) struct Dev {
     json: bool,
 }
 
-/// A new API key for an embedded otpost.
-pub(super) fn new_key() -> NewKey {
-    NewKey::make("default", &SCOPES)
+/// The API keys of an embedded otpost.
+pub(super) struct ApiKeys {
+    /// The key of the tenant `default`.
+    pub(super) tenant: NewKey,
+    /// The key of the operator.
+    pub(super) operator: NewKey,
+}
+
+impl ApiKeys {
+    /// New keys.
+    pub(super) fn new() -> Self {
+        Self {
+            tenant: NewKey::make("default", &SCOPES),
+            operator: NewKey::make(ALL_TENANTS, &[Scope::Admin]),
+        }
+    }
+
+    /// Reads or creates the API keys in a folder. Keeping them lets scripts use the same keys after the next start.
+    fn load_or_create(folder: &Path) -> anyhow::Result<Self> {
+        let new = Self::new();
+        Ok(Self {
+            tenant: load_or_keep(&folder.join("key"), new.tenant, "default", &SCOPES)?,
+            operator: load_or_keep(&folder.join("operator-key"), new.operator, ALL_TENANTS, &[Scope::Admin])?,
+        })
+    }
 }
 
 /// An otpost with all roles and a mock carrier, in this process.
@@ -49,12 +72,13 @@ pub(super) struct Embedded {
     pub(super) app: App,
     pub(super) gateway: Gateway,
     pub(super) key: String,
+    pub(super) operator_key: String,
 }
 
 impl Embedded {
     /// Starts it with an SQLite ledger in this file.
     pub(super) async fn start(
-        ledger: &Path, keys: Keys, key: NewKey, ports: (u16, u16), pace: Duration,
+        ledger: &Path, keys: Keys, api_keys: ApiKeys, ports: (u16, u16), pace: Duration,
         change: impl FnOnce(&mut Config),
     ) -> anyhow::Result<Self> {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -88,10 +112,13 @@ impl Embedded {
             .insert("mock".to_owned(), CarrierConfig { twilio: Some(account), ..CarrierConfig::default() });
         change(&mut config);
         let app = app::start(config, keys, Start { roles: Roles::ALL, migrate: true, wait: false }).await?;
-        if app.ledger.key(&key.row.id).await?.is_none() {
-            app.ledger.add_key(&key.row).await?;
+        let ApiKeys { tenant, operator } = api_keys;
+        for key in [&tenant, &operator] {
+            if app.ledger.key(&key.row.id).await?.is_none() {
+                app.ledger.add_key(&key.row).await?;
+            }
         }
-        Ok(Self { app, gateway, key: key.text })
+        Ok(Self { app, gateway, key: tenant.text, operator_key: operator.text })
     }
 
     pub(super) fn api_url(&self) -> String {
@@ -116,23 +143,31 @@ impl Dev {
         std::fs::create_dir_all(&folder).with_context(cannot)?;
         let root = load_or_create_root(&folder.join("root")).with_context(cannot)?;
         let keys = Keys::new(root.clone(), vec![], &root);
-        let key = load_or_create_key(&folder.join("key")).with_context(cannot)?;
+        let api_keys = ApiKeys::load_or_create(&folder).with_context(cannot)?;
         let (ports, pace) = ((self.port, self.gateway_port), Duration::from_millis(600));
-        let embedded = Embedded::start(&folder.join("dev.db"), keys, key, ports, pace, |_| {}).await?;
-        let state =
-            StateFile { api: embedded.api_url(), key: embedded.key.clone(), gateway: embedded.gateway_url() };
+        let embedded = Embedded::start(&folder.join("dev.db"), keys, api_keys, ports, pace, |_| {}).await?;
+        let state = StateFile {
+            api: embedded.api_url(),
+            key: embedded.key.clone(),
+            operator_key: embedded.operator_key.clone(),
+            gateway: embedded.gateway_url(),
+        };
         state.write().with_context(cannot)?;
         if self.json {
             let ops = format!("http://{}", embedded.app.ops);
             println!(
                 "{}",
-                serde_json::json!({"api": state.api, "phones": state.gateway, "ops": ops, "key": state.key})
+                serde_json::json!({"api": state.api, "phones": state.gateway, "ops": ops, "key": state.key,
+                                   "operator_key": state.operator_key})
             );
         } else {
             println!("otpost runs on this machine and sends nothing to real phones.\n");
             println!("  Phones   {}   read the texts, hear the calls", state.gateway);
             println!("  API      {}/v1/dispatches", state.api);
-            println!("  Health   http://{}/readyz", embedded.app.ops);
+            println!(
+                "  Status   http://{}/   whether codes arrive; in a terminal: otpost top",
+                embedded.app.ops
+            );
             println!("  Key      {}\n", state.key);
             println!("Send a code:  otpost send +447700900123");
             println!("Fall back:    otpost send +447700900102 --channel sms --channel voice");
@@ -155,17 +190,15 @@ fn load_or_create_root(path: &Path) -> anyhow::Result<Root> {
     Ok(root)
 }
 
-/// Reads or creates the API key in a folder. Keeping it lets scripts use the same key after the next start.
-fn load_or_create_key(path: &Path) -> anyhow::Result<NewKey> {
-    if let Some(key) =
-        std::fs::read_to_string(path).ok().and_then(|text| NewKey::of(text.trim(), "default", &SCOPES))
-    {
+/// Reads an API key from a file. Without one, writes this new key into it.
+fn load_or_keep(path: &Path, new: NewKey, tenant: &str, scopes: &[Scope]) -> anyhow::Result<NewKey> {
+    let stored = std::fs::read_to_string(path).ok();
+    if let Some(key) = stored.and_then(|text| NewKey::of(text.trim(), tenant, scopes)) {
         return Ok(key);
     }
-    let key = new_key();
     let _ = std::fs::remove_file(path);
-    write_private(path, &key.text)?;
-    Ok(key)
+    write_private(path, &new.text)?;
+    Ok(new)
 }
 
 /// Creates a file with mode 0600.

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::{ConfigFile, Failure};
 use crate::config::Config;
+use crate::domain::tenant::ALL_TENANTS;
 use crate::http::{NewKey, Scope};
 use crate::ledger::{self, Location, Options};
 use crate::seal::Root;
@@ -56,10 +57,13 @@ pub(super) struct Create {
     #[command(flatten)]
     file: ConfigFile,
     /// Tenant that the key belongs to
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", conflicts_with = "all_tenants")]
     tenant: String,
-    /// Scope of the key: dispatch, read, act, admin; may be given several times
-    #[arg(long = "scope", default_values = ["dispatch", "read", "act"])]
+    /// Create an operator's key, which belongs to no tenant; its only scope is admin
+    #[arg(long)]
+    all_tenants: bool,
+    /// Scope of the key: dispatch, read, act, admin; may be given several times [default: dispatch, read, act; with --all-tenants: admin]
+    #[arg(long = "scope")]
     scopes: Vec<String>,
     /// Print JSON
     #[arg(long)]
@@ -124,7 +128,8 @@ impl List {
         for key in keys {
             let made = key.created_at.map_or_else(String::new, |t| t.to_string());
             let revoked = key.revoked_at.map_or_else(String::new, |t| format!("  revoked {t}"));
-            println!("{}  {:<16} {:<24} made {made}{revoked}", key.id, key.tenant, key.scopes);
+            let tenant = if key.tenant == ALL_TENANTS { "(all tenants)" } else { &key.tenant };
+            println!("{}  {tenant:<16} {:<24} made {made}{revoked}", key.id, key.scopes);
         }
         Ok(())
     }
@@ -165,20 +170,15 @@ impl TenantKey {
 impl Create {
     async fn run(self) -> Result<(), Failure> {
         let config = self.file.load()?;
-        if !config.knows(&self.tenant) {
+        if !self.all_tenants && !config.knows(&self.tenant) {
             return Err(Failure::Usage(format!(
                 "the configuration has no section [tenants.{}]",
                 self.tenant
             )));
         }
-        let scopes: Vec<Scope> = self
-            .scopes
-            .iter()
-            .map(|s| s.parse())
-            .collect::<Result<_, _>>()
-            .map_err(|_| Failure::Usage("a scope is one of dispatch, read, act, admin".to_owned()))?;
+        let tenant = if self.all_tenants { ALL_TENANTS } else { &self.tenant };
         let ledger = open(&config).await?;
-        let key = NewKey::make(&self.tenant, &scopes);
+        let key = NewKey::make(tenant, &self.scopes()?);
         ledger.add_key(&key.row).await?;
         if self.json {
             let row = &key.row;
@@ -191,5 +191,23 @@ impl Create {
             eprintln!("Keep it: it is not shown again. Its scopes: {}.", key.row.scopes.replace(' ', ", "));
         }
         Ok(())
+    }
+
+    fn scopes(&self) -> Result<Vec<Scope>, Failure> {
+        let given: Vec<Scope> = self
+            .scopes
+            .iter()
+            .map(|s| s.parse())
+            .collect::<Result<_, _>>()
+            .map_err(|_| Failure::Usage("a scope is one of dispatch, read, act, admin".to_owned()))?;
+        match (self.all_tenants, &*given) {
+            (false, []) => Ok(vec![Scope::Dispatch, Scope::Read, Scope::Act]),
+            (true, [] | [Scope::Admin]) => Ok(vec![Scope::Admin]),
+            (true, _) => Err(Failure::Usage(
+                "a key for all tenants has only the scope admin: jobs, timelines and acts of senders need a tenant's key"
+                    .to_owned(),
+            )),
+            (false, _) => Ok(given),
+        }
     }
 }

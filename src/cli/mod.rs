@@ -11,14 +11,18 @@ mod dead;
 mod demo;
 #[cfg(feature = "dev")]
 mod dev;
+mod doctor;
 mod events;
 mod keys;
+mod probe;
 mod publish;
 mod send;
 mod serve;
 mod show;
+mod status;
 #[cfg(test)]
 mod tests;
+mod top;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -56,6 +60,10 @@ enum Command {
     Send(send::Send),
     /// Show the timeline of a dispatch
     Show(show::Show),
+    /// Show whether codes arrive, and what is wrong
+    Status(status::StatusCommand),
+    /// The same in this terminal, updated every two seconds
+    Top(top::Top),
     /// Follow events as they happen
     Events(events::Events),
     /// Manage a tenant's webhook
@@ -70,6 +78,8 @@ enum Command {
     Dead(dead::Dead),
     /// Migrate the ledger's schema, and declare RabbitMQ's exchanges and queues
     Migrate(Migrate),
+    /// Look at everything that a deployment needs, and say what to mend
+    Doctor(doctor::Doctor),
     /// Check or print a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -178,6 +188,8 @@ pub fn run() -> ExitCode {
             Command::Demo(demo) => demo.run().await,
             Command::Send(send) => send.run().await,
             Command::Show(show) => show.run().await,
+            Command::Status(status) => status.run().await,
+            Command::Top(top) => top.run().await,
             Command::Events(events) => events.run().await,
             Command::Webhooks(webhooks) => webhooks.run().await,
             Command::Seal(seal) => seal.run(),
@@ -189,6 +201,7 @@ pub fn run() -> ExitCode {
                 print!("{}", config::DEFAULT);
                 Ok(())
             }
+            Command::Doctor(doctor) => doctor.run().await,
             Command::Contracts(contracts) => contracts.run(),
             Command::Keys(keys) => keys.run().await,
         }

@@ -21,6 +21,8 @@ impl Config {
             ("api.listen", new.api.listen != old.api.listen),
             ("receipts.listen", new.receipts.listen != old.receipts.listen),
             ("receipts.public_url", new.receipts.public_url != old.receipts.public_url),
+            ("traces.otlp_url", new.traces.otlp_url != old.traces.otlp_url),
+            ("traces.sample", new.traces.sample.to_bits() != old.traces.sample.to_bits()),
             ("ops.listen", new.ops.listen != old.ops.listen),
             ("ops.token", secret(&new.ops.token) != secret(&old.ops.token)),
             ("worker.slots", new.worker.slots != old.worker.slots),

@@ -3,6 +3,7 @@
 use super::{BadConfig, CarrierConfig, Config};
 use crate::domain::channel::Channel;
 use crate::domain::server_url::ServerUrl;
+use crate::domain::tenant::ALL_TENANTS;
 
 /// Receipts that come early or late are kept for 72 hours.
 const MIN_RETENTION_DAYS: u32 = 3;
@@ -57,12 +58,28 @@ impl Config {
                 "amqp.users names the tenant {tenant}, which has no section [tenants.{tenant}]"
             ));
         }
+        if self.tenants.contains_key(ALL_TENANTS) {
+            return bad(format!(
+                "tenants.{ALL_TENANTS} is not a tenant's name: otpost uses it for the keys of operators; choose another name"
+            ));
+        }
         for (name, tenant) in &self.tenants {
             if let Some(carrier) = tenant.senders.keys().find(|c| !self.carriers.contains_key(*c)) {
                 return bad(format!(
                     "tenants.{name}.senders names the carrier {carrier}, which has no section [carriers.{carrier}]"
                 ));
             }
+        }
+        if !(0.0..=1.0).contains(&self.traces.sample) {
+            return bad("traces.sample must be a number from 0 to 1, such as 0.01".to_owned());
+        }
+        if self
+            .traces
+            .otlp_url
+            .as_ref()
+            .is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://"))
+        {
+            return bad("traces.otlp_url must begin with http:// or https://, such as http://127.0.0.1:4318/v1/traces".to_owned());
         }
         if !self.ops.listen.ip().is_loopback() && self.ops.token.is_none() {
             return bad(
@@ -152,6 +169,12 @@ mod tests {
             let error = check_public_url(bad).unwrap_err();
             assert!(error.contains(why), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn no_tenant_has_the_name_that_stands_for_all() {
+        let error = Config::parse("[tenants.\"*\"]").unwrap().check().unwrap_err().to_string();
+        assert!(error.contains("tenants.* is not a tenant's name"), "{error}");
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub struct Config {
     pub receipts: ReceiptsConfig,
     /// `[ops]`: health and metrics.
     pub ops: OpsConfig,
+    /// `[traces]`: export of traces.
+    pub traces: TracesConfig,
     /// `[worker]`: limits of the worker.
     pub worker: WorkerConfig,
     /// `[limits]`: quotas and flood control.

@@ -118,6 +118,15 @@ section! {
     }
 }
 section! {
+    /// Export of traces.
+    TracesConfig {
+        /// The OTLP endpoint for traces over HTTP; without it, none are exported.
+        otlp_url: Option<String> = None,
+        /// The part of the dispatches without a sender's trace context that are exported, from 0 to 1.
+        sample: f64 = 0.01,
+    }
+}
+section! {
     /// Limits of the worker.
     WorkerConfig {
         /// Maximum number of jobs and dispatches that are processed at the same time.

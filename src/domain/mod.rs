@@ -4,12 +4,15 @@
 //! configuration, a database or a socket, and only `clock` reads the time. Every test runs in memory.
 
 pub mod attempt;
+pub mod attempt_fact;
 pub mod backoff;
 pub mod channel;
 pub mod clock;
 pub mod decide;
+pub mod delivery_count;
 pub mod dispatch;
 pub mod quota;
 pub mod retry_after;
 pub mod server_url;
+pub mod tenant;
 pub(crate) mod words;

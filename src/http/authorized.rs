@@ -1,5 +1,6 @@
 //! Authorisation. A handler gets the API only from an argument of type [`Authorized`], which verifies the API key and its
-//! scope. A handler of the API that reads or changes anything does not compile without it.
+//! scope. A handler of the API that reads or changes anything does not compile without it, or without an
+//! [`Operator`](super::operator::Operator).
 
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
@@ -15,6 +16,7 @@ use moka::sync::Cache;
 use super::key::{Bearer, Scope};
 use super::problem::{Problem, ProblemKind};
 use super::{Api, scope};
+use crate::domain::tenant::ALL_TENANTS;
 use crate::ledger::{KeyRow, Ledger};
 use crate::ops::metrics::Metrics;
 
@@ -27,7 +29,7 @@ const MAX_KEYS: u64 = 10_000;
 /// Maximum number of ledger look-ups per second for unknown ids. It limits the load of guessed keys.
 const MAX_UNKNOWN_KEYS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
-/// The API, protected: handlers reach it through [`Authorized`] only.
+/// The API, protected: handlers reach it only through [`Authorized`] or [`Operator`](super::operator::Operator).
 #[derive(Clone)]
 pub(super) struct Protected(Arc<Api>);
 
@@ -36,13 +38,20 @@ impl Protected {
         Self(api)
     }
 
+    /// Verifies the key of an operator: it has the scope `admin`, and belongs to no tenant.
+    pub(super) async fn operator(&self, headers: &HeaderMap) -> Result<(Arc<Api>, KeyRow), Problem> {
+        let api = &self.0;
+        let key = api.keys.verify(headers, Scope::Admin).await?;
+        if key.tenant == ALL_TENANTS { Ok((Arc::clone(api), key)) } else { Err(of_a_tenant()) }
+    }
+
     /// The counters, which also count requests without a valid key.
     pub(super) fn metrics(&self) -> &Metrics {
         &self.0.state.metrics
     }
 }
 
-/// A request whose API key is valid and has the scope `S`.
+/// A request whose API key is valid, belongs to one tenant, and has the scope `S`.
 pub(super) struct Authorized<S> {
     /// The API.
     pub(super) api: Arc<Api>,
@@ -56,6 +65,9 @@ impl<S: scope::Required> FromRequestParts<Protected> for Authorized<S> {
 
     async fn from_request_parts(parts: &mut Parts, Protected(api): &Protected) -> Result<Self, Problem> {
         let key = api.keys.verify(&parts.headers, S::SCOPE).await?;
+        if key.tenant == ALL_TENANTS {
+            return Err(no_tenant());
+        }
         Ok(Self { api: Arc::clone(api), key, scope: PhantomData })
     }
 }
@@ -118,6 +130,20 @@ pub(super) fn problems<S: scope::Required>() -> Vec<Problem> {
         no_key(),
         unknown_key(),
         lacks(S::SCOPE),
+        no_tenant(),
+        too_many_unknown_keys(),
+        Problem::ledger_away(),
+        Problem::time_out(),
+    ]
+}
+
+/// The problems that every request of an operator may be answered with.
+pub(super) fn operator_problems() -> Vec<Problem> {
+    vec![
+        no_key(),
+        unknown_key(),
+        lacks(Scope::Admin),
+        of_a_tenant(),
         too_many_unknown_keys(),
         Problem::ledger_away(),
         Problem::time_out(),
@@ -138,6 +164,16 @@ fn unknown_key() -> Problem {
 fn lacks(scope: Scope) -> Problem {
     let detail =
         format!("this key lacks the scope {scope}; create one with: otpost keys create --scope {scope}");
+    Problem::new(StatusCode::FORBIDDEN, ProblemKind::Forbidden, detail)
+}
+
+fn no_tenant() -> Problem {
+    let detail = "this key is for operators and belongs to no tenant; create a tenant's key with: otpost keys create --tenant NAME";
+    Problem::new(StatusCode::FORBIDDEN, ProblemKind::Forbidden, detail)
+}
+
+fn of_a_tenant() -> Problem {
+    let detail = "this key belongs to one tenant, and the request concerns all; create an operator's key with: otpost keys create --all-tenants --scope admin";
     Problem::new(StatusCode::FORBIDDEN, ProblemKind::Forbidden, detail)
 }
 

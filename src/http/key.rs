@@ -18,7 +18,7 @@ words! {
         Read = "read",
         /// Cancel, request the next step, give feedback.
         Act = "act",
-        /// Manage the tenant's webhook.
+        /// Manage the tenant's webhook. With a key for all tenants: everything that an operator does.
         Admin = "admin",
     }
 }

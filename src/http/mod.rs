@@ -11,9 +11,11 @@ mod events;
 mod flood;
 mod key;
 mod openapi;
+mod operator;
 mod problem;
 mod replay_body;
 mod scope;
+pub mod status;
 pub mod timeline;
 mod webhooks;
 
@@ -34,6 +36,7 @@ use crate::delivery::rules::Rules;
 use crate::delivery::wake::DispatchWaker;
 use crate::ledger::Ledger;
 use crate::ops::metrics::Metrics;
+use crate::ops::status::Source;
 use crate::outbox::feed::Feed;
 use crate::outbox::webhook::Webhooks;
 use crate::receipts::{CallbackAnswer, Incoming, Receiver};
@@ -68,6 +71,8 @@ pub struct ApiState {
     pub feed: Feed,
     /// The tenants' webhooks.
     pub webhooks: Live<Webhooks>,
+    /// The status of the deployment.
+    pub status: Arc<dyn Source>,
     /// Ends open streams on cancellation.
     pub shutdown: CancellationToken,
 }
@@ -133,6 +138,7 @@ fn routes() -> OpenApiRouter<Protected> {
         .routes(routes!(webhooks::list))
         .routes(routes!(webhooks::test))
         .routes(routes!(webhooks::replay))
+        .routes(routes!(status::show))
         .routes(routes!(openapi::serve))
 }
 

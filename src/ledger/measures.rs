@@ -56,7 +56,7 @@ pub(super) trait Measures: Send + Sync {
 
 impl Ledger {
     /// Sets who gets a report of each transaction. Later calls change nothing.
-    pub fn observe(&self, observer: Arc<dyn Observer>) {
+    pub fn observe_transactions(&self, observer: Arc<dyn Observer>) {
         self.observed.set(observer);
     }
 

@@ -8,6 +8,7 @@
 
 pub mod decide;
 mod error;
+mod facts;
 mod group;
 pub mod health;
 mod items;
@@ -18,6 +19,7 @@ mod outgoing;
 mod postgres;
 mod schema;
 mod sqlite;
+mod statistics;
 mod store;
 mod time;
 
@@ -31,18 +33,21 @@ use uuid::Uuid;
 use crate::domain::clock::Clock;
 use crate::domain::dispatch::Dispatch;
 pub use error::LedgerError;
+pub use facts::FactObserver;
+use facts::Facts;
 use group::Group;
 pub use items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
     BeginResult, DecisionWrite, Destinations, EventBatch, FullQuota, KeyRow, Limit, LostCommit, NewAttempt,
-    OnRefusal, PendingEvents, QuotaOwner, Receiver, RecordResult, Refusal, StopRequest, StopResult,
-    Undelivered, WebhookRow, WriteResult,
+    OnRefusal, PendingEvents, QuotaOwner, Receiver, RecordResult, Recorded, Refusal, StopRequest, StopResult,
+    Stopped, Undelivered, WebhookRow, WriteResult,
 };
 pub use measures::{Backlog, PoolState, Waiting};
 use observer::Observed;
 pub use observer::Observer;
 use outgoing::Outgoing;
 pub use postgres::Server as PostgresServer;
+pub use statistics::ProcessReport;
 use store::Store;
 use time::ClockEstimate;
 
@@ -111,9 +116,10 @@ pub struct Ledger {
     /// Decisions that need locks. They have a group of their own, because a transaction that waits for a lock, or fails, must not take
     /// the answers of other decisions with it.
     locked_decisions: Group<DecisionWrite, WriteResult>,
-    records: Group<AttemptReceipt, RecordResult>,
+    records: Group<AttemptReceipt, Recorded>,
     outgoing: Arc<Outgoing>,
     observed: Observed,
+    facts: Arc<Facts>,
 }
 
 /// Opens a ledger. It does not check the schema: call [`Ledger::migrate`] or [`Ledger::check`] for that.
@@ -154,6 +160,7 @@ impl Ledger {
             locked_decisions: group!(write_locked, Duration::ZERO),
             records: group!(record, Duration::ZERO),
             outgoing,
+            facts: Arc::default(),
             time: Arc::default(),
             store,
             observed,
@@ -196,29 +203,35 @@ impl Ledger {
         &self, write: impl Into<Arc<DecisionWrite>>,
     ) -> Result<WriteResult, LedgerError> {
         let write = write.into();
-        match self.decisions.submit(Arc::clone(&write)).await? {
-            Some(written) => Ok(written),
-            None => self.locked_decisions.submit(write).await,
-        }
+        let written = match self.decisions.submit(Arc::clone(&write)).await? {
+            Some(written) => written,
+            None => self.locked_decisions.submit(Arc::clone(&write)).await?,
+        };
+        self.facts.publish_decision(&write, &written, self.now());
+        Ok(written)
     }
 
     /// Records a delivery receipt. If the carrier's texts cannot be stored, the receipt is recorded without them.
     pub async fn record(&self, receipt: AttemptReceipt) -> Result<RecordResult, LedgerError> {
-        match self.records.submit(receipt.clone()).await {
+        let recorded = match self.records.submit(receipt.clone()).await {
             Err(LedgerError::Data { .. }) if receipt.has_carrier_texts() => {
                 tracing::warn!(
                     carrier = receipt.carrier,
                     "the ledger cannot store a receipt's code or message id; the receipt is recorded without them"
                 );
-                self.records.submit(receipt.without_carrier_texts()).await
+                self.records.submit(receipt.without_carrier_texts()).await?
             }
-            answered => answered,
-        }
+            answered => answered?,
+        };
+        self.facts.publish(recorded.facts);
+        Ok(recorded.result)
     }
 
     /// Stops a dispatch: no further attempt begins.
     pub async fn stop(&self, request: StopRequest) -> Result<StopResult, LedgerError> {
-        group::with_retries("stop", &self.observed, || self.store.stop(&request)).await
+        let stopped = group::with_retries("stop", &self.observed, || self.store.stop(&request)).await?;
+        self.facts.publish_verified(&request, stopped.verified);
+        Ok(stopped.result)
     }
 
     /// Requests the next step of a dispatch.
@@ -284,6 +297,11 @@ impl Ledger {
     /// Deletes the rows of delivered batches that no write has deleted yet.
     pub async fn delete_delivered(&self) -> Result<(), LedgerError> {
         group::with_retries("delete_delivered", &self.observed, || self.store.delete_delivered()).await
+    }
+
+    /// Sets the observer of this process. It gets what this process commits about attempts.
+    pub fn observe(&self, observer: FactObserver) {
+        self.facts.observe(observer);
     }
 
     /// Takes the number of events that the live stream has missed since the last call, because the publisher's queue was full.

@@ -9,16 +9,17 @@ use uuid::Uuid;
 
 use super::measures::Measures;
 use super::message_ids::MessageIds;
+use super::statistics::Statistics;
 use super::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult,
-    DecisionWrite, EventBatch, KeyRow, LedgerError, Receiver, RecordResult, StopRequest, StopResult,
-    Undelivered, WebhookRow, WriteResult,
+    DecisionWrite, EventBatch, KeyRow, LedgerError, Receiver, Recorded, StopRequest, Stopped, Undelivered,
+    WebhookRow, WriteResult,
 };
 use crate::domain::dispatch::Dispatch;
 
 /// The operations of a database. Each item is changed in one transaction. Answers have the order of the group.
 #[async_trait]
-pub(super) trait Store: MessageIds + Measures {
+pub(super) trait Store: MessageIds + Measures + Statistics {
     async fn migrate(&self) -> Result<(), LedgerError>;
     async fn check(&self) -> Result<Timestamp, LedgerError>;
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError>;
@@ -28,8 +29,8 @@ pub(super) trait Store: MessageIds + Measures {
         &self, group: &[Arc<DecisionWrite>],
     ) -> Result<Vec<Option<WriteResult>>, LedgerError>;
     async fn write_locked(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError>;
-    async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError>;
-    async fn stop(&self, request: &StopRequest) -> Result<StopResult, LedgerError>;
+    async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<Recorded>, LedgerError>;
+    async fn stop(&self, request: &StopRequest) -> Result<Stopped, LedgerError>;
     async fn advance(&self, request: &AdvanceRequest) -> Result<AdvanceResult, LedgerError>;
     async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError>;

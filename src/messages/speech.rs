@@ -29,9 +29,15 @@ pub(super) fn read(text: &str, voice: &str, code: Option<(&Code, &str)>) -> Resu
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         match (bracketed(line, "pause"), bracketed(line, "key")) {
             (Some(seconds), _) => parts.push(pause(seconds)?),
+            (None, Some(_)) if code.is_none() => {
+                return Err(RenderError::Broken(
+                    "a notice has no code, so it asks for no key: remove [key …]",
+                ));
+            }
             (None, Some(_)) if own_prompt.is_some() => {
                 return Err(RenderError::Broken("it has more than one [key …]"));
             }
+            (None, Some("")) => return Err(RenderError::Broken("[key …] has no sentence")),
             (None, Some(sentence)) => own_prompt = Some(sentence.to_owned()),
             (None, None) => parts.push(Part::Say(Zeroizing::new(line.to_owned()))),
         }
@@ -53,7 +59,10 @@ fn key_prompt(own: Option<String>, code: &Code, voice: &str, brand: &str) -> Res
             Ok(built_in)
         };
     };
-    let said: Zeroizing<String> = Zeroizing::new(own.chars().filter(char::is_ascii_alphanumeric).collect());
+    // A brand may have the digits of a code by chance.
+    let without_brand = Zeroizing::new(if brand.is_empty() { own.clone() } else { own.replace(brand, " ") });
+    let said: Zeroizing<String> =
+        Zeroizing::new(without_brand.chars().filter(char::is_ascii_alphanumeric).collect());
     if said.to_ascii_lowercase().contains(&code.expose().to_ascii_lowercase()) {
         return Err(RenderError::Broken(
             "the sentence in [key …] contains the code, which a mailbox would record",
@@ -67,7 +76,8 @@ fn key_prompt(own: Option<String>, code: &Code, voice: &str, brand: &str) -> Res
 
 /// Returns the rest of a line `[word rest]`.
 fn bracketed<'a>(line: &'a str, word: &str) -> Option<&'a str> {
-    line.strip_prefix('[')?.strip_prefix(word)?.strip_prefix(' ')?.strip_suffix(']')
+    let rest = line.strip_prefix('[')?.strip_prefix(word)?.strip_suffix(']')?;
+    (rest.is_empty() || rest.starts_with(' ')).then(|| rest.trim())
 }
 
 fn pause(seconds: &str) -> Result<Part, RenderError> {

@@ -93,10 +93,35 @@ fn a_template_may_ask_for_the_key_in_its_own_words_without_the_code() {
         ("[key For {{ code }} press one.]\n{{ spelled }}", "the sentence in [key …] contains the code"),
         (&*format!("[key {}]\n{{{{ code }}}}", "&".repeat(300)), "[key …] is too long for a call"),
         ("[key One.]\n[key Two.]\n{{ code }}", "more than one [key …]"),
+        ("[key]\n{{ code }}", "[key …] has no sentence"),
+        ("[key ]\n{{ code }}", "[key …] has no sentence"),
         ("{{ spelled }}\n[pause 11]", "a pause is [pause N]"),
     ] {
         assert!(spoken(lines).unwrap_err().contains(problem), "{lines}");
     }
+}
+
+#[test]
+fn a_brand_with_the_digits_of_the_code_may_ask_for_the_key() {
+    let own = "[key Press one, {{ brand }} calls.]\n{{ spelled }}";
+    let templates = Folder::with(&[("code.en.voice.txt", own)]).load().unwrap();
+    let params = Params::new();
+    let input = RenderInput { brand: "Radio 4815", ..head(None, None, &params) };
+    let code = Code::parse("4815").unwrap();
+    let Ok(RenderedMessage::Speech(spoken)) = templates.render(Channel::Voice, &input, Some(&code)) else {
+        panic!("a speech is rendered")
+    };
+    assert_eq!(spoken.key_prompt.as_deref(), Some("Press one, Radio 4815 calls."));
+}
+
+/// Fails if the sentence is ignored, so that nobody learns that it is never spoken.
+#[test]
+fn a_notice_that_asks_for_a_key_is_not_valid() {
+    let folder = Folder::with(&[("note.en.voice.txt", "[key Press one.]\nYour phone was changed.")]);
+    let params = Params::new();
+    let input = RenderInput { template: "note", ..head(None, None, &params) };
+    let problem = folder.load().unwrap().render(Channel::Voice, &input, None).unwrap_err().to_string();
+    assert!(problem.contains("asks for no key"), "{problem}");
 }
 
 #[test]

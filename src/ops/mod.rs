@@ -1,28 +1,40 @@
 //! Health, metrics and logs, for operators.
 //!
-//! Comes in: counts and states from all parts. Goes out: `/livez`, `/readyz`, `/metrics`, log lines. Nothing here changes a
+//! Comes in: counts and states from all parts. Goes out: `/livez`, `/readyz`, `/metrics`, a page, log lines. Nothing here changes a
 //! dispatch.
 
 pub mod crash;
 pub mod dashboard;
+pub mod delivery_counter;
+pub mod failure_codes;
 pub mod metrics;
+mod page;
+pub mod report;
+pub mod status;
 pub mod telemetry;
+pub mod traces;
 pub mod verdict;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::live::Live;
 use crate::ops::metrics::{Format, Metrics};
+use crate::ops::status::Source;
 
 /// Readiness check of a role: `None` when ready, otherwise a sentence that says why not.
 pub type Readiness = Arc<dyn Fn() -> Option<String> + Send + Sync>;
@@ -34,14 +46,25 @@ pub struct Ops {
     pub metrics: Arc<Metrics>,
     /// The readiness check of each role of this process.
     pub roles: Live<BTreeMap<&'static str, Readiness>>,
-    /// Bearer token required for `/metrics`. `None` disables the check.
+    /// Token required for `/metrics` and the page. `None` disables the check.
     pub token: Option<SecretString>,
+    /// The status of the deployment, which the page shows.
+    pub status: Arc<dyn Source>,
+    /// Ends open streams on cancellation.
+    pub shutdown: CancellationToken,
 }
 
 impl Ops {
     /// The routes of the operations endpoint.
     pub fn router(self) -> Router {
+        let page = Router::new()
+            .route("/", get(page::show))
+            .route("/live", get(page::follow))
+            .layer(from_fn_with_state(self.clone(), may_see_page));
         Router::new()
+            .merge(page)
+            .route("/page.css", get(page::style))
+            .route("/page.js", get(page::script))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readiness))
             .route("/readyz/{role}", get(role_readiness))
@@ -50,7 +73,7 @@ impl Ops {
     }
 
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
-        let given = bearer(headers);
+        let given = bearer(headers).map(str::to_owned).or_else(|| password(headers));
         self.token.as_ref().is_none_or(|token| {
             given.is_some_and(|given| bool::from(token.expose_secret().as_bytes().ct_eq(given.as_bytes())))
         })
@@ -62,6 +85,34 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) =
         headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim().split_once([' ', '\t'])?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+/// The password of a request with `Authorization: Basic`, which browsers ask for.
+fn password(headers: &HeaderMap) -> Option<String> {
+    let (scheme, given) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    let given = BASE64.decode(given.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    String::from_utf8(given).ok()?.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+/// Without a token, a page on the internet could read the status under its own host name (DNS rebinding), so only addresses and
+/// `localhost` are answered.
+fn is_local_name(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
+    name.eq_ignore_ascii_case("localhost") || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+}
+
+async fn may_see_page(State(ops): State<Ops>, request: Request, next: Next) -> Response {
+    if !ops.is_authorized(request.headers()) {
+        let how = [(header::WWW_AUTHENTICATE, "Basic realm=\"otpost\", charset=\"UTF-8\"")];
+        let text = "The page needs the token of ops.token: as the password, with any user name, or as a bearer token.\n";
+        return (StatusCode::UNAUTHORIZED, how, text).into_response();
+    }
+    if ops.token.is_none() && !is_local_name(request.headers()) {
+        return page::foreign_host();
+    }
+    next.run(request).await
 }
 
 async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Response {

@@ -23,6 +23,8 @@ const MAX_LEVELS: &[(&str, LevelFilter)] = &[
     ("hyper", LevelFilter::WARN),
     ("rustls", LevelFilter::WARN),
     ("h2", LevelFilter::WARN),
+    // Logs each export at DEBUG.
+    ("opentelemetry", LevelFilter::WARN),
 ];
 
 fn may_log(metadata: &Metadata<'_>) -> bool {

@@ -195,7 +195,6 @@ impl Receiver {
         match self.record(queued.clone()).await {
             Ok((attempt, RecordResult::Recorded)) => {
                 crash::at(Point::ReceiptRecorded);
-                self.deps.metrics.receipts.count_recorded(&queued.carrier, queued.receipt.status);
                 self.wake(attempt);
                 CallbackAnswer::Taken
             }
@@ -295,7 +294,6 @@ impl Receiver {
                 Ok((attempt, recorded)) => {
                     crash::at(Point::QueuedReceiptRecorded);
                     if recorded == RecordResult::Recorded {
-                        self.deps.metrics.receipts.count_recorded(&queued.carrier, queued.receipt.status);
                         self.wake(attempt);
                     }
                     return Ok(());

@@ -206,7 +206,7 @@ impl Delivery {
         let mut d = self.sent.clone();
         let receipt =
             AttemptReceipt { uid: d.order.uid, n: 1, carrier: CARRIER.to_owned(), receipt: report.receipt };
-        let result = record(Some(&mut d), &receipt, self.now);
+        let result = record(Some(&mut d), &receipt, self.now).result;
         ensure!(result == RecordResult::Recorded, "the receipt changes the row");
         Ok(d)
     }

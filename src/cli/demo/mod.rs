@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::client::Api;
-use super::dev::{Embedded, new_key};
+use super::dev::{ApiKeys, Embedded};
 use super::serve::stop_signal;
 use super::show::watch;
 use crate::carriers::{Client, Request};
@@ -133,7 +133,8 @@ impl Demo {
         let folder = Folder::make()?;
         let pace = Duration::from_millis(250);
         let file = folder.0.join("demo.db");
-        let embedded = Embedded::start(&file, Keys::ephemeral(), new_key(), (0, 0), pace, |_| {}).await?;
+        let embedded =
+            Embedded::start(&file, Keys::ephemeral(), ApiKeys::new(), (0, 0), pace, |_| {}).await?;
         let started = Instant::now();
         let mut table = Table::new(self.json, self.log, &embedded.gateway_url());
         let (rows, mut changes) = mpsc::unbounded_channel();

@@ -51,6 +51,12 @@ impl Breaker {
         self.until.is_some_and(|until| now < until)
     }
 
+    /// The time until the next request passes as a probe: zero if it may pass now. `None` unless the breaker has opened and no request has
+    /// succeeded since.
+    pub(super) fn probe_in(&self, now: Duration) -> Option<Duration> {
+        self.until.map(|until| until.saturating_sub(now))
+    }
+
     /// Opens the breaker. Returns whether it was closed: nothing has failed since the last success.
     pub(super) fn open(&mut self, now: Duration) -> bool {
         self.opened += 1;
@@ -59,14 +65,9 @@ impl Breaker {
         self.opened == 1
     }
 
-    /// Whether it has opened and nothing has succeeded since. After its pause such a breaker lets a probe pass.
-    pub(super) fn is_tripped(&self) -> bool {
-        self.until.is_some()
-    }
-
     /// Closes the breaker. Returns whether it had opened.
     pub(super) fn succeed(&mut self) -> bool {
-        std::mem::take(self).is_tripped()
+        std::mem::take(self).until.is_some()
     }
 
     fn pause(&self) -> Duration {

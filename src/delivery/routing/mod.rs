@@ -85,6 +85,19 @@ impl Ready {
     }
 }
 
+/// A circuit breaker that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenBreaker {
+    /// The configured name of the account.
+    pub carrier: String,
+    /// The channel.
+    pub channel: Channel,
+    /// The country, if the breaker is for one only.
+    pub country: Option<String>,
+    /// Time until the next request passes as a probe.
+    pub probe_in: Duration,
+}
+
 /// All accounts, and the routes from channels and countries to them.
 pub struct Routes {
     accounts: BTreeMap<String, Arc<Account>>,
@@ -214,6 +227,21 @@ impl Routes {
         }
         let shortest = soon.into_iter().min_by_key(|account| account.limits.rate_limit.wait(now));
         Err(NoRoom { wait: shortest.map(|account| account.limits.rate_limit.enqueue(now)) })
+    }
+
+    /// The open circuit breakers of this process.
+    pub fn open_breakers(&self) -> Vec<OpenBreaker> {
+        let now = crate::domain::clock::boot();
+        let mut open = vec![];
+        for account in self.accounts.values() {
+            let breakers = account.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+            for ((channel, country), breaker) in breakers.iter() {
+                let Some(probe_in) = breaker.probe_in(now) else { continue };
+                let (carrier, country) = (account.name.clone(), country.clone());
+                open.push(OpenBreaker { carrier, channel: *channel, country, probe_in });
+            }
+        }
+        open
     }
 
     /// Divides each account's rate limit among the live workers.

@@ -1,7 +1,9 @@
 //! The state of accounts, for logs and metrics: circuit breakers that change, and all of them with the rate limits.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
+use super::breaker::Breaker;
 use super::{Account, Routes};
 use crate::domain::channel::Channel;
 use crate::ops::metrics::BreakerState;
@@ -85,13 +87,14 @@ impl Account {
         let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         let carried = Channel::ALL.iter().filter(|channel| self.carrier.carries(**channel));
         let channels = carried.map(|channel| {
-            let breaker = match breakers.get(&(*channel, None)).filter(|breaker| breaker.is_tripped()) {
-                Some(breaker) if breaker.is_open(now) => BreakerState::Open,
-                Some(_) => BreakerState::HalfOpen,
+            let probe_in = |breaker: &Breaker| breaker.probe_in(now);
+            let breaker = match breakers.get(&(*channel, None)).and_then(probe_in) {
                 None => BreakerState::Closed,
+                Some(Duration::ZERO) => BreakerState::HalfOpen,
+                Some(_) => BreakerState::Open,
             };
             let of_country = breakers.iter().filter(|((c, country), _)| c == channel && country.is_some());
-            let countries = of_country.filter(|(_, breaker)| breaker.is_tripped()).count();
+            let countries = of_country.filter(|(_, breaker)| probe_in(breaker).is_some()).count();
             ChannelState { channel: *channel, breaker, countries }
         });
         let channels = channels.collect();

@@ -50,7 +50,8 @@ impl Worker {
     }
 
     /// Gives back a delivery whose envelope is open. If it was returned before, it is published again, and then acknowledged. A crash in
-    /// between leaves two messages, never none: the ledger knows the id of the second.
+    /// between, or a confirm that comes too late, leaves two messages, never none. The ledger knows the id of a second job. A second `next`
+    /// changes nothing if it names its step.
     pub(super) async fn give_back(&self, delivery: Delivery) {
         if let Some(broker) = self.deps.broker.as_ref().filter(|_| delivery.delivery_count > 0) {
             let publishing = async {

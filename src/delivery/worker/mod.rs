@@ -337,14 +337,10 @@ impl Worker {
             return StatusAnswer::Nothing;
         };
         let receipt = with_unknown_key(receipt, snapshot);
-        let status = receipt.status;
         let attempt_receipt =
             AttemptReceipt { uid: snapshot.d.order.uid, n, carrier: account.name.clone(), receipt };
         match self.deps.ledger.record(attempt_receipt).await {
-            Ok(crate::ledger::RecordResult::Recorded) => {
-                self.deps.metrics.receipts.count_recorded(&account.name, status);
-                StatusAnswer::NewReceipt
-            }
+            Ok(crate::ledger::RecordResult::Recorded) => StatusAnswer::NewReceipt,
             Ok(_) => StatusAnswer::Nothing,
             // The carrier has the message, so it is not repeated. The row is due again when its lease ends.
             Err(e) => {

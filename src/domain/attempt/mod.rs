@@ -97,11 +97,15 @@ impl Attempt {
 
     /// Returns whether a receipt changes the attempt: it proves acceptance, is the first final receipt, or replaces a bad one.
     pub fn is_changed_by(&self, receipt: &Receipt) -> bool {
-        let proves = !self.is_accepted();
+        !self.is_accepted() || self.takes_status_of(receipt)
+    }
+
+    /// Returns whether the status of a receipt becomes the attempt's: it is the first final one, or `delivered` after a bad one.
+    pub fn takes_status_of(&self, receipt: &Receipt) -> bool {
         match receipt.status {
-            ReceiptStatus::Interim => proves,
-            ReceiptStatus::Bad => proves || self.receipt.is_none(),
-            ReceiptStatus::Delivered => proves || !self.is_delivered(),
+            ReceiptStatus::Interim => false,
+            ReceiptStatus::Bad => self.receipt.is_none(),
+            ReceiptStatus::Delivered => !self.is_delivered(),
         }
     }
 
@@ -115,12 +119,7 @@ impl Attempt {
         if self.details.message_id.is_none() {
             self.details.message_id.clone_from(&receipt.message_id);
         }
-        let counts = match receipt.status {
-            ReceiptStatus::Interim => false,
-            ReceiptStatus::Bad => self.receipt.is_none(),
-            ReceiptStatus::Delivered => !self.is_delivered(),
-        };
-        if counts {
+        if self.takes_status_of(receipt) {
             if self.is_bad() {
                 self.corrected_reason = self.receipt_reason;
                 self.corrected_code = self.receipt_code.take();

@@ -375,30 +375,30 @@ fn a_late_answer_proves_the_acceptance_of_an_unknown_attempt_once() {
 fn a_receipt_for_another_carrier_or_attempt_is_a_stray() {
     let mut d = sending(1);
     let delivered = receipt(&d, 1, ReceiptStatus::Delivered);
-    assert_eq!(record(None, &delivered, t(1.0)), RecordResult::Stray);
+    assert_eq!(record(None, &delivered, t(1.0)).result, RecordResult::Stray);
     let other = AttemptReceipt { carrier: "c2".to_owned(), ..delivered.clone() };
-    assert_eq!(record(Some(&mut d), &other, t(1.0)), RecordResult::Stray);
+    assert_eq!(record(Some(&mut d), &other, t(1.0)).result, RecordResult::Stray);
     let second = receipt(&d, 2, ReceiptStatus::Delivered);
-    assert_eq!(record(Some(&mut d), &second, t(1.0)), RecordResult::Stray);
+    assert_eq!(record(Some(&mut d), &second, t(1.0)).result, RecordResult::Stray);
     assert_eq!(d.version, 1);
-    assert_eq!(record(Some(&mut d), &delivered, t(1.0)), RecordResult::Recorded);
+    assert_eq!(record(Some(&mut d), &delivered, t(1.0)).result, RecordResult::Recorded);
     assert_eq!((d.version, d.wake_at), (2, Some(t(1.0))));
-    assert_eq!(record(Some(&mut d), &delivered, t(2.0)), RecordResult::NothingNew);
+    assert_eq!(record(Some(&mut d), &delivered, t(2.0)).result, RecordResult::NothingNew);
     assert_eq!(d.version, 2);
 }
 
 #[test]
 fn the_first_stop_counts_and_a_final_dispatch_cannot_be_stopped() {
     let request = |stop| StopRequest { tenant: "default".to_owned(), id: Uuid::from_u128(1), stop };
-    assert_eq!(stop(None, &request(Stop::Cancel), t(1.0)), StopResult::Unknown);
+    assert_eq!(stop(None, &request(Stop::Cancel), t(1.0)).result, StopResult::Unknown);
     let mut d = sending(1);
     let deadline = d.wake_at;
-    assert!(matches!(stop(Some(&mut d), &request(Stop::Cancel), t(1.0)), StopResult::Marked { .. }));
+    assert!(matches!(stop(Some(&mut d), &request(Stop::Cancel), t(1.0)).result, StopResult::Marked { .. }));
     assert_eq!((d.version, d.wake_at), (2, deadline));
-    let again = stop(Some(&mut d), &request(Stop::Verified), t(2.0));
+    let again = stop(Some(&mut d), &request(Stop::Verified), t(2.0)).result;
     assert_eq!(again, StopResult::MarkedBefore { state: State::Sending, stop: Stop::Cancel });
     (d.stop, d.state) = (None, State::Failed);
-    let late = stop(Some(&mut d), &request(Stop::Cancel), t(3.0));
+    let late = stop(Some(&mut d), &request(Stop::Cancel), t(3.0)).result;
     assert_eq!((late, d.version), (StopResult::Final { state: State::Failed }, 2));
 }
 

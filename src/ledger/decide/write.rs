@@ -5,12 +5,13 @@ use jiff::Timestamp;
 use super::Quotas;
 use super::lost_commit::is_behind;
 use crate::domain::attempt::{Outcome, State};
+use crate::domain::attempt_fact::AttemptFact;
 use crate::domain::clock::after;
 use crate::domain::decide::{LEASE, QuotaChange};
 use crate::domain::dispatch::{Dispatch, Stop};
 use crate::ledger::items::{
     AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest, BeginResult, DecisionWrite,
-    LostCommit, QuotaOwner, RecordResult, StopRequest, StopResult, WriteResult,
+    LostCommit, QuotaOwner, RecordResult, Recorded, StopRequest, StopResult, Stopped, WriteResult,
 };
 
 /// Begins an attempt, if the row still has the expected version, the code and no open attempt, and the channel's quota has room.
@@ -118,30 +119,34 @@ fn add_late_answer(d: &mut Dispatch, outcome: &AttemptOutcome, now: Timestamp) -
 }
 
 /// Records a receipt. A dispatch whose attempt it changes is due.
-pub fn record(d: Option<&mut Dispatch>, receipt: &AttemptReceipt, now: Timestamp) -> RecordResult {
-    let Some(d) = d else { return RecordResult::Stray };
-    let attempt = d.attempts.iter_mut().find(|a| a.n == receipt.n && a.carrier == receipt.carrier);
-    let Some(attempt) = attempt else { return RecordResult::Stray };
-    if !attempt.is_changed_by(&receipt.receipt) {
-        return RecordResult::NothingNew;
+pub fn record(d: Option<&mut Dispatch>, receipt: &AttemptReceipt, now: Timestamp) -> Recorded {
+    let Some(d) = d else { return RecordResult::Stray.into() };
+    let attempt = d.attempts.iter().position(|a| a.n == receipt.n && a.carrier == receipt.carrier);
+    let Some(attempt) = attempt else { return RecordResult::Stray.into() };
+    if !d.attempts[attempt].is_changed_by(&receipt.receipt) {
+        return RecordResult::NothingNew.into();
     }
-    attempt.apply_receipt(&receipt.receipt, now);
+    let facts = AttemptFact::of_receipt(d, &d.attempts[attempt], &receipt.receipt, now);
+    d.attempts[attempt].apply_receipt(&receipt.receipt, now);
     d.version += 1;
     d.wake_at = Some(now);
-    RecordResult::Recorded
+    Recorded { result: RecordResult::Recorded, facts }
 }
 
 /// Stops a dispatch. The first stop counts.
-pub fn stop(d: Option<&mut Dispatch>, request: &StopRequest, now: Timestamp) -> StopResult {
-    let Some(d) = d else { return StopResult::Unknown };
-    if d.state.is_final() {
-        return StopResult::Final { state: d.state };
-    }
-    if let Some(stop) = d.stop {
-        return StopResult::MarkedBefore { state: d.state, stop };
-    }
-    mark(d, request.stop, now);
-    StopResult::Marked { uid: d.order.uid, state: d.state }
+pub fn stop(d: Option<&mut Dispatch>, request: &StopRequest, now: Timestamp) -> Stopped {
+    let Some(d) = d else { return Stopped { result: StopResult::Unknown, verified: None } };
+    let is_new = request.stop == Stop::Verified && d.stop.is_none();
+    let verified = if is_new { AttemptFact::verified(d, now) } else { None };
+    let result = if d.state.is_final() {
+        StopResult::Final { state: d.state }
+    } else if let Some(stop) = d.stop {
+        StopResult::MarkedBefore { state: d.state, stop }
+    } else {
+        mark(d, request.stop, now);
+        StopResult::Marked { uid: d.order.uid, state: d.state }
+    };
+    Stopped { result, verified }
 }
 
 /// Marks a dispatch as stopped. The deadline of an open attempt stays.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::attempt::{Receipt, State};
+use crate::domain::attempt_fact::AttemptFact;
 use crate::domain::dispatch::Stop;
 
 /// A delivery receipt for an attempt.
@@ -44,6 +45,21 @@ pub enum RecordResult {
     Stray,
 }
 
+/// A receipt as a store has recorded it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The result.
+    pub result: RecordResult,
+    /// What it says of the attempt. Empty if it changed nothing.
+    pub facts: Vec<AttemptFact>,
+}
+
+impl From<RecordResult> for Recorded {
+    fn from(result: RecordResult) -> Self {
+        Self { result, facts: vec![] }
+    }
+}
+
 /// A request to stop a dispatch: no further attempt may begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StopRequest {
@@ -53,6 +69,15 @@ pub struct StopRequest {
     pub id: Uuid,
     /// The reason of the stop.
     pub stop: Stop,
+}
+
+/// A stop request as a store has answered it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// The result.
+    pub result: StopResult,
+    /// The fact that the code was verified. A repeated request may repeat it if the dispatch had ended before the first one.
+    pub verified: Option<AttemptFact>,
 }
 
 /// The result of a stop request.

@@ -13,7 +13,9 @@ mod webhook;
 pub use admission::{Admission, AdmissionResult, OnRefusal, Refusal};
 pub use begin::{BeginRequest, BeginResult, NewAttempt};
 pub use decision::{AttemptOutcome, DecisionWrite, WriteResult};
-pub use fact::{AdvanceRequest, AdvanceResult, AttemptReceipt, RecordResult, StopRequest, StopResult};
+pub use fact::{
+    AdvanceRequest, AdvanceResult, AttemptReceipt, RecordResult, Recorded, StopRequest, StopResult, Stopped,
+};
 pub use key::KeyRow;
 pub use limit::{FullQuota, Limit, QuotaOwner};
 pub use lost_commit::LostCommit;

@@ -16,6 +16,7 @@ mod reading;
 mod rows;
 mod scan_start;
 mod server;
+mod statistics;
 mod timer;
 mod tls;
 mod write;
@@ -33,8 +34,8 @@ use uuid::Uuid;
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult,
-    DecisionWrite, EventBatch, KeyRow, Receiver, RecordResult, StopRequest, StopResult, Undelivered,
-    WebhookRow, WriteResult,
+    DecisionWrite, EventBatch, KeyRow, Receiver, Recorded, StopRequest, Stopped, Undelivered, WebhookRow,
+    WriteResult,
 };
 use crate::ledger::time::uuid_at;
 use crate::ledger::{LedgerError, Store, schema};
@@ -136,11 +137,11 @@ impl Store for Postgres {
         self.locked_group(group).await
     }
 
-    async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError> {
+    async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<Recorded>, LedgerError> {
         self.record_group(group).await
     }
 
-    async fn stop(&self, request: &StopRequest) -> Result<StopResult, LedgerError> {
+    async fn stop(&self, request: &StopRequest) -> Result<Stopped, LedgerError> {
         self.stop_one(request).await
     }
 

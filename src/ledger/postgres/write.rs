@@ -12,7 +12,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::decide::{self, Quotas};
 use crate::ledger::items::{
     AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult, DecisionWrite, LostCommit,
-    RecordResult, StopRequest, StopResult, WriteResult,
+    RecordResult, Recorded, StopRequest, Stopped, WriteResult,
 };
 
 impl Postgres {
@@ -71,7 +71,7 @@ impl Postgres {
 
     pub(super) async fn record_group(
         &self, group: &[Arc<AttemptReceipt>],
-    ) -> Result<Vec<RecordResult>, LedgerError> {
+    ) -> Result<Vec<Recorded>, LedgerError> {
         if group.iter().any(|receipt| i16::try_from(receipt.n).is_err()) {
             return Err(LedgerError::Data { sqlstate: "22003".to_owned(), constraint: None });
         }
@@ -80,18 +80,18 @@ impl Postgres {
             let now = locked.now;
             let mut results = vec![];
             for receipt in group {
-                let result = decide::record(locked.row(receipt.uid).map(|(d, _)| d), receipt, now);
-                if result == RecordResult::Stray {
+                let recorded = decide::record(locked.row(receipt.uid).map(|(d, _)| d), receipt, now);
+                if recorded.result == RecordResult::Stray {
                     locked.strays.push(Arc::clone(receipt));
                 }
-                results.push(result);
+                results.push(recorded);
             }
             Ok(results)
         })
         .await
     }
 
-    pub(super) async fn stop_one(&self, request: &StopRequest) -> Result<StopResult, LedgerError> {
+    pub(super) async fn stop_one(&self, request: &StopRequest) -> Result<Stopped, LedgerError> {
         self.change_by_id(&request.tenant, request.id, |d, now| decide::stop(d, request, now)).await
     }
 

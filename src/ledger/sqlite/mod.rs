@@ -6,6 +6,7 @@ mod measures;
 mod message_ids;
 mod operations;
 mod row;
+mod statistics;
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,8 +23,8 @@ use uuid::Uuid;
 
 use super::items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult,
-    DecisionWrite, EventBatch, KeyRow, Receiver, RecordResult, StopRequest, StopResult, Undelivered,
-    WebhookRow, WriteResult,
+    DecisionWrite, EventBatch, KeyRow, Receiver, Recorded, StopRequest, Stopped, Undelivered, WebhookRow,
+    WriteResult,
 };
 use super::outgoing::Outgoing;
 use super::time::uuid_at;
@@ -255,11 +256,11 @@ impl Store for Sqlite {
         self.group(group, operations::write_decision).await
     }
 
-    async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError> {
+    async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<Recorded>, LedgerError> {
         self.group(group, |db, receipt: &AttemptReceipt, now, _| operations::record(db, receipt, now)).await
     }
 
-    async fn stop(&self, request: &StopRequest) -> Result<StopResult, LedgerError> {
+    async fn stop(&self, request: &StopRequest) -> Result<Stopped, LedgerError> {
         let request = request.clone();
         self.write(move |db, now| operations::stop(db, &request, now)).await
     }

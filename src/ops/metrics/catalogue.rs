@@ -83,8 +83,7 @@ pub(super) fn with_every_series() -> Metrics {
     m.delivery.count_outcome(&attempt, Some("GB"), Outcome::Accepted, &details, second);
     m.delivery.count_unknown(&attempt, "answer");
     m.receipts.count_callback(carrier, "delivered");
-    m.receipts.count_recorded(carrier, ReceiptStatus::Delivered);
-    m.receipts.count_receipt(carrier, Channel::Sms, Some("GB"), second, true);
+    m.receipts.count_receipt(carrier, Channel::Sms, Some("GB"), second, ReceiptStatus::Delivered, false);
     m.receipts.count_verified(carrier, Some("GB"), "shop");
     m.routing.count_opened(carrier, Channel::Sms);
     m.routing.set_breaker(carrier, Channel::Sms, BreakerState::Closed, 0);

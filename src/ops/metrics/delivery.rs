@@ -162,6 +162,11 @@ impl DeliveryMetrics {
         }
     }
 
+    /// Requests to carriers in progress.
+    pub fn in_flight(&self) -> i64 {
+        self.in_flight.get()
+    }
+
     /// Records the time from the admission until the first request of a dispatch is sent.
     pub fn observe_first_request(&self, attempt: &Attempt, since_admission: Duration) {
         self.first_request_seconds.with(&self.carrier(attempt), |m| m.observe(since_admission.as_secs_f64()));

@@ -66,32 +66,22 @@ impl ReceiptMetrics {
         self.receipts.with(&ReceiptLabels { carrier: self.names.get(carrier), verdict }, increment);
     }
 
-    /// Counts a receipt that changed an attempt. An interim one is not counted.
-    pub fn count_recorded(&self, carrier: &str, status: ReceiptStatus) {
-        if status != ReceiptStatus::Interim {
-            let labels = FinalReceiptLabels { carrier: self.names.get(carrier), status: status.as_str() };
-            self.finals.with(&labels, increment);
-        }
-    }
-
-    /// Counts a final receipt that changed an attempt, with what the ledger knows of the attempt. `begun_to_receipt` is the time from the
-    /// begin of the attempt to the record of the receipt.
+    /// Counts a final receipt that changed an attempt. `since_begin` is the time from the begin of the attempt to the record of the receipt.
+    /// A receipt that corrects an earlier one is timed, but not counted: an attempt counts once.
     pub fn count_receipt(
-        &self, carrier: &str, channel: Channel, country: Option<&str>, begun_to_receipt: Duration,
-        delivered: bool,
+        &self, carrier: &str, channel: Channel, country: Option<&str>, since_begin: Duration,
+        status: ReceiptStatus, corrects: bool,
     ) {
-        let status = if delivered { ReceiptStatus::Delivered } else { ReceiptStatus::Bad };
         let (carrier, channel) = (self.names.get(carrier), channel.as_str());
-        let labels = ReceiptCountryLabels {
-            carrier: carrier.clone(),
-            channel,
-            country: country.into(),
-            status: status.as_str(),
-        };
-        self.by_country.with(&labels, increment);
-        if delivered {
+        if !corrects {
+            let (country, status) = (country.into(), status.as_str());
+            self.finals.with(&FinalReceiptLabels { carrier: carrier.clone(), status }, increment);
+            let labels = ReceiptCountryLabels { carrier: carrier.clone(), channel, country, status };
+            self.by_country.with(&labels, increment);
+        }
+        if status == ReceiptStatus::Delivered {
             let labels = CarrierLabels { carrier, channel };
-            self.handset_seconds.with(&labels, |m| m.observe(begun_to_receipt.as_secs_f64()));
+            self.handset_seconds.with(&labels, |m| m.observe(since_begin.as_secs_f64()));
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::catalogue::{attempt, order, with_every_series};
 use super::{Format, Kind, MAX_SERIES, Metrics, catalogue};
-use crate::domain::attempt::{Details, Outcome, State};
+use crate::domain::attempt::{Details, Outcome, ReceiptStatus, State};
 use crate::domain::channel::Channel;
 
 #[test]
@@ -57,7 +57,8 @@ fn a_million_numbers_in_two_hundred_countries_keep_each_family_within_its_bound(
         m.delivery.count_outcome(attempt, order.country.as_deref(), outcome, &details, Duration::ZERO);
         m.delivery.count_state(None, State::Delivered, Channel::Sms, order);
         let country = order.country.as_deref();
-        m.receipts.count_receipt(&attempt.carrier, Channel::Sms, country, Duration::from_secs(1), true);
+        let (second, status) = (Duration::from_secs(1), ReceiptStatus::Delivered);
+        m.receipts.count_receipt(&attempt.carrier, Channel::Sms, country, second, status, false);
         m.receipts.count_verified(&attempt.carrier, country, &order.tenant);
     }
     let text = m.text(Format::Prometheus);
@@ -146,4 +147,26 @@ fn a_state_is_set_at_each_scrape() {
     assert!(first.contains("otpost_rate_limit_per_second{carrier=\"first\"} 10.0"), "{first}");
     let second = m.text(Format::Prometheus);
     assert!(!second.contains("first") && second.contains("{carrier=\"second\"} 5.0"), "{second}");
+}
+
+/// Fails if a corrected receipt counts twice, or if its delivery is not timed.
+#[test]
+fn an_attempt_has_one_final_receipt() {
+    let m = Metrics::default();
+    let receive = |status, corrects| {
+        let (country, second) = (Some("GB"), Duration::from_secs(12));
+        m.receipts.count_receipt("main", Channel::Sms, country, second, status, corrects);
+    };
+    receive(ReceiptStatus::Bad, false);
+    receive(ReceiptStatus::Delivered, true);
+    let text = m.text(Format::Prometheus);
+    for line in [
+        "otpost_final_receipts_total{carrier=\"main\",status=\"bad\"} 1\n",
+        "otpost_country_receipts_total{carrier=\"main\",channel=\"sms\",country=\"GB\",status=\"bad\"} 1\n",
+        "otpost_handset_seconds_bucket{le=\"10.0\",carrier=\"main\",channel=\"sms\"} 0\n",
+        "otpost_handset_seconds_bucket{le=\"20.0\",carrier=\"main\",channel=\"sms\"} 1\n",
+    ] {
+        assert!(text.contains(line), "no {line} in {text}");
+    }
+    assert!(!text.contains("status=\"delivered\""), "{text}");
 }

@@ -1,20 +1,16 @@
 //! The counts of the last hour, and the usual rates of the day before.
 
-use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::{Cell, Counts, Group, Symptom, Tally};
+use crate::ops::failure_codes::FailureCode;
 
-/// The interval of the counts.
-pub const INTERVAL: Duration = Duration::from_secs(10);
 /// Number of intervals that are kept apart: an hour.
 pub(super) const RECENT: usize = 360;
 /// Number of intervals after which a count has lost most of its weight in the usual rates: a day.
 const MEMORY: f64 = 8640.0;
 /// Maximum number of cells. Further ones are counted in one cell of their channel, so that odd numbers cannot use up the memory.
 const MAX_CELLS: usize = 4096;
-/// The value of a dimension whose cells are counted together.
-pub(super) const OTHER: &str = "other";
 /// Number of groups that hold a cell.
 pub(super) const GROUPS: usize = 9;
 
@@ -30,10 +26,12 @@ pub struct History {
     usual: Vec<[(f64, f64); Symptom::ALL.len()]>,
     /// The counts of each interval, oldest first.
     recent: VecDeque<Vec<(usize, Counts)>>,
+    /// The carriers' error codes of recent failures.
+    codes: Vec<FailureCode>,
 }
 
 impl History {
-    /// Adds the counts of one [`INTERVAL`].
+    /// Adds the counts of one interval of 10 s.
     pub fn advance(&mut self, interval: impl IntoIterator<Item = (Cell, Counts)>) {
         let numbered = interval.into_iter().map(|(cell, counts)| (self.number(cell), counts)).collect();
         self.recent.push_back(numbered);
@@ -64,11 +62,31 @@ impl History {
         }
     }
 
+    /// Sets the carriers' error codes of recent failures.
+    pub fn set_codes(&mut self, codes: Vec<FailureCode>) {
+        self.codes = codes;
+    }
+
+    /// The error code that more than half of the recent failures of a group have.
+    pub(super) fn main_code(&self, group: &Group) -> Option<&str> {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for code in &self.codes {
+            let is_in_group = group.channel.is_none_or(|channel| channel == code.channel)
+                && group.carrier.as_ref().is_none_or(|carrier| *carrier == code.carrier)
+                && group.country.as_ref().is_none_or(|country| *country == code.country);
+            if is_in_group {
+                *counts.entry(&code.code).or_default() += code.count;
+            }
+        }
+        let all: u64 = counts.values().sum();
+        counts.into_iter().find(|(_, count)| 2 * count > all).map(|(code, _)| code)
+    }
+
     fn number(&mut self, cell: Cell) -> usize {
         if let Some(number) = self.cells.get(&cell) {
             return *number;
         }
-        let cell = if self.cells.len() < MAX_CELLS { cell } else { other(&cell) };
+        let cell = if self.cells.len() < MAX_CELLS { cell } else { Cell::other(cell.channel) };
         if let Some(number) = self.cells.get(&cell) {
             return *number;
         }
@@ -105,9 +123,4 @@ impl History {
     pub(super) fn newest_first(&self) -> impl Iterator<Item = &[(usize, Counts)]> {
         self.recent.iter().rev().map(Vec::as_slice)
     }
-}
-
-fn other(cell: &Cell) -> Cell {
-    let (carrier, country, tenant) = (OTHER.to_owned(), OTHER.to_owned(), OTHER.to_owned());
-    Cell { channel: cell.channel, carrier, country, tenant }
 }

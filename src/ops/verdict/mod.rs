@@ -7,6 +7,7 @@
 //! group that explains the failures best; `sentence` puts it into words.
 
 mod history;
+mod reading;
 mod scan;
 mod sentence;
 #[cfg(test)]
@@ -15,28 +16,14 @@ mod simulation;
 mod tests;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::channel::Channel;
-pub use history::{History, INTERVAL};
+use crate::domain::delivery_count::{Cell, OTHER, UNKNOWN_COUNTRY};
+pub use history::History;
 
 /// Maximum number of findings.
 const MAX_FINDINGS: usize = 3;
-
-/// The country of a number whose country is not known.
-pub const UNKNOWN_COUNTRY: &str = "??";
-
-/// The smallest unit of the counts.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cell {
-    /// The channel.
-    pub channel: Channel,
-    /// The configured name of the carrier.
-    pub carrier: String,
-    /// ISO 3166 country of the numbers, or [`UNKNOWN_COUNTRY`].
-    pub country: String,
-    /// The tenant.
-    pub tenant: String,
-}
 
 /// What can go wrong, in the order in which one explains the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +44,17 @@ impl Symptom {
     /// All symptoms.
     pub const ALL: [Self; 5] =
         [Self::Refused, Self::Undelivered, Self::NoReceipt, Self::Late, Self::Unverified];
+
+    /// The symptom as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Undelivered => "undelivered",
+            Self::NoReceipt => "no_receipt",
+            Self::Late => "late",
+            Self::Unverified => "unverified",
+        }
+    }
 }
 
 /// How often something happened, and how often it failed.
@@ -104,7 +102,8 @@ impl Counts {
 }
 
 /// A part of otpost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Part {
     /// The ledger does not answer, or refuses writes.
     Ledger,
@@ -118,8 +117,21 @@ pub enum Part {
     Clock,
 }
 
+impl Part {
+    /// The part as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Broker => "broker",
+            Self::Workers => "workers",
+            Self::Queue => "queue",
+            Self::Clock => "clock",
+        }
+    }
+}
+
 /// A problem of otpost itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnProblem {
     /// The part.
     pub part: Part,
@@ -179,7 +191,7 @@ pub fn verdict(history: &History, own: &[OwnProblem], now: Timestamp) -> Vec<Fin
     findings.extend(scan::scan(history).into_iter().map(|found| Finding {
         since: now.saturating_sub(found.window).unwrap_or(now),
         certainty: found.certainty,
-        text: sentence::of_cells(&found, now),
+        text: sentence::of_cells(&found, history.main_code(&found.group), now),
         symptom: Some(found.symptom),
         cause: Cause::Cells(found.group),
     }));

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use super::history::{GROUPS, History, INTERVAL, OTHER};
-use super::{Cell, Counts, Group, Symptom, Tally, UNKNOWN_COUNTRY};
+use super::history::{GROUPS, History};
+use super::{Cell, Counts, Group, OTHER, Symptom, Tally, UNKNOWN_COUNTRY};
+use crate::domain::delivery_count::INTERVAL;
 
 /// The windows, in intervals: from 10 s to an hour.
 const WINDOWS: [usize; 11] = [1, 2, 3, 6, 12, 18, 30, 60, 120, 180, 360];

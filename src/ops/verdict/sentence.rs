@@ -23,21 +23,23 @@ pub(super) fn of_own(problem: &OwnProblem, now: Timestamp) -> String {
     format!("{who}: {} since {}. {act}", problem.what, time(problem.since, now))
 }
 
-/// Describes what a group of cells shows.
-pub(super) fn of_cells(found: &Found, now: Timestamp) -> String {
+/// Describes what a group of cells shows. `code` is the carrier's error code that most of its failures have.
+pub(super) fn of_cells(found: &Found, code: Option<&str>, now: Timestamp) -> String {
     let since = now.saturating_sub(found.window).unwrap_or(now);
     let rate = percent(found.tally.rate());
     let usual = percent(found.usual);
     let what = match found.symptom {
-        Symptom::Refused => format!("{rate} refused by the carrier"),
+        Symptom::Refused => format!("{rate} not accepted by the carrier"),
         Symptom::Undelivered => format!("{rate} undelivered"),
         Symptom::NoReceipt => format!("{rate} without a receipt after a minute"),
         Symptom::Late => format!("{rate} need more than 30 s"),
         Symptom::Unverified => format!("{rate} of the delivered codes are not entered"),
     };
+    let has_code = matches!(found.symptom, Symptom::Refused | Symptom::Undelivered);
+    let code = code.filter(|_| has_code).map(|code| format!(", code {code}")).unwrap_or_default();
     let (subject, others) = (subject(&found.group), others(found));
     format!(
-        "{subject} {} since {}: of {}, {what}, usually {usual}{others}. {}",
+        "{subject} {} since {}: of {}, {what}{code}, usually {usual}{others}. {}",
         verb(found.symptom),
         time(since, now),
         found.tally.all,
@@ -103,11 +105,14 @@ fn advice(found: &Found) -> String {
             format!("See whether {carrier} can reach receipts.public_url.")
         }
         (Symptom::NoReceipt, ..) => "See whether carriers can reach receipts.public_url.".to_owned(),
+        (Symptom::Unverified, _, Some(country), _) => format!(
+            "A route may report delivery falsely, or somebody requests codes for a fee; to stop: otpost block add {country} --reason …"
+        ),
         (Symptom::Unverified, ..) => {
             "Compare with the codes that users enter; a route may report delivery falsely.".to_owned()
         }
         (_, Some(carrier), ..) => {
-            format!("Ask {carrier}, and take it out of the routes meanwhile.")
+            format!("Ask {carrier}; meanwhile use others: otpost carrier pause {carrier} --reason …")
         }
         (_, None, Some(country), _) => {
             format!("Ask the carriers about {country}.")

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Cause, Cell, Counts, Group, History, INTERVAL, OwnProblem, Part, Symptom, Tally, verdict};
+use super::{Cause, Cell, Counts, Group, History, OwnProblem, Part, Symptom, Tally, verdict};
 use crate::domain::channel::Channel;
+use crate::domain::delivery_count::INTERVAL;
 
 const CARRIERS: [&str; 3] = ["acme", "bolt", "cord"];
 const COUNTRIES: [&str; 10] = ["BR", "DE", "ES", "FR", "GB", "ID", "IN", "NG", "PL", "US"];

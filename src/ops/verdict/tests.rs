@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Cause, Cell, Counts, Group, History, OwnProblem, Part, Symptom, Tally, verdict};
 use crate::domain::channel::Channel;
+use crate::ops::failure_codes::FailureCode;
 
 fn now() -> Timestamp {
     "2026-05-04T14:05:00Z".parse().unwrap()
@@ -69,15 +70,15 @@ fn the_sentence_names_the_group_that_fails_and_says_that_the_others_do_not() {
             Symptom::Undelivered,
             (|cell| cell.carrier == "acme" && cell.country == "ID") as fn(&Cell) -> bool,
             0.9,
-            "Messages to ID through acme fail since 14:02 UTC: of 180, 100 % undelivered, usually 4 %; others are fine. Ask acme, and \
-             take it out of the routes meanwhile.",
+            "Messages to ID through acme fail since 14:02 UTC: of 180, 100 % undelivered, usually 4 %; others are fine. Ask acme; \
+             meanwhile use others: otpost carrier pause acme --reason …",
         ),
         (
             Symptom::Refused,
             |cell| cell.carrier == "bolt",
             1.0,
-            "Messages through bolt fail since 14:02 UTC: of 540, 100 % refused by the carrier, usually 4 %; other carriers are fine. \
-             Ask bolt, and take it out of the routes meanwhile.",
+            "Messages through bolt fail since 14:02 UTC: of 540, 100 % not accepted by the carrier, usually 4 %; other carriers are fine. \
+             Ask bolt; meanwhile use others: otpost carrier pause bolt --reason …",
         ),
         (
             Symptom::NoReceipt,
@@ -97,7 +98,7 @@ fn the_sentence_names_the_group_that_fails_and_says_that_the_others_do_not() {
             Symptom::Refused,
             |cell| cell.tenant == "bank",
             0.8,
-            "Messages of tenant bank fail since 14:02 UTC: of 540, 80 % refused by the carrier, usually 4 %; other tenants are fine. \
+            "Messages of tenant bank fail since 14:02 UTC: of 540, 80 % not accepted by the carrier, usually 4 %; other tenants are fine. \
              Look at the numbers in the jobs of bank.",
         ),
         (
@@ -130,6 +131,25 @@ fn our_own_problems_come_first() {
     );
     let acme = Group { carrier: Some("acme".to_owned()), ..Group::default() };
     assert_eq!((findings.len(), &findings[1].cause), (2, &Cause::Cells(acme)));
+}
+
+/// The code that most failures have is named; a mixture of codes is not.
+#[test]
+fn the_carriers_error_code_is_named() {
+    let code = |carrier: &str, code: &str, count| {
+        let [carrier, country, code] = [carrier, "ID", code].map(str::to_owned);
+        FailureCode { channel: Channel::Sms, carrier, country, code, count }
+    };
+    let text = |codes| {
+        let mut history =
+            with(Symptom::Undelivered, |cell| cell.carrier == "acme" && cell.country == "ID", 0.9);
+        history.set_codes(codes);
+        texts(&history, &[]).remove(0)
+    };
+    let mixed = vec![code("acme", "30007", 5), code("acme", "30003", 5), code("bolt", "1", 90)];
+    assert!(!text(mixed).contains("code"));
+    let one = vec![code("acme", "30007", 6), code("acme", "30003", 5), code("bolt", "1", 90)];
+    assert!(text(one).contains(", 100 % undelivered, code 30007, usually 4 %; others are fine."));
 }
 
 /// Two carriers that fail in different ways have a sentence each.

@@ -8,7 +8,7 @@ use crate::domain::dispatch::Dispatch;
 use crate::ledger::decide::{self, Quotas};
 use crate::ledger::items::{
     AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult, DecisionWrite, EventBatch,
-    LostCommit, RecordResult, StopRequest, StopResult, WriteResult,
+    LostCommit, RecordResult, Recorded, StopRequest, Stopped, WriteResult,
 };
 use crate::ledger::sqlite::row::load;
 
@@ -49,9 +49,9 @@ pub(in crate::ledger::sqlite) fn write_decision(
 
 pub(in crate::ledger::sqlite) fn record(
     db: &Connection, receipt: &AttemptReceipt, now: Timestamp,
-) -> Result<RecordResult, Fault> {
-    let result = change(db, load(db, receipt.uid, now)?, |d| decide::record(d, receipt, now))?;
-    if result == RecordResult::Stray {
+) -> Result<Recorded, Fault> {
+    let recorded = change(db, load(db, receipt.uid, now)?, |d| decide::record(d, receipt, now))?;
+    if recorded.result == RecordResult::Stray {
         db.prepare_cached("insert or ignore into stray_receipt values (?1, ?2, ?3, ?4, ?5)")?.execute((
             receipt.uid.to_string(),
             receipt.n,
@@ -60,12 +60,12 @@ pub(in crate::ledger::sqlite) fn record(
             now.as_microsecond(),
         ))?;
     }
-    Ok(result)
+    Ok(recorded)
 }
 
 pub(in crate::ledger::sqlite) fn stop(
     db: &Connection, request: &StopRequest, now: Timestamp,
-) -> Result<StopResult, Fault> {
+) -> Result<Stopped, Fault> {
     let found = find(db, &request.tenant, request.id, now)?;
     change(db, found, |d| decide::stop(d, request, now))
 }

@@ -1,0 +1,28 @@
+//! Authorisation of operators. Their requests concern all tenants, so a tenant's key is refused, whatever its scopes.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use super::Api;
+use super::authorized::Protected;
+use super::problem::Problem;
+use crate::ledger::KeyRow;
+
+/// A request with an operator's key: it has the scope `admin`, and belongs to no tenant.
+pub(super) struct Operator {
+    /// The API.
+    pub(super) api: Arc<Api>,
+    /// The key's row. Its id says who acts.
+    pub(super) key: KeyRow,
+}
+
+impl FromRequestParts<Protected> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, protected: &Protected) -> Result<Self, Problem> {
+        let (api, key) = protected.operator(&parts.headers).await?;
+        Ok(Self { api, key })
+    }
+}

@@ -1,0 +1,133 @@
+//! The page for operators: the verdict, the numbers and the processes, on one screen.
+//!
+//! It is rendered here and works without a script. With one, it updates itself. A query filters it, such as `?carrier=acme`.
+
+mod chart;
+mod link;
+mod parts;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse, Response};
+use futures_util::stream::{self, StreamExt};
+use maud::{DOCTYPE, Markup, html};
+use serde::Deserialize;
+
+use super::Ops;
+use super::status::Status;
+use super::verdict::Group;
+use crate::domain::channel::Channel;
+
+/// Interval at which an open page is updated.
+const UPDATE_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval of reloads without a script, in seconds.
+const RELOAD_S: u64 = 15;
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+const HEADERS: [(HeaderName, &str); 4] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// What the numbers of a page are about. Empty values are those of an empty field.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Filter {
+    channel: String,
+    carrier: String,
+    country: String,
+    tenant: String,
+}
+
+impl From<Filter> for Group {
+    fn from(filter: Filter) -> Self {
+        let given = |value: String| Some(value).filter(|value| !value.is_empty());
+        Self {
+            channel: filter.channel.parse::<Channel>().ok(),
+            carrier: given(filter.carrier),
+            country: given(filter.country.to_ascii_uppercase()),
+            tenant: given(filter.tenant),
+        }
+    }
+}
+
+/// `GET /`
+pub(super) async fn show(State(ops): State<Ops>, Query(filter): Query<Filter>) -> Response {
+    let filter = filter.into();
+    let status = Status::new(&*ops.status.input().await, &filter);
+    (HEADERS, Html(page(&status, &filter).into_string())).into_response()
+}
+
+/// `GET /live`: the main part of the page, again and again.
+pub(super) async fn follow(State(ops): State<Ops>, Query(filter): Query<Filter>) -> Response {
+    let filter: Group = filter.into();
+    let shutdown = ops.shutdown.clone().cancelled_owned();
+    let updates = stream::unfold((ops, filter), |(ops, filter)| async move {
+        tokio::time::sleep(UPDATE_INTERVAL).await;
+        let status = Status::new(&*ops.status.input().await, &filter);
+        let event = Event::default().data(content(&status, &filter).into_string());
+        Some((Ok::<_, Infallible>(event), (ops, filter)))
+    });
+    let updates = updates.take_until(shutdown);
+    (HEADERS, Sse::new(updates).keep_alive(KeepAlive::default())).into_response()
+}
+
+pub(super) async fn style() -> Response {
+    (HEADERS, [(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
+}
+
+pub(super) async fn script() -> Response {
+    (HEADERS, [(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT).into_response()
+}
+
+/// The answer to a request whose `Host` is not allowed.
+pub(super) fn foreign_host() -> Response {
+    let text = "Without ops.token this page answers only at an address or at localhost. Set ops.token to use a name.\n";
+    (StatusCode::FORBIDDEN, text).into_response()
+}
+
+fn page(status: &Status, filter: &Group) -> Markup {
+    let title = if status.findings.is_empty() { "Codes arrive" } else { "Look here" };
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · otpost" }
+                link rel="icon" href="data:,";
+                link rel="stylesheet" href="/page.css";
+                script src="/page.js" defer {}
+                noscript { meta http-equiv="refresh" content=(RELOAD_S); }
+            }
+            body {
+                main id="status" { (content(status, filter)) }
+            }
+        }
+    }
+}
+
+/// The part of the page that updates itself.
+fn content(status: &Status, filter: &Group) -> Markup {
+    html! {
+        (parts::heading(status, filter))
+        (parts::verdict(status))
+        (parts::funnel(status))
+        (parts::tiles(status))
+        (chart::throughput(status))
+        (chart::handset_time(status))
+        (parts::tables(status, filter))
+        (parts::machine(status))
+    }
+}

@@ -1,0 +1,215 @@
+//! The status of a deployment: whether codes arrive, and what its processes do.
+//!
+//! Comes in: the counts of a day and the reports of the processes, from a [`Source`]. Goes out: numbers by carrier, country and
+//! tenant, and the verdict. Pure, except for the source.
+
+mod problems;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::report::{GONE_AFTER, OpenBreaker, Report};
+use super::verdict::{Finding, Group, History, OwnProblem, verdict};
+use crate::domain::clock::{after, between};
+use crate::domain::delivery_count::{CountRow, DeliveryCounts, interval_start};
+
+/// The time that the recent numbers are about.
+pub const RECENT: Duration = Duration::from_secs(15 * 60);
+/// The time that the other numbers are about.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+/// The width of a point of the history.
+pub const POINT: Duration = Duration::from_secs(600);
+
+/// What a status is made from.
+#[derive(Debug, Clone, Default)]
+pub struct Input {
+    /// The time, by the ledger's clock.
+    pub now: Timestamp,
+    /// The counts of the last day.
+    pub rows: Vec<CountRow>,
+    /// The reports of the processes.
+    pub reports: Vec<SeenReport>,
+    /// Why the ledger does not answer. The other values are then those of the last answer.
+    pub ledger_problem: Option<OwnProblem>,
+}
+
+/// The report of a process, and when it was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenReport {
+    /// The name of the process.
+    pub name: String,
+    /// When the report was made, by the ledger's clock.
+    pub seen_at: Timestamp,
+    /// The report.
+    pub report: Report,
+}
+
+impl SeenReport {
+    /// Whether the process still reports.
+    pub fn is_alive(&self, now: Timestamp) -> bool {
+        between(self.seen_at, now) <= GONE_AFTER
+    }
+
+    fn has_role(&self, role: &str) -> bool {
+        self.report.roles.iter().any(|own| own == role)
+    }
+}
+
+/// Reads what a status is made from.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// The newest input. Many callers may share one.
+    async fn input(&self) -> Arc<Input>;
+}
+
+/// The counts of the last 15 minutes and of the last day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Numbers {
+    /// Those of the last 15 minutes.
+    pub recent: DeliveryCounts,
+    /// Those of the last day.
+    pub day: DeliveryCounts,
+}
+
+impl Numbers {
+    fn add(&mut self, counts: &DeliveryCounts, is_recent: bool) {
+        self.day.add_all(counts);
+        if is_recent {
+            self.recent.add_all(counts);
+        }
+    }
+}
+
+/// The status of a deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// When it was read.
+    pub at: Timestamp,
+    /// What is wrong, the most certain first. Empty: codes arrive as usual.
+    pub findings: Vec<Finding>,
+    /// The numbers of all cells of the filter.
+    pub all: Numbers,
+    /// The numbers by channel, carrier, country and tenant, those with the most attempts of the last day first.
+    pub by: BTreeMap<Dimension, Vec<(String, Numbers)>>,
+    /// The counts of a day in points of ten minutes, oldest first.
+    pub history: Vec<(Timestamp, DeliveryCounts)>,
+    /// The processes that reported during the last day, living ones first.
+    pub processes: Vec<SeenReport>,
+    /// Messages in each queue of otpost. Empty without RabbitMQ.
+    pub queues: BTreeMap<String, u32>,
+    /// The open circuit breakers of all workers, each once.
+    pub breakers: Vec<OpenBreaker>,
+}
+
+/// What the numbers are divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dimension {
+    /// The channel.
+    Channel,
+    /// The configured carrier.
+    Carrier,
+    /// The country of the numbers.
+    Country,
+    /// The tenant.
+    Tenant,
+}
+
+impl Dimension {
+    /// All dimensions.
+    pub const ALL: [Self; 4] = [Self::Channel, Self::Carrier, Self::Country, Self::Tenant];
+
+    /// The name of the dimension, as in a query.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Channel => "channel",
+            Self::Carrier => "carrier",
+            Self::Country => "country",
+            Self::Tenant => "tenant",
+        }
+    }
+
+    fn value(self, row: &CountRow) -> &str {
+        match self {
+            Self::Channel => row.cell.channel.as_str(),
+            Self::Carrier => &row.cell.carrier,
+            Self::Country => &row.cell.country,
+            Self::Tenant => &row.cell.tenant,
+        }
+    }
+}
+
+impl Status {
+    /// Makes a status. The filter applies to the numbers and the history, not to the verdict.
+    pub fn new(input: &Input, filter: &Group) -> Self {
+        let now = input.now;
+        let ago = |time: Duration| now.checked_sub(time).unwrap_or(Timestamp::MIN);
+        let mut all = Numbers::default();
+        let mut by: BTreeMap<Dimension, BTreeMap<&str, Numbers>> =
+            Dimension::ALL.map(|dimension| (dimension, BTreeMap::new())).into();
+        let last_point = interval_start(now, POINT);
+        let first_point = last_point.checked_sub(DAY - POINT).unwrap_or(Timestamp::MIN);
+        let mut points: BTreeMap<Timestamp, DeliveryCounts> = (0..(DAY.as_secs() / POINT.as_secs()) as u32)
+            .map(|n| (after(first_point, POINT * n), DeliveryCounts::default()))
+            .collect();
+        for row in input.rows.iter().filter(|row| filter.holds(&row.cell)) {
+            if let Some(point) = points.get_mut(&interval_start(row.started_at, POINT)) {
+                point.add_all(&row.counts);
+            }
+            if row.started_at < ago(DAY) {
+                continue;
+            }
+            let is_recent = row.started_at >= ago(RECENT);
+            all.add(&row.counts, is_recent);
+            for (dimension, values) in &mut by {
+                values.entry(dimension.value(row)).or_default().add(&row.counts, is_recent);
+            }
+        }
+        let mut processes = input.reports.clone();
+        processes.sort_by_key(|process| (!process.is_alive(now), process.name.clone()));
+        let alive: Vec<&SeenReport> = processes.iter().filter(|process| process.is_alive(now)).collect();
+        let breakers: BTreeSet<&OpenBreaker> = alive.iter().flat_map(|p| &p.report.breakers).collect();
+        let mut history = History::of_counts(&input.rows, now);
+        history.set_codes(alive.iter().flat_map(|process| process.report.failure_codes.clone()).collect());
+        Self {
+            at: now,
+            findings: verdict(&history, &problems::own(input), now),
+            all,
+            by: by.into_iter().map(|(dimension, values)| (dimension, sorted(values))).collect(),
+            history: points.into_iter().collect(),
+            queues: queues(&alive),
+            breakers: once(breakers),
+            processes,
+        }
+    }
+}
+
+fn sorted(values: BTreeMap<&str, Numbers>) -> Vec<(String, Numbers)> {
+    let mut values: Vec<(String, Numbers)> =
+        values.into_iter().map(|(name, numbers)| (name.to_owned(), numbers)).collect();
+    let attempts = |numbers: &Numbers| numbers.day.of(crate::domain::delivery_count::Counted::Attempts);
+    values.sort_by_key(|(_, numbers)| std::cmp::Reverse(attempts(numbers)));
+    values
+}
+
+/// The lengths of the queues. Processes look at different moments: the greatest counts.
+fn queues(alive: &[&SeenReport]) -> BTreeMap<String, u32> {
+    let mut queues = BTreeMap::new();
+    for (name, length) in alive.iter().flat_map(|process| &process.report.queues) {
+        let greatest: &mut u32 = queues.entry(name.clone()).or_default();
+        *greatest = (*greatest).max(*length);
+    }
+    queues
+}
+
+/// Each breaker once, although several workers have it open.
+fn once(breakers: BTreeSet<&OpenBreaker>) -> Vec<OpenBreaker> {
+    let mut once: Vec<OpenBreaker> = breakers.into_iter().cloned().collect();
+    once.dedup_by(|b, a| (&a.carrier, &a.channel, &a.country) == (&b.carrier, &b.channel, &b.country));
+    once
+}

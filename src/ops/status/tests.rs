@@ -1,0 +1,111 @@
+//! A status of counts and reports.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Dimension, Input, SeenReport, Status};
+use crate::domain::channel::Channel;
+use crate::domain::clock::after;
+use crate::domain::delivery_count::{Cell, CountRow, Counted, DeliveryCounts};
+use crate::ops::report::{OpenBreaker, Report};
+use crate::ops::verdict::{Cause, Group, OwnProblem, Part};
+
+fn now() -> Timestamp {
+    "2026-05-04T14:05:00Z".parse().unwrap()
+}
+
+fn row(minutes_ago: i64, carrier: &str, country: &str, attempts: i64) -> CountRow {
+    let [carrier, country, tenant] = [carrier, country, "shop"].map(str::to_owned);
+    let mut counts = DeliveryCounts::default();
+    for counted in [Counted::Attempts, Counted::Accepted, Counted::Receipt60s, Counted::Delivered5s] {
+        counts.add(counted, attempts);
+    }
+    let started_at = Timestamp::from_second(now().as_second() - 60 * minutes_ago).unwrap();
+    CountRow {
+        started_at,
+        width_s: 10,
+        cell: Cell { channel: Channel::Sms, carrier, country, tenant },
+        counts,
+    }
+}
+
+fn process(name: &str, seconds_ago: i64, role: &str) -> SeenReport {
+    let started_at = Timestamp::from_second(now().as_second() - 3600).unwrap();
+    let report = Report { roles: vec![role.to_owned()], started_at, ..Report::default() };
+    let seen_at = Timestamp::from_second(now().as_second() - seconds_ago).unwrap();
+    SeenReport { name: name.to_owned(), seen_at, report }
+}
+
+fn input(rows: Vec<CountRow>, reports: Vec<SeenReport>) -> Input {
+    Input { now: now(), rows, reports, ledger_problem: None }
+}
+
+fn attempts(counts: &DeliveryCounts) -> i64 {
+    counts.of(Counted::Attempts)
+}
+
+#[test]
+fn numbers_are_divided_and_filtered() {
+    let rows = vec![
+        row(1, "acme", "DE", 5),
+        row(20, "acme", "ID", 3),
+        row(5, "bolt", "DE", 2),
+        row(1500, "old", "DE", 9),
+    ];
+    let input = input(rows, vec![process("w", 1, "worker")]);
+    let status = Status::new(&input, &Group::default());
+    assert_eq!((attempts(&status.all.recent), attempts(&status.all.day)), (7, 10));
+    let carriers: Vec<_> =
+        status.by[&Dimension::Carrier].iter().map(|(name, n)| (name.as_str(), attempts(&n.day))).collect();
+    assert_eq!(carriers, [("acme", 8), ("bolt", 2)]);
+    assert_eq!(status.history.len(), 144);
+    assert_eq!(status.history.iter().map(|(_, counts)| attempts(counts)).sum::<i64>(), 10);
+    let filter = Group { country: Some("DE".to_owned()), ..Group::default() };
+    assert_eq!(attempts(&Status::new(&input, &filter).all.day), 7);
+}
+
+#[test]
+fn a_deployment_without_a_worker_says_so() {
+    let own = |reports| {
+        let status = Status::new(&input(vec![], reports), &Group::default());
+        status.findings.into_iter().map(|finding| finding.text).collect::<Vec<_>>()
+    };
+    assert_eq!(own(vec![process("w", 19, "worker")]), Vec::<String>::new());
+    assert_eq!(
+        own(vec![process("a", 1, "api"), process("w", 300, "worker")]),
+        [
+            "Workers: none has reported for 300 s since 14:00 UTC. Start a worker: otpost serve --roles worker."
+        ]
+    );
+    assert_eq!(own(vec![]), Vec::<String>::new(), "nothing has reported yet");
+}
+
+/// Fails if the last reports, which are old during an outage, are taken for the cause.
+#[test]
+fn during_an_outage_of_the_ledger_only_the_ledger_is_named() {
+    let what = "does not answer".to_owned();
+    let problem = OwnProblem { part: Part::Ledger, since: now(), what };
+    let input = Input { ledger_problem: Some(problem), ..input(vec![], vec![process("w", 300, "worker")]) };
+    let causes: Vec<_> =
+        Status::new(&input, &Group::default()).findings.into_iter().map(|finding| finding.cause).collect();
+    assert_eq!(causes, [Cause::Own(Part::Ledger)]);
+}
+
+#[test]
+fn what_several_processes_report_is_told_once() {
+    let mut reports = vec![process("v", 1, "worker"), process("w", 2, "worker"), process("x", 900, "worker")];
+    for (n, process) in reports.iter_mut().enumerate() {
+        let since = after(now(), Duration::from_secs(n as u64));
+        let what = "refused".to_owned();
+        process.report.problems.push(OwnProblem { part: Part::Broker, since, what });
+        let [carrier, channel] = ["acme", "sms"].map(str::to_owned);
+        process.report.breakers.push(OpenBreaker { carrier, channel, country: None, probe_in_s: n as u64 });
+        process.report.queues.insert("otpost.dispatch".to_owned(), 10 * n as u32);
+    }
+    let status = Status::new(&input(vec![], reports), &Group::default());
+    assert_eq!(status.findings.len(), 1);
+    assert_eq!(status.findings[0].since, now());
+    assert_eq!(status.breakers.len(), 1);
+    assert_eq!(status.queues["otpost.dispatch"], 10, "the process that is gone does not count");
+}
