@@ -45,7 +45,7 @@ impl Prometheus {
             targets.join(", ")
         );
         std::fs::write(folder.join("prometheus.yml"), config).unwrap();
-        // The port stays free until Prometheus takes it, unless another process is very unlucky.
+        // Prometheus cannot choose a port by itself.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let log = std::fs::File::create(folder.join("prometheus-log.txt")).unwrap();
         let process = Command::new(program("prometheus"))

@@ -6,13 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 
+use crate::domain::delivery_count::{OTHER, UNKNOWN_COUNTRY};
+
 /// A label value from a closed set.
 pub(super) type Word = &'static str;
 
-/// The value of a label after its bound is reached.
-const OTHER: &str = "other";
-/// The value of a country that is not known.
-const UNKNOWN_COUNTRY: &str = "??";
 /// Maximum number of names that are kept. Further ones become `other`.
 const MAX_NAMES: usize = 1000;
 
