@@ -316,6 +316,18 @@ fn risky_settings_are_reported() {
     let (code, printed) = otpost(&check);
     let names = "login.en.sms.txt uses the code, and login.de.sms.txt does not";
     assert!(code == 2 && printed.contains(names), "{code} {printed}");
+    // Brands that make every text UCS-2, with the character and its place.
+    let brands = "[messages]\nbrand = \"Café\"\n[tenants.shop]\nbrand = \"Joe’s\"\n[tenants.plain]\nbrand = \"Plain\"\n";
+    std::fs::write(&path, format!("{good}{brands}")).unwrap();
+    let (code, printed) = otpost(&check);
+    assert!(
+        code == 0 && printed.contains("tenants.shop.brand has U+2019 (a curly quote; write ')"),
+        "{code} {printed}"
+    );
+    assert!(
+        !printed.contains("tenants.plain.brand") && !printed.contains("messages.brand"),
+        "é is in GSM-7: {printed}"
+    );
     std::fs::write(&path, good).unwrap();
 
     // The URL of the ledger is empty, or its file does not exist.

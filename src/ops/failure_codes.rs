@@ -116,7 +116,10 @@ mod tests {
             corrects: false,
             code: Some(code.to_owned()),
         };
+        let attempt = AttemptId { uid: uuid::Uuid::nil(), n: 1 };
         AttemptFact {
+            attempt,
+            traceparent: None,
             cell: Cell::other(Channel::Sms),
             admitted_at: t(0),
             begun_at: t(0),

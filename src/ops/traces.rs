@@ -77,11 +77,12 @@ impl Sampler {
         if let Some((trace, span, flags)) = fact.traceparent.as_deref().and_then(parse) {
             return flags.is_sampled().then_some(Parent { trace, span });
         }
-        let uid = fact.attempt.uid.as_bytes();
-        // The end of a UUIDv7 is random.
-        let random = uid[8..].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)) << 2;
-        let is_sampled = random as f64 / 2f64.powi(64) < self.sample;
-        is_sampled.then_some(Parent { trace: TraceId::from_bytes(*uid), span: SpanId::INVALID })
+        let uid = fact.attempt.uid;
+        // The same in every process, so that a trace is whole.
+        let hash = Sha256::digest(uid);
+        let random = hash[..8].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let is_sampled = (random as f64) < self.sample * 2f64.powi(64);
+        is_sampled.then_some(Parent { trace: TraceId::from_bytes(*uid.as_bytes()), span: SpanId::INVALID })
     }
 }
 
@@ -185,7 +186,7 @@ mod tests {
     const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     fn fact(n: u16, traceparent: Option<&str>, event: AttemptEvent) -> AttemptFact {
-        let t = |second| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let t = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
         let uid = Uuid::from_u128(0x0192_f0c1_2222_7333_8444_5555_6666_7777);
         let traceparent = traceparent.map(str::to_owned);
         let attempt = AttemptId { uid, n };
