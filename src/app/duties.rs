@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use crate::broker::topology::{DEAD, QueueLengths};
 use crate::config::live::Live;
 use crate::delivery::rules::Rules;
-use crate::ledger::{Ledger, LedgerError, Receiver};
-use crate::ops::metrics::{Metrics, QueueLabels};
+use crate::ledger::{Backlog, Ledger, LedgerError, Receiver};
+use crate::ops::metrics::Metrics;
 
 /// Interval of heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -27,9 +27,9 @@ pub(super) async fn queue_lengths(mut lengths: watch::Receiver<QueueLengths>, me
     loop {
         let current = lengths.borrow_and_update().clone();
         for (queue, length) in &current {
-            metrics.queue_messages.get_or_create(&QueueLabels { queue }).set(i64::from(*length));
+            metrics.broker.set_queue(queue, length.messages, length.consumers);
         }
-        let dead = current.get(DEAD).copied().unwrap_or(0);
+        let dead = current.get(DEAD).map_or(0, |length| length.messages);
         if warns(dead, &mut were_many) {
             tracing::warn!(
                 messages = dead,
@@ -61,20 +61,22 @@ pub(super) async fn heartbeats(ledger: Ledger, name: String, rules: Live<Rules>,
             live_workers = alive;
             rules.current().routes.share(alive);
         }
-        metrics.workers.set(i64::try_from(live_workers).unwrap_or(i64::MAX));
+        metrics.process.set_workers(live_workers);
         let before = crate::domain::clock::now();
         if let Ok(theirs) = ledger.check().await {
             let middle = before.as_microsecond().midpoint(crate::domain::clock::now().as_microsecond());
-            metrics.clock_ahead.set((middle - theirs.as_microsecond()) as f64 / 1e6);
+            metrics.process.set_clock_ahead((middle - theirs.as_microsecond()) as f64 / 1e6);
         }
     }
 }
 
-/// Deletes old rows and matches stray receipts, while no other worker does it. A slow or failed step is repeated after a minute.
+/// Deletes old rows, matches stray receipts, and measures what waits, while no other worker does it. A slow or failed step is repeated
+/// after a minute.
 ///
 /// `receivers` returns the configured receivers of events. Events for others are forgotten after the retention time.
 pub(super) async fn housekeeping(
     ledger: Ledger, worker: String, retention_days: u32, receivers: impl Fn() -> Vec<Receiver>,
+    metrics: Arc<Metrics>,
 ) {
     let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     loop {
@@ -82,7 +84,13 @@ pub(super) async fn housekeeping(
         // Claimed before each step, because deleting many rows may take longer than the lease.
         let claims = async || ledger.claim_housekeeping(&worker, HOUSEKEEPING_LEASE).await.unwrap_or(false);
         if !claims().await {
+            metrics.outbox.forget_waiting();
             continue;
+        }
+        match ledger.backlog().await {
+            Ok(backlog) => show_backlog(&metrics, &backlog),
+            // An old number would hide that nobody knows the current one.
+            Err(_) => metrics.outbox.forget_waiting(),
         }
         let kept = Duration::from_secs(u64::from(retention_days) * 86_400);
         let before = ledger.now().checked_sub(kept).unwrap_or(jiff::Timestamp::MIN);
@@ -101,6 +109,13 @@ pub(super) async fn housekeeping(
             );
         }
     }
+}
+
+fn show_backlog(metrics: &Metrics, backlog: &Backlog) {
+    let Backlog { due, broker, webhooks, given_up } = backlog;
+    metrics.outbox.set_due(due.rows, due.oldest);
+    metrics.outbox.set_outbox("broker", broker.rows, broker.oldest, 0);
+    metrics.outbox.set_outbox("webhook", webhooks.rows, webhooks.oldest, *given_up);
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod connections;
 mod duties;
+mod measuring;
 mod observers;
 mod ready;
 mod reporting;
@@ -111,7 +112,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let metrics = Arc::new(Metrics::default());
     let ledger = open_ledger(&config)?;
     let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
-    let observers = Observers::new(&config, &worker_name)?;
+    let observers = Observers::new(&config, &worker_name, &metrics)?;
     observers.observe(&ledger);
     let unreachable = check_ledger(&ledger, options).await?;
     let settings = broker_settings(&config)?;
@@ -145,22 +146,15 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         ready: Live::new(BTreeMap::new()),
     };
     starting.spawn_until_shutdown(checks);
+    measuring::observe_ledger(&starting.metrics, &starting.ledger, Arc::clone(&starting.ledger_ready));
     if let Some(broker) = &starting.broker {
         let lengths = duties::queue_lengths(broker.queue_lengths(), Arc::clone(&starting.metrics));
         starting.spawn_until_shutdown(lengths);
+        measuring::observe_broker(&starting.metrics, broker.clone());
     }
     let (health, checked) = (Arc::clone(&starting.ledger_health), starting.ledger.clone());
     starting.spawn_until_shutdown(async move { health.poll_until_recovered(&checked).await });
-    let reporter = Arc::new(Reporter {
-        name: worker_name.clone(),
-        roles: options.roles,
-        ledger: starting.ledger.clone(),
-        broker: starting.broker.clone(),
-        rules: starting.rules.rules.clone(),
-        metrics: Arc::clone(&starting.metrics),
-        counter: observers.counter,
-        codes: observers.codes,
-    });
+    let reporter = Arc::new(starting.reporter(&worker_name, options.roles, &observers));
     let api = listeners.api.as_ref().and_then(|l| l.local_addr().ok());
     let receipts = listeners.receipts.as_ref().and_then(|l| l.local_addr().ok());
     let ops = listeners.ops.local_addr()?;

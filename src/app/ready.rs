@@ -20,7 +20,7 @@ pub(super) fn worker_ready(ledger: Readiness, broker: Option<Broker>, metrics: A
         if let Some(why) = ledger() {
             return Some(why);
         }
-        let ahead = metrics.clock_ahead.get();
+        let ahead = metrics.process.clock_ahead();
         if ahead.abs() > CLOCK_TOLERANCE_S {
             return Some(format!(
                 "this machine's clock is {ahead:.1} s ahead of the ledger's; is NTP running?"

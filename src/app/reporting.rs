@@ -69,8 +69,8 @@ impl Reporter {
         });
         let seen = Surroundings {
             broker_problem,
-            waiting_jobs: queues.get(DISPATCH).copied().unwrap_or(0),
-            clock_ahead_s: self.metrics.clock_ahead.get(),
+            waiting_jobs: queues.get(DISPATCH).map_or(0, |length| length.messages),
+            clock_ahead_s: self.metrics.process.clock_ahead(),
             oldest_due: self.ledger.oldest_due().await.ok().flatten(),
         };
         let breakers = self.rules.current().routes.open_breakers();
@@ -79,9 +79,9 @@ impl Reporter {
         Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             roles: roles.into_iter().filter(|(_, has)| *has).map(|(role, _)| role.to_owned()).collect(),
-            in_flight: self.metrics.in_flight.get(),
+            in_flight: self.metrics.delivery.in_flight(),
             clock_ahead_s: seen.clock_ahead_s,
-            queues: queues.into_iter().map(|(queue, length)| (queue.to_owned(), length)).collect(),
+            queues: queues.into_iter().map(|(queue, length)| (queue.to_owned(), length.messages)).collect(),
             breakers: breakers.into_iter().map(OpenBreaker::from).collect(),
             failure_codes: self.codes.recent(self.ledger.now()),
             problems: tracker.update(&seen, self.ledger.now()),

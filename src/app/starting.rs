@@ -9,10 +9,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::observers::Observers;
+use super::reporting::Reporter;
 use super::restrictions::RestrictionFollower;
 use super::rules::ActiveConfig;
 use super::status::StatusReader;
-use super::{Start, connections, duties, ready};
+use super::{Roles, Start, connections, duties, measuring, ready};
 use crate::broker::{Broker, ConsumedQueue};
 use crate::config::Config;
 use crate::config::live::Live;
@@ -113,8 +115,23 @@ impl Starting {
         }
     }
 
+    /// What reports on this process.
+    pub(super) fn reporter(&self, name: &str, roles: Roles, observers: &Observers) -> Reporter {
+        Reporter {
+            name: name.to_owned(),
+            roles,
+            ledger: self.ledger.clone(),
+            broker: self.broker.clone(),
+            rules: self.rules.rules.clone(),
+            metrics: Arc::clone(&self.metrics),
+            counter: Arc::clone(&observers.counter),
+            codes: Arc::clone(&observers.codes),
+        }
+    }
+
     /// Starts the worker: jobs from the broker, wake-ups, the scan for due dispatches, and publishing of events.
     pub(super) fn worker(&mut self, name: &str, woken: mpsc::Receiver<WakeRequest>) -> Arc<Worker> {
+        measuring::observe_routes(&self.metrics, self.rules.rules.clone());
         let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
         let publisher = Publisher::new(
             ledger.clone(),
@@ -163,7 +180,13 @@ impl Starting {
         let retention_days = self.config.ledger.retention_days;
         let (has_broker, webhooks) = (self.broker.is_some(), self.rules.webhooks.clone());
         let receivers = move || publisher::receivers(has_broker, &webhooks.current());
-        self.spawn_until_shutdown(duties::housekeeping(ledger, name.to_owned(), retention_days, receivers));
+        self.spawn_until_shutdown(duties::housekeeping(
+            ledger,
+            name.to_owned(),
+            retention_days,
+            receivers,
+            Arc::clone(&metrics),
+        ));
         let ledger_ready = Arc::clone(&self.ledger_ready);
         let ready = ready::worker_ready(ledger_ready, self.broker.clone(), Arc::clone(&metrics));
         self.set_readiness("worker", ready);
@@ -186,6 +209,7 @@ impl Starting {
             shutdown: self.shutdown.clone(),
         };
         let http_api = Api::new(state, &self.config.limits);
+        measuring::observe_api(&self.metrics, &http_api);
         self.spawn_until_shutdown(Arc::clone(&http_api).sweep());
         self.serve(listener, http_api.router());
         self.set_readiness("api", Arc::clone(&self.ledger_ready));

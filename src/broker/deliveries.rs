@@ -65,6 +65,8 @@ pub struct Delivery {
     pub content_type: Option<String>,
     /// The AMQP property `user_id`, which RabbitMQ checks against the publisher's user.
     pub user_id: Option<String>,
+    /// The AMQP property `timestamp`, in Unix seconds: when it was published, if its publisher says so.
+    pub published_at: Option<i64>,
     /// The header `traceparent`, unparsed.
     pub traceparent: Option<String>,
     /// How often RabbitMQ delivered the message before (`x-delivery-count`); 0 when the header is absent.
@@ -91,6 +93,7 @@ impl Delivery {
             message_id: properties.message_id().as_ref().map(ToString::to_string),
             content_type: properties.content_type().as_ref().map(ToString::to_string),
             user_id: properties.user_id().as_ref().map(ToString::to_string),
+            published_at: properties.timestamp().and_then(|at| i64::try_from(at).ok()),
             traceparent: member(&headers, topology::header::TRACEPARENT).and_then(text),
             delivery_count: member(&headers, "x-delivery-count").and_then(count).unwrap_or(0),
             expirations: 0,

@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 pub use browsing::{BrowsedMessage, QueueBrowser};
 pub use deliveries::{ConsumedQueue, Death, Deliveries, Delivery};
 pub use message::{Exchange, Message};
-pub use monitor::ConnectionStates;
+pub use monitor::{ConnectionCount, ConnectionStates};
 pub use nodes::Nodes;
 pub use problem::{BrokerError, Operation};
 
@@ -226,6 +226,11 @@ impl Broker {
     /// Subscribes to the connection state.
     pub fn watch(&self) -> watch::Receiver<ConnectionStates> {
         self.0.monitor.watch()
+    }
+
+    /// The connections of this process, and how often each was established.
+    pub fn connections(&self) -> Vec<ConnectionCount> {
+        self.0.monitor.connections()
     }
 
     /// The lengths of the queues, which are read every 15 s. Empty until the first connection.

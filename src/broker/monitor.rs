@@ -1,6 +1,7 @@
 //! The state of each connection, for readiness and metrics, and the loop that reconnects.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -54,6 +55,17 @@ impl ConnectionStates {
     }
 }
 
+/// A connection of this process, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionCount {
+    /// What it is for.
+    pub name: &'static str,
+    /// Whether it is up.
+    pub is_connected: bool,
+    /// How often it was established.
+    pub connects: u64,
+}
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ConnectionKind {
@@ -80,6 +92,8 @@ impl ConnectionKind {
 #[derive(Debug, Default)]
 pub(super) struct ConnectionMonitor {
     states: watch::Sender<ConnectionStates>,
+    /// How often each connection was established.
+    connects: Mutex<BTreeMap<ConnectionKind, u64>>,
     queue_lengths: watch::Sender<QueueLengths>,
 }
 
@@ -92,7 +106,20 @@ impl ConnectionMonitor {
         &self.queue_lengths
     }
 
+    /// The state of each connection that was ever tried.
+    pub(super) fn connections(&self) -> Vec<ConnectionCount> {
+        let states = self.states.borrow().clone();
+        let connects = self.connects.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = connects.iter().map(|(kind, connects)| ConnectionCount {
+            name: kind.as_str(),
+            is_connected: states.connected.contains(kind),
+            connects: *connects,
+        });
+        counts.collect()
+    }
+
     pub(super) fn up(&self, kind: ConnectionKind) {
+        *self.connects.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
         let first = self.states.borrow().connected.is_empty();
         self.set(kind, true, None);
         if first {
@@ -132,6 +159,7 @@ impl ConnectionMonitor {
     pub(super) async fn run_with_reconnect<L: Future<Output = Result<(), BrokerError>>>(
         &self, kind: ConnectionKind, stop: &CancellationToken, mut connection: impl FnMut() -> L,
     ) {
+        self.connects.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default();
         let mut pauses = backoff();
         loop {
             let started = Instant::now();

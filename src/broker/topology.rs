@@ -124,8 +124,17 @@ pub const QUEUES: [QueueDeclaration; 5] = [
 /// unsealed in `otpost.dead`.
 const FORMER_BINDINGS: [(&str, &str); 1] = [(DEAD, key::RETURNED)];
 
-/// The number of messages in each queue, without those that a consumer holds.
-pub type QueueLengths = BTreeMap<&'static str, u32>;
+/// The length of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLength {
+    /// Number of messages, without those that a consumer holds.
+    pub messages: u32,
+    /// Number of consumers, of all processes.
+    pub consumers: u32,
+}
+
+/// The length of each queue.
+pub type QueueLengths = BTreeMap<&'static str, QueueLength>;
 
 /// The value of a queue argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -188,7 +197,8 @@ pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<QueueLeng
             QueueDeclareOptions { durable: true, passive: !declare, ..QueueDeclareOptions::default() };
         let declared =
             channel.queue_declare(queue.name.into(), options, queue.table()).await.map_err(failed)?;
-        lengths.insert(queue.name, declared.message_count());
+        let (messages, consumers) = (declared.message_count(), declared.consumer_count());
+        lengths.insert(queue.name, QueueLength { messages, consumers });
         if !declare {
             continue; // AMQP has no way to check a binding
         }

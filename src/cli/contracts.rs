@@ -4,6 +4,10 @@ use clap::Args;
 
 use super::Failure;
 use crate::http::contracts::Contract;
+use crate::ops::dashboard;
+
+/// The name of the dashboard, which is printed beside the contracts.
+const DASHBOARD: &str = "dashboard";
 
 /// Print a contract, or list all contracts.
 #[derive(Debug, Args)]
@@ -18,8 +22,13 @@ impl Contracts {
             for contract in Contract::ALL {
                 println!("{:<10}{}", contract.as_str(), contract.about());
             }
+            println!("{DASHBOARD:<10}a dashboard for Grafana (ops/grafana/otpost.json)");
             return Ok(());
         };
+        if name == DASHBOARD {
+            print!("{}", dashboard::text());
+            return Ok(());
+        }
         let unknown = |_| {
             Failure::Usage("there is no contract of this name; list them with: otpost contracts".to_owned())
         };

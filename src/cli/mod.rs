@@ -22,6 +22,8 @@ mod send;
 mod serve;
 mod show;
 mod status;
+#[cfg(test)]
+mod tests;
 mod top;
 mod webhooks;
 

@@ -91,7 +91,7 @@ pub async fn perform(
     if let ActResult::Done { uid, .. } = acted {
         waker.wake(uid);
     }
-    metrics.count_act(act.kind.word(), acted.word());
+    metrics.intake.count_act(act.kind.word(), acted.word());
     Ok(acted)
 }
 

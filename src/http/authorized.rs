@@ -89,6 +89,11 @@ impl KeyCache {
         }
     }
 
+    /// Number of cached keys.
+    pub(super) fn len(&self) -> usize {
+        usize::try_from(self.cache.entry_count()).unwrap_or(usize::MAX)
+    }
+
     /// Verifies the key of a request and its scope.
     async fn verify(&self, headers: &HeaderMap, scope: Scope) -> Result<KeyRow, Problem> {
         let given = Bearer::of(headers).ok_or_else(no_key)?;

@@ -90,14 +90,17 @@ pub(super) async fn create(
         Err(p) if matches!(p.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => "denied",
         Err(_) => "refused",
     };
-    protected.metrics().count_admission("http", result);
+    protected.metrics().intake.count_admission("http", result);
     outcome
 }
 
 async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: Body) -> Answer {
     let (api, key) = (&caller.api, &caller.key);
     let (rules, flood) = (api.state.rules.current(), api.flood.current());
-    flood.count_client(&key.id).map_err(client_flooded)?;
+    flood.count_client(&key.id).map_err(|wait| {
+        count_refusal(api, "client_flood");
+        client_flooded(wait)
+    })?;
     let body = body::read(body).await?;
     let now = api.state.ledger.now();
     // The later of both clocks limits how far ahead `expires_at` may be, because one clock may be wrong.
@@ -110,8 +113,17 @@ async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: 
         let admission = rules.admitter.admission(&job, Ingress::Http, traceparent, now);
         Ok::<_, crate::intake::BadMessage>((admission, job.metadata.problem(rules.admitter.number_check())))
     }));
-    let (admission, number_problem) =
-        read.map_err(|_| unreadable())?.map_err(|bad| Problem::invalid(INVALID, bad))?;
+    let (admission, number_problem) = match read {
+        Ok(Ok(read)) => read,
+        Ok(Err(bad)) => {
+            count_refusal(api, "invalid");
+            return Err(Problem::invalid(INVALID, bad));
+        }
+        Err(_) => {
+            count_refusal(api, "invalid");
+            return Err(unreadable());
+        }
+    };
     answer(api, &flood, key, admission, number_problem).await
 }
 
@@ -124,9 +136,12 @@ async fn answer(
     if flooded.or(refused_for).is_some() {
         // A known id is looked up and answered even when a limit is reached.
         if api.state.ledger.find(&key.tenant, order.id).await?.is_none() {
-            return Err(match refused_for {
-                Some(wait) => quota_full(wait),
-                None => number_flooded(flooded.unwrap_or(1)),
+            return Err(if let Some(wait) = refused_for {
+                count_refusal(api, Reason::Quota.as_str());
+                quota_full(wait)
+            } else {
+                count_refusal(api, "number_flood");
+                number_flooded(flooded.unwrap_or(1))
             });
         }
     }
@@ -147,7 +162,12 @@ async fn answer(
             Ok((StatusCode::OK, Json(DispatchAnswer { id: order.id, uid, state })))
         }
         AdmissionResult::Conflict => Err(conflict()),
-        AdmissionResult::Refused { state, reason, retry_after_s } => {
+        AdmissionResult::Refused { state, reason, retry_after_s, full } => {
+            count_refusal(api, reason.as_str());
+            if let Some(full) = full {
+                let intake = &api.state.metrics.intake;
+                intake.count_quota_refusal(full.owner.as_str(), &full.rule.to_string());
+            }
             if state == DispatchState::Limited {
                 flood.remember(&number, retry_after_s.unwrap_or(1));
             }
@@ -160,6 +180,10 @@ async fn answer(
 }
 
 const INVALID: ProblemKind = ProblemKind::InvalidJob;
+
+fn count_refusal(api: &Api, reason: &'static str) {
+    api.state.metrics.intake.count_refusal("http", reason);
+}
 
 fn unreadable() -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, INVALID, "the job cannot be read")

@@ -81,6 +81,16 @@ impl Flood {
         Some(whole_seconds(free.saturating_duration_since(Instant::now())))
     }
 
+    /// The number of entries of each map.
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 3] {
+        let refusals = usize::try_from(self.refused.entry_count()).unwrap_or(usize::MAX);
+        [
+            ("flood_numbers", self.numbers.limiter.len()),
+            ("flood_clients", self.clients.limiter.len()),
+            ("flood_refusals", refusals),
+        ]
+    }
+
     /// Clears the cached refusals, because the rules have changed.
     pub(super) fn forget_refusals(&self) {
         self.refused.invalidate_all();

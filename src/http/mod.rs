@@ -101,6 +101,12 @@ impl Api {
         }
     }
 
+    /// The number of entries of each bounded map.
+    pub fn map_sizes(&self) -> Vec<(&'static str, usize)> {
+        let flood = self.flood.current().sizes();
+        flood.into_iter().chain([("api_keys", self.keys.len())]).collect()
+    }
+
     /// Removes expired entries of the flood control periodically. Never returns.
     pub async fn sweep(self: Arc<Self>) {
         let mut tick = tokio::time::interval(SWEEP_INTERVAL);

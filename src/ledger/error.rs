@@ -41,6 +41,21 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// The kind of the error, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Unwritable(_) => "unwritable",
+            Self::TooSlow(_) => "too_slow",
+            Self::NoConnection => "no_connection",
+            Self::Data { .. } => "data",
+            Self::UnknownForm => "unknown_form",
+            Self::Panic(_) => "panic",
+            Self::Unusable(_) => "unusable",
+            Self::Conflict => "conflict",
+        }
+    }
+
     /// Whether this is an outage: no write succeeds for now, so the process accepts no new work.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Unwritable(_))

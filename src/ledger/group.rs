@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
 use super::items::{Admission, AttemptReceipt, BeginRequest, DecisionWrite};
+use super::observer::Observed;
 
 /// Capacity of the queue. Further callers wait until it has room.
 const QUEUE_CAPACITY: usize = 4096;
@@ -81,11 +82,11 @@ impl<I: Item, O: Send + 'static> Group<I, O> {
     /// Starts the task that runs the groups. It ends when the last handle is dropped. While items follow each other closely, a small
     /// group waits for `gathering`, because few large groups cost less than many small ones.
     pub(super) fn start(
-        act: &'static str, gathering: Duration,
+        act: &'static str, gathering: Duration, observed: Observed,
         run: impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync + 'static,
     ) -> Self {
         let (sender, items) = mpsc::channel(QUEUE_CAPACITY);
-        tokio::spawn(run_groups(act, gathering, items, run));
+        tokio::spawn(run_groups(act, gathering, observed, items, run));
         Self { sender }
     }
 
@@ -99,7 +100,7 @@ impl<I: Item, O: Send + 'static> Group<I, O> {
 }
 
 async fn run_groups<I: Item, O: Send + 'static>(
-    act: &'static str, gathering: Duration, mut items: mpsc::Receiver<Pending<I, O>>,
+    act: &'static str, gathering: Duration, observed: Observed, mut items: mpsc::Receiver<Pending<I, O>>,
     run: impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync + 'static,
 ) {
     let hasher = RandomState::new();
@@ -127,7 +128,7 @@ async fn run_groups<I: Item, O: Send + 'static>(
             if free && group.len() < MAX_GROUP_SIZE { group.push(pending) } else { rest.push_back(pending) }
         }
         waiting = rest;
-        run_group(act, group, &run).await;
+        run_group(act, &observed, group, &run).await;
         last_end = Some(Instant::now());
     }
 }
@@ -142,16 +143,22 @@ fn take_more<I, O>(waiting: &mut VecDeque<Pending<I, O>>, items: &mut mpsc::Rece
 
 /// Runs a group. If one of its items may be the cause of an error, runs the halves, until that item is alone.
 async fn run_group<I: Item, O>(
-    act: &'static str, group: Vec<Pending<I, O>>, run: &(impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync),
+    act: &'static str, observed: &Observed, group: Vec<Pending<I, O>>,
+    run: &(impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync),
 ) {
     let mut parts = vec![group];
     while let Some(mut part) = parts.pop() {
         let items: Vec<Arc<I>> = part.iter().map(|p| Arc::clone(&p.item)).collect();
-        let whole = with_retries(|| run(items.clone()));
+        observed.report(|to| to.grouped(act, items.len()));
+        let whole = with_retries(act, observed, || run(items.clone()));
         // A panic in a store fails this group only. Without `catch_unwind` it would end the task, and every later group would
         // fail.
         let ended = AssertUnwindSafe(whole).catch_unwind().await;
-        match ended.unwrap_or(Err(LedgerError::Panic(act))) {
+        let ended = ended.unwrap_or_else(|_| {
+            observed.report(|to| to.failed(act, &LedgerError::Panic(act)));
+            Err(LedgerError::Panic(act))
+        });
+        match ended {
             Ok(answers) if answers.len() == part.len() => {
                 for (pending, answer) in part.into_iter().zip(answers) {
                     // The caller may have stopped waiting. The write stays committed.
@@ -176,27 +183,107 @@ async fn run_group<I: Item, O>(
 
 /// Runs a statement, again after a conflict, and for a short time again after a lost connection.
 pub(super) async fn with_retries<O, F: Future<Output = Result<O, LedgerError>>>(
-    mut run: impl FnMut() -> F,
+    act: &'static str, observed: &Observed, run: impl FnMut() -> F,
+) -> Result<O, LedgerError> {
+    let done = run_again(act, observed, run).await;
+    if let Err(e) = &done {
+        observed.report(|to| to.failed(act, e));
+    }
+    done
+}
+
+/// Runs a transaction once, and reports its time.
+pub(super) async fn run_once<O>(
+    act: &'static str, observed: &Observed, run: impl Future<Output = Result<O, LedgerError>>,
+) -> Result<O, LedgerError> {
+    let started = Instant::now();
+    let done = run.await;
+    observed.report(|to| to.ended(act, started.elapsed()));
+    done
+}
+
+async fn run_again<O, F: Future<Output = Result<O, LedgerError>>>(
+    act: &'static str, observed: &Observed, mut run: impl FnMut() -> F,
 ) -> Result<O, LedgerError> {
     let started = Instant::now();
     let mut runs = 0;
     loop {
         runs += 1;
-        match run().await {
+        match run_once(act, observed, run()).await {
             Err(LedgerError::Conflict) if runs < MAX_RUNS && started.elapsed() < CONFLICT_RETRY_WINDOW => {
                 // A random pause, so that two groups in conflict do not collide again.
+                observed.report(|to| to.retried(act, &LedgerError::Conflict));
                 let pause = u64::from(crate::seal::random::<1>()[0]) * u64::from(runs.min(10)) / 10;
                 tokio::time::sleep(Duration::from_micros(200 + pause * 50)).await;
             }
             Err(LedgerError::Conflict) => {
                 return Err(LedgerError::TooSlow("other transactions change the same rows all the time"));
             }
-            Err(LedgerError::Unreachable(_) | LedgerError::NoConnection)
+            Err(e @ (LedgerError::Unreachable(_) | LedgerError::NoConnection))
                 if started.elapsed() < COMMIT_RETRY_WINDOW =>
             {
+                observed.report(|to| to.retried(act, &e));
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             outcome => return outcome,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::with_retries;
+    use crate::ledger::LedgerError;
+    use crate::ledger::observer::{Observed, Observer};
+
+    /// Keeps what it is told, without the times.
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+
+    impl Notes {
+        fn add(&self, note: String) {
+            self.0.lock().unwrap().push(note);
+        }
+    }
+
+    impl Observer for Notes {
+        fn grouped(&self, operation: &'static str, items: usize) {
+            self.add(format!("{operation} groups {items}"));
+        }
+
+        fn ended(&self, operation: &'static str, _: Duration) {
+            self.add(format!("{operation} ended"));
+        }
+
+        fn retried(&self, operation: &'static str, error: &LedgerError) {
+            self.add(format!("{operation} runs again: {}", error.kind()));
+        }
+
+        fn failed(&self, operation: &'static str, error: &LedgerError) {
+            self.add(format!("{operation} failed: {}", error.kind()));
+        }
+    }
+
+    /// Fails if a transaction is not timed, or if an error that a later run has overcome counts as a failure.
+    #[tokio::test]
+    async fn each_run_is_reported_and_a_failure_once() {
+        let (observed, notes) = (Observed::default(), Arc::<Notes>::default());
+        observed.set(Arc::clone(&notes) as Arc<dyn Observer>);
+        let mut answers = vec![Ok(()), Err(LedgerError::Conflict)];
+        let overcome = with_retries("take", &observed, || std::future::ready(answers.pop().unwrap())).await;
+        assert_eq!(overcome, Ok(()));
+        let refused = || std::future::ready(Err::<(), _>(LedgerError::UnknownForm));
+        assert!(with_retries("stop", &observed, refused).await.is_err());
+        let expected = [
+            "take ended",
+            "take runs again: conflict",
+            "take ended",
+            "stop ended",
+            "stop failed: unknown_form",
+        ];
+        assert_eq!(*notes.0.lock().unwrap(), expected);
     }
 }

@@ -12,7 +12,9 @@ mod facts;
 mod group;
 pub mod health;
 mod items;
+mod measures;
 mod message_ids;
+mod observer;
 mod operators;
 mod outgoing;
 mod postgres;
@@ -38,11 +40,14 @@ use group::Group;
 pub use items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, AuditRecord,
     BeginRequest, BeginResult, Block, DecisionWrite, Destinations, DispatchPage, DispatchSearch, EraseStep,
-    Erased, EventBatch, KeyRow, LeftDispatch, Limit, LostCommit, NewAttempt, NewAuditRecord, NewBlock,
-    NewPause, OnRefusal, OperatorAct, Pause, PendingEvents, Probe, Receiver, RecordResult, Recorded, Refusal,
-    RetryResult, SearchBy, StopRequest, StopResult, Stopped, StoredRestrictions, Undelivered, WebhookRow,
-    WriteResult,
+    Erased, EventBatch, FullQuota, KeyRow, LeftDispatch, Limit, LostCommit, NewAttempt, NewAuditRecord,
+    NewBlock, NewPause, OnRefusal, OperatorAct, Pause, PendingEvents, Probe, QuotaOwner, Receiver,
+    RecordResult, Recorded, Refusal, RetryResult, SearchBy, StopRequest, StopResult, Stopped,
+    StoredRestrictions, Undelivered, WebhookRow, WriteResult,
 };
+pub use measures::{Backlog, PoolState, Waiting};
+use observer::Observed;
+pub use observer::Observer;
 use outgoing::Outgoing;
 pub use postgres::Server as PostgresServer;
 pub use statistics::ProcessReport;
@@ -116,6 +121,7 @@ pub struct Ledger {
     locked_decisions: Group<DecisionWrite, WriteResult>,
     records: Group<AttemptReceipt, Recorded>,
     outgoing: Arc<Outgoing>,
+    observed: Observed,
     facts: Arc<Facts>,
 }
 
@@ -140,10 +146,11 @@ pub fn schema(location: &Location) -> String {
 
 impl Ledger {
     fn with_store(store: Arc<dyn Store>, outgoing: Arc<Outgoing>) -> Self {
+        let observed = Observed::default();
         macro_rules! group {
             ($act:ident, $gathering:expr) => {{
                 let store = Arc::clone(&store);
-                Group::start(stringify!($act), $gathering, move |items| {
+                Group::start(stringify!($act), $gathering, observed.clone(), move |items| {
                     let store = Arc::clone(&store);
                     Box::pin(async move { store.$act(&items).await })
                 })
@@ -159,6 +166,7 @@ impl Ledger {
             facts: Arc::default(),
             time: Arc::default(),
             store,
+            observed,
         }
     }
 
@@ -171,7 +179,9 @@ impl Ledger {
     /// ledger's clock.
     pub async fn check(&self) -> Result<Timestamp, LedgerError> {
         let sent_at = crate::domain::clock::boot();
-        let theirs = self.store.check().await?;
+        let theirs = group::run_once("check", &self.observed, self.store.check())
+            .await
+            .inspect_err(|e| self.observed.report(|to| to.failed("check", e)))?;
         self.time.record_reading(theirs, sent_at, crate::domain::clock::boot());
         Ok(theirs)
     }
@@ -222,7 +232,7 @@ impl Ledger {
 
     /// Stops a dispatch: no further attempt begins.
     pub async fn stop(&self, request: StopRequest) -> Result<StopResult, LedgerError> {
-        let stopped = group::with_retries(|| self.store.stop(&request)).await?;
+        let stopped = group::with_retries("stop", &self.observed, || self.store.stop(&request)).await?;
         self.facts.publish_verified(&request, stopped.verified);
         Ok(stopped.result)
     }
@@ -244,17 +254,17 @@ impl Ledger {
                 }
             }
         };
-        group::with_retries(run).await
+        group::with_retries("advance", &self.observed, run).await
     }
 
     /// Takes one dispatch for a lease if it is due.
     pub async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
-        group::with_retries(|| self.store.take(uid)).await
+        group::with_retries("take", &self.observed, || self.store.take(uid)).await
     }
 
     /// Takes due dispatches for a lease: at most `fresh` without an attempt, then at most `begun` others.
     pub async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError> {
-        group::with_retries(|| self.store.take_due(fresh, begun)).await
+        group::with_retries("take_due", &self.observed, || self.store.take_due(fresh, begun)).await
     }
 
     /// Reads a dispatch with all its attempts, by the tenant's id.
@@ -278,7 +288,7 @@ impl Ledger {
     pub async fn take_events(
         &self, receiver: &Receiver, limit: usize,
     ) -> Result<Vec<EventBatch>, LedgerError> {
-        group::with_retries(|| self.store.take_events(receiver, limit)).await
+        group::with_retries("take_events", &self.observed, || self.store.take_events(receiver, limit)).await
     }
 
     /// Notes that all events of a batch are delivered. In PostgreSQL the next write of decisions deletes its row; otherwise
@@ -289,7 +299,7 @@ impl Ledger {
 
     /// Deletes the rows of delivered batches that no write has deleted yet.
     pub async fn delete_delivered(&self) -> Result<(), LedgerError> {
-        group::with_retries(|| self.store.delete_delivered()).await
+        group::with_retries("delete_delivered", &self.observed, || self.store.delete_delivered()).await
     }
 
     /// Sets the observer of this process. It gets what this process commits about attempts.
@@ -312,7 +322,8 @@ impl Ledger {
 
     /// Records what a try did not deliver.
     pub async fn record_undelivered(&self, left: &Undelivered) -> Result<(), LedgerError> {
-        group::with_retries(|| self.store.record_undelivered(left)).await
+        group::with_retries("record_undelivered", &self.observed, || self.store.record_undelivered(left))
+            .await
     }
 
     /// Reads the batches that hold events of this dispatch, the oldest first, without a lease.
@@ -330,7 +341,10 @@ impl Ledger {
         let mut all = 0;
         loop {
             // Each step is bounded, so that no statement reaches its time limit.
-            let replayed = group::with_retries(|| self.store.replay_webhooks(tenant, only)).await?;
+            let replayed = group::with_retries("replay_webhooks", &self.observed, || {
+                self.store.replay_webhooks(tenant, only)
+            })
+            .await?;
             all += replayed;
             if only.is_some() || replayed == 0 {
                 return Ok(all);

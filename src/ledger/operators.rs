@@ -68,29 +68,32 @@ impl Ledger {
 
     /// Pauses a carrier, or replaces its pause.
     pub async fn pause_carrier(&self, pause: &NewPause, audit: &NewAuditRecord) -> Result<(), LedgerError> {
-        group::with_retries(|| self.store.pause_carrier(pause, audit)).await
+        group::with_retries("pause_carrier", &self.observed, || self.store.pause_carrier(pause, audit)).await
     }
 
     /// Ends the pause of a carrier. Returns whether there was one.
     pub async fn resume_carrier(&self, carrier: &str, audit: &NewAuditRecord) -> Result<bool, LedgerError> {
-        group::with_retries(|| self.store.resume_carrier(carrier, audit)).await
+        group::with_retries("resume_carrier", &self.observed, || self.store.resume_carrier(carrier, audit))
+            .await
     }
 
     /// Asks every worker to let the next message to a carrier through.
     pub async fn probe_carrier(&self, carrier: &str, audit: &NewAuditRecord) -> Result<(), LedgerError> {
-        group::with_retries(|| self.store.probe_carrier(carrier, audit)).await
+        group::with_retries("probe_carrier", &self.observed, || self.store.probe_carrier(carrier, audit))
+            .await
     }
 
     /// Blocks a number, a prefix or a country, or replaces its block.
     pub async fn add_block(&self, block: &NewBlock, audit: &NewAuditRecord) -> Result<(), LedgerError> {
-        group::with_retries(|| self.store.add_block(block, audit)).await
+        group::with_retries("add_block", &self.observed, || self.store.add_block(block, audit)).await
     }
 
     /// Removes a block. Returns whether there was one.
     pub async fn remove_block(
         &self, kind: BlockKind, value: &str, audit: &NewAuditRecord,
     ) -> Result<bool, LedgerError> {
-        group::with_retries(|| self.store.remove_block(kind, value, audit)).await
+        group::with_retries("remove_block", &self.observed, || self.store.remove_block(kind, value, audit))
+            .await
     }
 
     /// Searches dispatches, newest first. A page looks at a limited number of rows, so it may be empty and have a next one.
@@ -111,7 +114,7 @@ impl Ledger {
 
     /// Makes a waiting dispatch due now.
     pub async fn retry_dispatch(&self, uid: Uuid) -> Result<RetryResult, LedgerError> {
-        group::with_retries(|| self.store.retry_dispatch(uid)).await
+        group::with_retries("retry_dispatch", &self.observed, || self.store.retry_dispatch(uid)).await
     }
 
     /// Reads the quotas with these keys.
@@ -121,17 +124,17 @@ impl Ledger {
 
     /// Deletes the quotas with these keys, so that all their uses are free. Returns how many there were.
     pub async fn delete_quotas(&self, keys: &[String], audit: &NewAuditRecord) -> Result<u64, LedgerError> {
-        group::with_retries(|| self.store.delete_quotas(keys, audit)).await
+        group::with_retries("delete_quotas", &self.observed, || self.store.delete_quotas(keys, audit)).await
     }
 
     /// Deletes dispatches of a number that are final or stopped, with everything that belongs to them.
     pub async fn erase(&self, step: &EraseStep) -> Result<Erased, LedgerError> {
-        group::with_retries(|| self.store.erase(step)).await
+        group::with_retries("erase", &self.observed, || self.store.erase(step)).await
     }
 
     /// Records an act that is several operations, before the first of them.
     pub async fn record_act(&self, audit: &NewAuditRecord) -> Result<(), LedgerError> {
-        group::with_retries(|| self.store.record_act(audit)).await
+        group::with_retries("record_act", &self.observed, || self.store.record_act(audit)).await
     }
 
     /// The recorded acts since a time, newest first. `before` is the id of the last record of the page before.

@@ -48,7 +48,7 @@ pub(super) trait Statistics: Send + Sync {
 impl Ledger {
     /// Adds to the counts of deliveries. If the answer to the commit is lost, they may be added twice.
     pub async fn add_counts(&self, rows: &[CountRow]) -> Result<(), LedgerError> {
-        group::with_retries(|| self.store.add_counts(rows)).await
+        group::with_retries("add_counts", &self.observed, || self.store.add_counts(rows)).await
     }
 
     /// The counts of deliveries of intervals that began at this time or later, by all processes. An interval and cell may have several

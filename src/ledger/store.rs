@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::measures::Measures;
 use super::message_ids::MessageIds;
 use super::operators::Operators;
 use super::statistics::Statistics;
@@ -19,7 +20,7 @@ use crate::domain::dispatch::Dispatch;
 
 /// The operations of a database. Each item is changed in one transaction. Answers have the order of the group.
 #[async_trait]
-pub(super) trait Store: MessageIds + Operators + Statistics {
+pub(super) trait Store: MessageIds + Measures + Operators + Statistics {
     async fn migrate(&self) -> Result<(), LedgerError>;
     async fn check(&self) -> Result<Timestamp, LedgerError>;
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError>;

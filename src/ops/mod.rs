@@ -4,6 +4,7 @@
 //! dispatch.
 
 pub mod crash;
+pub mod dashboard;
 pub mod delivery_counter;
 pub mod failure_codes;
 pub mod metrics;
@@ -32,7 +33,7 @@ use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::live::Live;
-use crate::ops::metrics::Metrics;
+use crate::ops::metrics::{Format, Metrics};
 use crate::ops::status::Source;
 
 /// Readiness check of a role: `None` when ready, otherwise a sentence that says why not.
@@ -124,8 +125,8 @@ async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Response {
         )
             .into_response();
     }
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], ops.metrics.text()).into_response()
+    let format = Format::accepted(&headers);
+    ([(header::CONTENT_TYPE, format.content_type())], ops.metrics.text(format)).into_response()
 }
 
 async fn readiness(State(ops): State<Ops>) -> Response {

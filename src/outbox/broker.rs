@@ -43,7 +43,7 @@ impl Sink for BrokerSink {
                 tracing::debug!(dispatch.uid = %pending.uid, reason = %e, "an event is not confirmed: it stays pending");
                 return Err(Failure { delivered, problem: e.to_string(), retry: None });
             }
-            self.metrics.events_published.inc();
+            self.metrics.outbox.count_published();
             crash::at(Point::EventConfirmed);
         }
         Ok(())

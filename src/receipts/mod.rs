@@ -24,7 +24,7 @@ use crate::intake::envelope::Envelope;
 use crate::ledger::health::{LedgerHealth, RETRY_INTERVAL};
 use crate::ledger::{AttemptReceipt, Ledger, LedgerError, RecordResult};
 use crate::ops::crash::{self, Point};
-use crate::ops::metrics::{Metrics, ReceiptLabels};
+use crate::ops::metrics::Metrics;
 use crate::seal::Keys;
 
 /// Maximum wait for the ledger. Carriers wait 15 s for an answer (Twilio's read time-out).
@@ -137,13 +137,7 @@ impl Receiver {
         let Some(account) = rules.routes.account(incoming.carrier) else {
             return CallbackAnswer::InvalidCallback;
         };
-        let count = |verdict| {
-            self.deps
-                .metrics
-                .receipts
-                .get_or_create(&ReceiptLabels { carrier: account.name.clone(), verdict })
-                .inc();
-        };
+        let count = |verdict| self.deps.metrics.receipts.count_callback(&account.name, verdict);
         let Ok(attempt) = incoming.attempt.map(str::parse::<AttemptId>).transpose() else {
             return CallbackAnswer::InvalidCallback;
         };

@@ -12,7 +12,6 @@ use crate::domain::channel::Channel;
 use crate::domain::clock::between;
 use crate::domain::dispatch::{RenderedMessage, Spoken};
 use crate::ledger::health::RETRY_INTERVAL;
-use crate::ops::metrics::ReceiptLabels;
 
 /// Maximum wait for the ledger. The recipient hears nothing meanwhile.
 const READ_WAIT: Duration = Duration::from_secs(4);
@@ -33,9 +32,7 @@ impl Receiver {
         };
         if spoken.is_some() {
             for Report { receipt, .. } in reports {
-                let labels =
-                    ReceiptLabels { carrier: account.name.clone(), verdict: receipt.status.as_str() };
-                self.deps.metrics.receipts.get_or_create(&labels).inc();
+                self.deps.metrics.receipts.count_callback(&account.name, receipt.status.as_str());
                 let (receiver, queued) =
                     (Arc::clone(self), QueuedReceipt::new(Some(attempt), &account.name, receipt));
                 let recording = tokio::spawn(async move { receiver.take_until_taken(queued).await });

@@ -7,6 +7,7 @@ mod acts;
 mod commit_unknown;
 mod expiry;
 mod killed;
+mod logs;
 mod notice;
 mod receipts;
 mod routing;

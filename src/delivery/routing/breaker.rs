@@ -34,17 +34,16 @@ impl Breaker {
         }
     }
 
-    pub(super) fn fail(&mut self, now: Duration) {
+    /// Counts a failure. Returns whether the breaker opened that was closed before.
+    pub(super) fn fail(&mut self, now: Duration) -> bool {
         if self.until.is_some_and(|until| now < until) {
             // Failures of requests that were under way when the breaker opened do not count.
             if !std::mem::take(&mut self.probing) {
-                return;
+                return false;
             }
         }
         self.failures += 1;
-        if self.failures >= MAX_CONSECUTIVE_FAILURES {
-            self.open(now);
-        }
+        self.failures >= MAX_CONSECUTIVE_FAILURES && self.open(now)
     }
 
     /// Returns whether the breaker is open. Unlike `try_pass`, it does not use up the probe.
@@ -71,8 +70,9 @@ impl Breaker {
         self.opened == 1
     }
 
-    pub(super) fn succeed(&mut self) {
-        *self = Self::default();
+    /// Closes the breaker. Returns whether it had opened.
+    pub(super) fn succeed(&mut self) -> bool {
+        std::mem::take(self).until.is_some()
     }
 
     fn pause(&self) -> Duration {

@@ -3,6 +3,7 @@
 
 mod breaker;
 mod rate_limit;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use crate::domain::decide::{Candidate, MIN_LIFE, Policy, UnknownPolicy};
 use crate::domain::restrictions::Restrictions;
 use breaker::Breaker;
 use rate_limit::RateLimit;
+pub use state::{AccountState, BreakerChange, BreakerChanges, ChannelState};
 
 /// Maximum number of countries whose policies are cached. Further policies are computed on each use.
 const MAX_CACHED_POLICIES: usize = 512;
@@ -342,34 +344,36 @@ impl Account {
         true
     }
 
-    /// Updates the circuit breakers with an outcome. Returns whether a breaker opened that was closed before.
-    pub fn record_outcome(&self, channel: Channel, country: Option<&str>, outcome: Outcome) -> bool {
+    /// Updates the circuit breakers with an outcome. Returns those that opened or closed.
+    pub fn record_outcome(
+        &self, channel: Channel, country: Option<&str>, outcome: Outcome,
+    ) -> BreakerChanges {
         let now = crate::domain::clock::boot();
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = BreakerChanges::default();
         match outcome {
             Outcome::Misconfigured(RefusalScope::Account) => {
-                let mut opened = false;
                 for channel in Channel::ALL {
-                    opened |= breakers.entry((*channel, None)).or_default().open(now);
+                    changes.opened(*channel, None, breakers.entry((*channel, None)).or_default().open(now));
                 }
-                return opened;
             }
             Outcome::Misconfigured(RefusalScope::Narrow) => {
-                return breakers.entry((channel, country.map(str::to_owned))).or_default().open(now);
+                let breaker = breakers.entry((channel, country.map(str::to_owned))).or_default();
+                changes.opened(channel, country, breaker.open(now));
             }
             Outcome::NotSent(crate::domain::attempt::NotSentCause::TooLate) => {}
             Outcome::NotSent(_) | Outcome::Unavailable | Outcome::Unknown => {
-                breakers.entry((channel, None)).or_default().fail(now);
+                changes.opened(channel, None, breakers.entry((channel, None)).or_default().fail(now));
             }
             Outcome::Accepted | Outcome::Rejected(_) | Outcome::Throttled { .. } => {
-                for key in [(channel, None), (channel, country.map(str::to_owned))] {
+                for key in breaker_keys(channel, country) {
                     if let Some(breaker) = breakers.get_mut(&key) {
-                        breaker.succeed();
+                        changes.closed(channel, key.1.as_deref(), breaker.succeed());
                     }
                 }
             }
         }
-        false
+        changes
     }
 }
 

@@ -85,6 +85,11 @@ impl RateLimit {
         }
     }
 
+    /// Requests per second: those of the account, and those of this process.
+    pub(super) fn rates(&self) -> (f64, f64) {
+        (f64::from(self.rate_per_s), 1.0 / self.share().interval.as_secs_f64())
+    }
+
     fn share(&self) -> MutexGuard<'_, Share> {
         self.share.lock().unwrap_or_else(PoisonError::into_inner)
     }

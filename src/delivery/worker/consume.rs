@@ -55,6 +55,7 @@ impl Worker {
             }
             if delivery.routing_key == "dispatch" {
                 self.record_fresh_work();
+                self.observe_age(&delivery);
             }
             let permit = match self.permit_for(&delivery).await {
                 Ok(permit) => permit,

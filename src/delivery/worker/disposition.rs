@@ -145,7 +145,7 @@ impl Worker {
             redeliveries = delivery.delivery_count,
             "message was redelivered too often: moved to quarantine (otpost.suspect)"
         );
-        self.deps.metrics.count_admission("amqp", "suspect");
+        self.deps.metrics.intake.count_admission("amqp", "suspect");
         let message = self.quarantined(&delivery);
         let moving = self.moving.start();
         self.move_to(delivery, message, Point::QuarantineConfirmed, Some(moving)).await;
@@ -159,7 +159,7 @@ impl Worker {
 
     /// Dead-letters a message that cannot be processed.
     async fn dead_letter(&self, delivery: Delivery, bad: &BadMessage) {
-        self.deps.metrics.count_admission("amqp", "dead");
+        self.deps.metrics.intake.count_admission("amqp", "dead");
         tracing::warn!(
             field = bad.field,
             rule = bad.rule,

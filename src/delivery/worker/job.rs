@@ -11,7 +11,7 @@ use super::{Snapshot, Worker};
 use crate::broker::Delivery;
 use crate::delivery::routing::NoRoom;
 use crate::delivery::rules::Rules;
-use crate::domain::attempt::State;
+use crate::domain::attempt::{Reason, State};
 use crate::domain::backoff;
 use crate::domain::clock::between;
 use crate::domain::decide::MIN_LIFE;
@@ -134,8 +134,8 @@ impl Worker {
         };
         let metrics = &self.deps.metrics;
         match admitted {
-            AdmissionResult::Inserted { state, quota_uses, now, superseded, .. } => {
-                metrics.count_admission("amqp", state.as_str());
+            AdmissionResult::Inserted { state, reason, quota_uses, now, full, superseded, .. } => {
+                metrics.intake.count_admission("amqp", state.as_str());
                 crash::at(Point::JobAdmitted);
                 for uid in superseded {
                     self.deps.waker.wake(uid);
@@ -151,12 +151,19 @@ impl Worker {
                             self.deps.waker.wake_after(admission.order.uid, turn);
                         }
                     }
-                    refused => metrics.count_state(refused),
+                    refused => {
+                        let reason = reason.map_or(refused.as_str(), Reason::as_str);
+                        metrics.intake.count_refusal("amqp", reason);
+                        if let Some(full) = full {
+                            metrics.intake.count_quota_refusal(full.owner.as_str(), &full.rule.to_string());
+                        }
+                        self.count_refused(&admission.order, refused);
+                    }
                 }
                 Ok(FollowUp::Nothing)
             }
             AdmissionResult::Known { uid, has_our_claim, .. } => {
-                metrics.count_admission("amqp", "known");
+                metrics.intake.count_admission("amqp", "known");
                 // An earlier try committed this admission, so the open attempt has our claim. The send deadline counts from the
                 // first try, which may be the one that was committed. If the attempt waited for too long, the row shows whether it
                 // was committed.
@@ -176,8 +183,9 @@ impl Worker {
                 Err(BadMessage::new("id", "was used before with other content (conflict)").into())
             }
             // Only a job whose message expired in a queue is refused without a row.
-            AdmissionResult::Refused { state, .. } => {
-                metrics.count_state(state);
+            AdmissionResult::Refused { state, reason, .. } => {
+                metrics.intake.count_refusal("amqp", reason.as_str());
+                self.count_refused(&admission.order, state);
                 Err(BadMessage::new("message", EXPIRED_IN_QUEUE).into())
             }
         }

@@ -8,7 +8,7 @@ impl Worker {
     /// Logs and counts a commit that the ledger has lost. Nothing is repaired: an older row is due by itself, and only the sender has
     /// the whole job of a missing one.
     pub(super) fn report_lost_commit(&self, d: &Dispatch, lost: LostCommit) {
-        self.deps.metrics.lost_commits.inc();
+        self.deps.metrics.ledger.count_lost_commit();
         let attempt = d.attempts.last().map(|attempt| attempt.n);
         let what = match lost {
             LostCommit::Dispatch => {
@@ -22,7 +22,7 @@ impl Worker {
         };
         tracing::error!(
             dispatch.id = %d.order.id, dispatch.tenant = d.order.tenant, dispatch.uid = %d.order.uid, dispatch.version = d.version,
-            attempt, to = d.order.mask, "{what}"
+            attempt, to = d.order.mask, trace_id = d.order.trace_id(), "{what}"
         );
     }
 }

@@ -2,7 +2,9 @@
 
 mod acts;
 mod begin;
+mod breakers;
 mod consume;
+mod counting;
 mod disposition;
 mod give_back;
 mod job;
@@ -289,14 +291,16 @@ impl Worker {
 
     /// Applies a written decision to the snapshot.
     fn apply_written(&self, mut snapshot: Snapshot, decision: &Decision) -> Snapshot {
+        let mut before = snapshot.d.state;
         decision.transition.apply(&mut snapshot.d);
         let d = &snapshot.d;
+        self.count_passed_deadline(d, decision);
         for event in &decision.transition.events {
-            self.deps.metrics.count_state(event.state);
+            self.count_event(d, std::mem::replace(&mut before, event.state), event);
             tracing::info!(
                 dispatch.id = %d.order.id, dispatch.tenant = d.order.tenant, state = %event.state, step = event.step,
                 attempt = event.attempt, carrier = event.carrier, reason = event.reason.map(Reason::as_str),
-                to = d.order.mask, "dispatch state changed"
+                to = d.order.mask, trace_id = d.order.trace_id(), "dispatch state changed"
             );
         }
         snapshot

@@ -1,7 +1,7 @@
 //! Sends an attempt, interprets the answer, and writes the outcome together with the decision from it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -18,7 +18,6 @@ use crate::domain::dispatch::RenderedMessage;
 use crate::ledger::health::RETRY_INTERVAL;
 use crate::ledger::{AttemptOutcome, DecisionWrite, LedgerError, WriteResult};
 use crate::ops::crash::{self, Point};
-use crate::ops::metrics::AttemptLabels;
 
 /// Time-out of a status request to a carrier.
 pub(super) const STATUS_TIME_OUT: Duration = Duration::from_secs(3);
@@ -39,30 +38,24 @@ impl Worker {
     pub(super) async fn send_attempt(&self, snapshot: Snapshot, sending: Sending) -> Action {
         let open = snapshot.d.open_attempt().filter(|open| open.claim == sending.claim).cloned();
         let Some(open) = open else { return Action::Nothing };
-        let metrics = &self.deps.metrics;
-        metrics.in_flight.inc();
-        let judgement = self.send(&snapshot, &sending).await;
-        metrics.in_flight.dec();
-        metrics
-            .request_seconds
-            .observe(crate::domain::clock::boot().saturating_sub(sending.handed_at).as_secs_f64());
-        let labels = AttemptLabels {
-            carrier: open.carrier.clone(),
-            channel: open.channel.as_str(),
-            outcome: judgement.outcome.word(),
-        };
-        metrics.attempts.get_or_create(&labels).inc();
-        let account = &sending.ready.account;
         let country = snapshot.d.order.country.as_deref();
-        let has_opened = account.record_outcome(open.channel, country, judgement.outcome);
+        let metrics = &self.deps.metrics.delivery;
+        metrics.count_begin(&open);
+        let judgement = self.send(&snapshot, &sending).await;
+        let since_begin = crate::domain::clock::boot().saturating_sub(sending.handed_at);
+        metrics.count_outcome(&open, country, judgement.outcome, &judgement.details, since_begin);
+        let account = &sending.ready.account;
+        let changes = account.record_outcome(open.channel, country, judgement.outcome);
+        self.report_breakers(&account.name, &changes);
+        let is_refused = matches!(judgement.outcome, Outcome::Misconfigured(_)) && changes.has_opened();
         if judgement.outcome == Outcome::NotSent(NotSentCause::TooLate) {
             tracing::warn!(
-                dispatch.id = %snapshot.d.order.id, attempt = open.n,
+                dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n,
                 "attempt too late after its commit: nothing sent"
             );
-        } else if has_opened {
+        } else if is_refused {
             tracing::error!(
-                dispatch.id = %snapshot.d.order.id, attempt = open.n, carrier = open.carrier,
+                dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n, carrier = open.carrier,
                 channel = open.channel.as_str(), country, detail = judgement.outcome.detail(),
                 carrier_code = judgement.details.carrier_code,
                 "carrier refuses the configured account or sender: {}; it is tried again once in a while, and other carriers are used",
@@ -70,7 +63,7 @@ impl Worker {
             );
         } else if judgement.outcome != Outcome::Accepted {
             tracing::warn!(
-                dispatch.id = %snapshot.d.order.id, attempt = open.n, carrier = open.carrier,
+                dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n, carrier = open.carrier,
                 outcome = judgement.outcome.word(), detail = judgement.outcome.detail(),
                 carrier_code = judgement.details.carrier_code, "carrier did not accept a message"
             );
@@ -118,7 +111,14 @@ impl Worker {
             return Outcome::NotSent(NotSentCause::TooLate).into();
         }
         crash::at(Point::AttemptToBeSent);
-        match account.client.send(&request, account.client.time_out).await {
+        let metrics = &self.deps.metrics.delivery;
+        if open.n == 1 {
+            metrics.observe_first_request(open, between(snapshot.d.admitted_at, snapshot.now()));
+        }
+        let sent_at = Instant::now();
+        let answered = account.client.send(&request, account.client.time_out).await;
+        metrics.observe_answer(open, sent_at.elapsed());
+        match answered {
             Ok(answer) => account.carrier.judge(open.channel, &answer),
             Err(outcome) => outcome.into(),
         }
@@ -151,13 +151,19 @@ impl Worker {
             a.closed_at = Some(now);
             a.details.clone_from(&judgement.details);
         }
+        let is_unknown = judgement.outcome == Outcome::Unknown;
         let decision = decide(&closed.d, now, &closed.policy());
         let closing = AttemptOutcome { n: open.n, claim: open.claim, judgement, at: now };
         let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
         let (uid, rules) = (snapshot.d.order.uid, snapshot.rules);
         let write =
             DecisionWrite::with_outcome(snapshot.d, closing, Some(decision.transition.clone()), destinations);
-        match self.write_outcome(write).await {
+        let written = self.write_outcome(write).await;
+        // If the deadline has closed the attempt, it was counted there.
+        if is_unknown && matches!(written, Some(WriteResult::Written | WriteResult::OutcomeOnly(_))) {
+            self.deps.metrics.delivery.count_unknown(open, "answer");
+        }
+        match written {
             Some(WriteResult::Written) => {
                 crash::at(Point::AttemptFinished);
                 self.schedule_wake(&closed, &decision);

@@ -31,6 +31,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The names of all outcomes: see [`Outcome::word`].
+    pub const WORDS: [&str; 7] =
+        ["accepted", "throttled", "not_sent", "unavailable", "unknown", "rejected", "misconfigured"];
+
     /// Returns the name of the outcome in the ledger.
     pub fn word(self) -> &'static str {
         match self {

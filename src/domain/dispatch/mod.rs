@@ -109,6 +109,13 @@ pub struct Order {
     pub traceparent: Option<String>,
 }
 
+impl Order {
+    /// The trace id of the sender's trace context: 32 hexadecimal digits.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.traceparent.as_deref()?.split('-').nth(1)
+    }
+}
+
 /// A dispatch as read from the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dispatch {

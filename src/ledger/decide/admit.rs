@@ -9,7 +9,7 @@ use crate::domain::attempt::{Reason, State};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Event, Stop};
 use crate::domain::quota;
-use crate::ledger::items::{Admission, AdmissionResult, Limit, OnRefusal};
+use crate::ledger::items::{Admission, AdmissionResult, FullQuota, Limit, OnRefusal, QuotaOwner};
 
 /// A row with the job's tenant and id.
 #[derive(Debug)]
@@ -78,13 +78,14 @@ pub fn admit(
     job: &Admission, same_sign_in: &mut SameSignIn, quotas: &mut Quotas, now: Timestamp,
 ) -> AdmissionDecision {
     let mut d = job.queued(now);
-    let mut retry_after_s = None;
+    let (mut retry_after_s, mut full) = (None, None);
     if let Some(refusal) = job.refusal {
         (d.state, d.reason) = (refusal.state, Some(refusal.reason));
     } else if same_sign_in.newer_exists {
         (d.state, d.reason) = (State::Superseded, Some(Reason::Newer));
     } else {
         retry_after_s = take_quotas(job, &mut d, quotas, now);
+        full = retry_after_s.and_then(|_| full_quota(job, &d, quotas, now));
     }
     let refused = d.state.is_final();
     let mut events = vec![];
@@ -96,7 +97,7 @@ pub fn admit(
         }
         if job.on_refusal != OnRefusal::StoreRow {
             let reason = d.reason.unwrap_or(Reason::Quota);
-            let result = AdmissionResult::Refused { state: d.state, reason, retry_after_s };
+            let result = AdmissionResult::Refused { state: d.state, reason, retry_after_s, full };
             return AdmissionDecision { result, row: None, events };
         }
     } else {
@@ -106,8 +107,19 @@ pub fn admit(
         }
     }
     let (state, reason, quota_uses) = (d.state, d.reason, d.quota_uses.clone());
-    let result = AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, superseded };
+    let result =
+        AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, full, superseded };
     AdmissionDecision { result, row: Some(d), events }
+}
+
+/// Returns the rule that refused a job.
+fn full_quota(job: &Admission, d: &Dispatch, quotas: &Quotas, now: Timestamp) -> Option<FullQuota> {
+    if d.reason == Some(Reason::VoiceQuota) {
+        return quotas.full(job.channel_limit.iter().map(|limit| (QuotaOwner::Channel, limit)), now);
+    }
+    // The tenant's quota is the first one.
+    let owners = std::iter::once(QuotaOwner::Number).chain(std::iter::repeat(QuotaOwner::Operator));
+    quotas.full(owners.zip(&job.limits), now)
 }
 
 /// Takes the quota uses and sets the state of the new row: `sending`, `queued` or `limited`. Returns the seconds until a full quota

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::domain::dispatch::QuotaUse;
 use crate::domain::quota;
-use crate::ledger::items::Limit;
+use crate::ledger::items::{FullQuota, Limit, QuotaOwner};
 
 /// The quotas that a store has loaded and locked, by key. A key without a row has no uses.
 #[derive(Debug, Default)]
@@ -41,6 +41,20 @@ impl Quotas {
     /// Returns when the limit has room, or `None` if it has room now.
     pub(super) fn free_at(&self, limit: &Limit, now: Timestamp) -> Option<Timestamp> {
         self.0.get(&limit.key).and_then(|row| quota::free_at(&row.uses, &limit.rules, now))
+    }
+
+    /// Returns the rule that has room last among these limits, each with its owner. `None` if all have room.
+    pub(super) fn full<'l>(
+        &self, limits: impl Iterator<Item = (QuotaOwner, &'l Limit)>, now: Timestamp,
+    ) -> Option<FullQuota> {
+        let rules = limits.flat_map(|(owner, limit)| {
+            let uses = self.0.get(&limit.key).map_or(&[][..], |row| &row.uses);
+            limit.rules.iter().filter_map(move |rule| {
+                let until = quota::free_at(uses, std::slice::from_ref(rule), now)?;
+                Some((until, FullQuota { owner, rule: *rule }))
+            })
+        });
+        rules.max_by_key(|(until, _)| *until).map(|(_, full)| full)
     }
 
     /// Records a use under every limit, or under none.

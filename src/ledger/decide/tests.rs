@@ -12,8 +12,8 @@ use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Order, Plan, Stop};
 use crate::ledger::items::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, Destinations, Limit, LostCommit, NewAttempt, OnRefusal, RecordResult,
-    StopRequest, StopResult, WriteResult,
+    BeginResult, DecisionWrite, Destinations, Limit, LostCommit, NewAttempt, OnRefusal, QuotaOwner,
+    RecordResult, StopRequest, StopResult, WriteResult,
 };
 
 fn t(s: f64) -> Timestamp {
@@ -272,11 +272,42 @@ fn a_begin_takes_a_use_of_the_channels_quota_or_changes_nothing() {
         let request = BeginRequest { channel_limit: limited, ..begin_request(&d, 2, Channel::Voice) };
         match begin(&mut d, &request, &mut quotas, t(600.0)) {
             BeginResult::Begun(_) => assert!(fits && d.quota_uses.len() == 1),
-            BeginResult::ChannelRefused { retry_after_s, .. } => assert!(!fits && retry_after_s == 3600),
+            BeginResult::ChannelRefused { retry_after_s, full, .. } => {
+                let rule = full.map(|full| (full.owner, full.rule.to_string()));
+                assert_eq!(rule, Some((QuotaOwner::Channel, "1/1h".to_owned())));
+                assert!(!fits && retry_after_s == 3600);
+            }
             other => panic!("{other:?}"),
         }
         assert_eq!(d == before, !fits);
     }
+}
+
+/// Fails if another rule is named than the one that the job waits for.
+#[test]
+fn a_refusal_names_the_rule_that_has_room_last() {
+    let mut quotas = Quotas::default();
+    let limits = || vec![limit("number", &["1/1m", "2/1h"]), limit("operator", &["2/1d"])];
+    let mut full = vec![];
+    for (n, seconds) in [(1, 0.0), (2, 1.0), (3, 61.0), (4, 130.0)] {
+        let job = Admission { attempt: None, ..job(n, &[Channel::Sms], limits()) };
+        let decided = admit(&job, &mut SameSignIn::default(), &mut quotas, t(seconds));
+        let AdmissionResult::Inserted { full: rule, .. } = decided.result else { panic!("{decided:?}") };
+        full.push(rule.map(|full| (full.owner.as_str(), full.rule.to_string())));
+    }
+    let rule = |owner, rule: &str| Some((owner, rule.to_owned()));
+    assert_eq!(full, [None, rule("number", "1/1m"), None, rule("operator", "2/1d")]);
+
+    let calls = Some(limit("calls", &["1/1h"]));
+    let mut of_calls = vec![];
+    for n in [5, 6] {
+        let limits = vec![limit(&n.to_string(), &["5/1h"])];
+        let job = Admission { channel_limit: calls.clone(), ..job(n, &[Channel::Voice], limits) };
+        let decided = admit(&job, &mut SameSignIn::default(), &mut quotas, t(0.0));
+        let AdmissionResult::Inserted { full: rule, .. } = decided.result else { panic!("{decided:?}") };
+        of_calls.push(rule.map(|full| (full.owner.as_str(), full.rule.to_string())));
+    }
+    assert_eq!(of_calls, [None, rule("channel", "1/1h")]);
 }
 
 #[test]

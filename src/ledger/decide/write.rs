@@ -11,7 +11,7 @@ use crate::domain::decide::{LEASE, QuotaChange};
 use crate::domain::dispatch::{Dispatch, Stop};
 use crate::ledger::items::{
     AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest, BeginResult, DecisionWrite,
-    LostCommit, RecordResult, Recorded, StopRequest, StopResult, Stopped, WriteResult,
+    LostCommit, QuotaOwner, RecordResult, Recorded, StopRequest, StopResult, Stopped, WriteResult,
 };
 
 /// Begins an attempt, if the row still has the expected version, the code and no open attempt, and the channel's quota has room.
@@ -29,7 +29,10 @@ pub fn begin(d: &mut Dispatch, request: &BeginRequest, quotas: &mut Quotas, now:
     if let Some(limit) = &request.channel_limit {
         match quotas.take(&[limit], now) {
             Ok(uses) => d.quota_uses.extend(uses),
-            Err(retry_after_s) => return BeginResult::ChannelRefused { retry_after_s, now },
+            Err(retry_after_s) => {
+                let full = quotas.full([(QuotaOwner::Channel, limit)].into_iter(), now);
+                return BeginResult::ChannelRefused { retry_after_s, full, now };
+            }
         }
     }
     if d.step != request.step {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::begin::NewAttempt;
-use super::limit::Limit;
+use super::limit::{FullQuota, Limit};
 use super::outbox::Destinations;
 use crate::domain::attempt::{Reason, State};
 use crate::domain::dispatch::{Dispatch, Order, QuotaUse};
@@ -120,6 +120,8 @@ pub enum AdmissionResult {
         now: Timestamp,
         /// Seconds until the quota has room again.
         retry_after_s: Option<u64>,
+        /// The rule that refused the job.
+        full: Option<FullQuota>,
         /// Older dispatches of the same sign-in, which this job stopped.
         superseded: Vec<Uuid>,
     },
@@ -131,6 +133,8 @@ pub enum AdmissionResult {
         reason: Reason,
         /// Seconds until the quota has room again.
         retry_after_s: Option<u64>,
+        /// The rule that refused the job.
+        full: Option<FullQuota>,
     },
     /// A dispatch with the same id and content exists.
     Known {

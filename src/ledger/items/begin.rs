@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::limit::Limit;
+use super::limit::{FullQuota, Limit};
 use super::lost_commit::LostCommit;
 use crate::domain::attempt::{Attempt, BEGIN_TO_SEND, Details};
 use crate::domain::channel::Channel;
@@ -96,6 +96,8 @@ pub enum BeginResult {
     ChannelRefused {
         /// Seconds until the quota has room.
         retry_after_s: u64,
+        /// The rule that refused the begin.
+        full: Option<FullQuota>,
         /// The ledger's clock.
         now: Timestamp,
     },

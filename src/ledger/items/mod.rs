@@ -24,7 +24,7 @@ pub use fact::{
     StopResult, Stopped,
 };
 pub use key::KeyRow;
-pub use limit::Limit;
+pub use limit::{FullQuota, Limit, QuotaOwner};
 pub use lost_commit::LostCommit;
 pub use outbox::{Destinations, EventBatch, PendingEvents, Receiver, Undelivered};
 pub use restriction::{Block, NewBlock, NewPause, Pause, Probe, StoredRestrictions};

@@ -21,6 +21,7 @@ use super::columns::Param;
 use super::error::{INCOMPLETE_ANSWER, connect_error, ledger_error, no_connection};
 use super::scan_start::ScanStarts;
 use super::server::Server;
+use crate::ledger::measures::PoolState;
 use crate::ledger::outgoing::Outgoing;
 use crate::ledger::{LedgerError, Options};
 
@@ -102,6 +103,13 @@ impl Postgres {
     pub(super) async fn connect(&self) -> Result<Connection<'_>, LedgerError> {
         let object = self.object().await?;
         Ok(Connection { store: self, object: Some(object), in_doubt: AtomicBool::new(false) })
+    }
+
+    /// The connections of the pool.
+    pub(super) fn pool_state(&self) -> PoolState {
+        let status = self.pool.status();
+        let in_use = status.size.saturating_sub(status.available);
+        PoolState { max: status.max_size, idle: status.available, in_use, waiting: status.waiting }
     }
 
     /// A connection of its own, without the settings. The task drives it until it is dropped.

@@ -8,6 +8,7 @@ mod admit;
 mod columns;
 mod connection;
 mod error;
+mod measures;
 mod message_ids;
 mod operators;
 mod outbox;

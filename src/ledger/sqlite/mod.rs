@@ -2,6 +2,7 @@
 //! other processes.
 
 mod fault;
+mod measures;
 mod message_ids;
 mod operations;
 mod operators;

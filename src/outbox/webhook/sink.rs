@@ -29,6 +29,7 @@ pub(in crate::outbox) struct WebhookSink {
 
 impl WebhookSink {
     pub(in crate::outbox) fn new(tenant: &str, webhooks: Live<Webhooks>, metrics: Arc<Metrics>) -> Self {
+        metrics.outbox.show_webhook(tenant);
         Self { tenant: tenant.to_owned(), webhooks, metrics }
     }
 }
@@ -91,12 +92,12 @@ impl Sink for WebhookSink {
     fn record(&self, pending: &PendingEvents, result: &Result<(), Failure>, retry: Retry) {
         let delivered = result.as_ref().map_or_else(|failure| failure.delivered, |()| pending.events.len());
         for _ in 0..delivered {
-            self.metrics.count_webhook(&self.tenant, "told");
+            self.metrics.outbox.count_webhook(&self.tenant, "told");
         }
         let Err(failure) = result else { return };
         let is_last = retry == Retry::Never;
         for _ in delivered..pending.events.len() {
-            self.metrics.count_webhook(&self.tenant, if is_last { "given_up" } else { "failed" });
+            self.metrics.outbox.count_webhook(&self.tenant, if is_last { "given_up" } else { "failed" });
         }
         if is_last {
             tracing::warn!(
