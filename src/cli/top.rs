@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 use super::client::{Api, Server};
-use super::status::{Filter, breaker, describe, fetch, share, summary};
+use super::status::{Filter, breaker, describe, fetch, paused, share, summary};
 use crate::http::status::{NamedNumbers, StatusAnswer};
 
 /// Interval of the updates.
@@ -230,6 +230,7 @@ fn machine(status: &StatusAnswer) -> Text<'static> {
         status.queues.iter().map(|(queue, length)| format!("{queue} {length}")).collect();
     let mut lines: Vec<Line<'_>> =
         status.breakers.iter().map(|open| Line::from(breaker(open).red())).collect();
+    lines.extend(status.pauses.iter().map(|pause| Line::from(paused(pause).red())));
     if !queues.is_empty() {
         lines.push(Line::from(queues.join(", ")));
     }
