@@ -161,9 +161,10 @@ impl Screen {
             let width = usize::from(frame.area().width.saturating_sub(2)).max(1);
             text.lines.iter().map(|line| line.width().div_ceil(width).max(1)).sum::<usize>() as u16
         };
-        let [top, numbers, chart, table, bottom, help] = Layout::vertical([
+        let numbers = Text::from(format!("{}{}", describe_filter(&self.filter), summary(&status.all)));
+        let [top, middle, chart, table, bottom, help] = Layout::vertical([
             Constraint::Length(height(&findings) + 2),
-            Constraint::Length(3),
+            Constraint::Length(height(&numbers) + 1),
             Constraint::Length(7),
             Constraint::Min(4),
             Constraint::Length((height(&machine) + 2).min(8)),
@@ -176,10 +177,7 @@ impl Screen {
             Paragraph::new(findings).wrap(Wrap { trim: true }).block(frame_of(format!(" otpost, {time} "))),
             top,
         );
-        frame.render_widget(
-            Paragraph::new(format!("{}{}", describe_filter(&self.filter), summary(&status.all))),
-            numbers,
-        );
+        frame.render_widget(Paragraph::new(numbers).wrap(Wrap { trim: true }), middle);
         draw_chart(frame, chart, status);
         let view = self.view;
         frame.render_stateful_widget(value_table(view, view.values(status)), table, &mut self.rows);
