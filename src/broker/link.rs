@@ -21,6 +21,10 @@ use super::{REQUEST_TIMEOUT, topology};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit for an orderly close. After it the connection is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Maximum size of a frame in bytes: RabbitMQ's own maximum.
+const FRAME_MAX: u32 = 128 * 1024;
+/// The same for connections that carry otpost's own messages only.
+const OWN_FRAME_MAX: u32 = 32 * 1024;
 /// Interval at which the connection state is polled, because lapin does not report the end of every connection.
 const STATUS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval at which the topology is checked, because RabbitMQ does not report a deleted exchange.
@@ -66,8 +70,9 @@ impl Link {
     }
 
     async fn open_node(
-        uri: AMQPUri, tls: OwnedTLSConfig, declare: bool, purpose: Operation,
+        mut uri: AMQPUri, tls: OwnedTLSConfig, declare: bool, purpose: Operation,
     ) -> Result<Self, BrokerError> {
+        uri.query.frame_max.get_or_insert(frame_max(purpose));
         let name = match purpose {
             Operation::Consumer(_) => "otpost consuming",
             Operation::Publishing => "otpost publishing",
@@ -135,6 +140,19 @@ impl Link {
     pub(super) async fn close(self) {
         let _ = timeout(CLOSE_TIMEOUT, self.channel.close(200, "OK".into())).await;
         close(&self.connection).await;
+    }
+}
+
+/// The maximum size of a frame, unless the URL sets one. lapin has two buffers of 32 frames for each connection. It fills them with zeros if
+/// it learns the size from RabbitMQ, so each connection names a size. The buffers of later connections reuse memory, which is filled with
+/// zeros too. A message's header must fit into a frame, so connections that receive messages of others use RabbitMQ's maximum.
+fn frame_max(purpose: Operation) -> u32 {
+    match purpose {
+        Operation::Publishing
+        | Operation::PublishingEvents
+        | Operation::Listening
+        | Operation::Consumer(topology::RECEIPTS) => OWN_FRAME_MAX,
+        _ => FRAME_MAX,
     }
 }
 

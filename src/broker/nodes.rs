@@ -10,10 +10,6 @@ use crate::domain::server_url::{ServerUrl, decoded};
 
 /// Heartbeat interval in seconds, unless the URL sets one. A peer that is silent for twice this time is considered dead.
 const HEARTBEAT_S: u16 = 10;
-/// Maximum size of a frame in bytes, unless the URL sets one: RabbitMQ's own maximum. lapin has two buffers of 32 frames for each
-/// connection. It fills them with zeros if it learns the size from RabbitMQ, which takes 8 MiB of memory; of buffers that it creates with
-/// their size, only the used part takes memory.
-const FRAME_MAX: u32 = 128 * 1024;
 
 /// The nodes of RabbitMQ, and whom to trust as their authority. It has no `Debug`, because it holds passwords.
 #[derive(Clone)]
@@ -83,11 +79,7 @@ fn parse(url: &str) -> Result<AMQPUri, String> {
         }
         Some(path) => decoded(path).map_err(|e| e.to_string())?,
     };
-    let mut query = AMQPQueryString {
-        heartbeat: Some(HEARTBEAT_S),
-        frame_max: Some(FRAME_MAX),
-        ..AMQPQueryString::default()
-    };
+    let mut query = AMQPQueryString { heartbeat: Some(HEARTBEAT_S), ..AMQPQueryString::default() };
     for (name, value) in &url.params {
         let refused = || format!("has a value of {name} that is not supported");
         match name.as_str() {
