@@ -50,7 +50,7 @@ fn a_million_numbers_in_two_hundred_countries_keep_each_family_within_its_bound(
     let tenants: Vec<String> = (0..300).map(|i| format!("tenant-{i}")).collect();
     for i in 0..1_000_000_usize {
         let order = &mut orders[i % countries.len()];
-        order.tenant.clone_from(&tenants[i / 7 % tenants.len()]);
+        order.tenant.clone_from(&tenants[i / countries.len() % tenants.len()]);
         let attempt = &attempts[i / 3 % attempts.len()];
         let outcome = outcomes[i / 11 % outcomes.len()];
         m.delivery.count_begin(attempt);
