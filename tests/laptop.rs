@@ -71,7 +71,7 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     }
     let (mut process, dev_said) = dev(home);
     let state = home.join("otpost/dev.json");
-    for secret in ["dev.json", "root", "key", "dev.db"] {
+    for secret in ["dev.json", "root", "key", "operator-key", "dev.db"] {
         let mode = std::fs::metadata(home.join("otpost").join(secret)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{secret} is readable only for its user");
     }
@@ -103,6 +103,13 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     let texts = on_the_phone(&dev_said, to).await;
     assert_eq!(texts.len(), 1);
     assert!(texts[0]["body"].as_str().unwrap().contains(own), "{own} is in {}", texts[0]);
+
+    // The commands of operators find their key too, also beside an exported key of the tenant.
+    let (code, table, errors) = run(home, &["carrier", "list"], "");
+    assert!(code == 0 && table.contains("mock"), "{code} {errors}");
+    let tenant_key = dev_said["key"].as_str().unwrap();
+    let (code, _, errors) = run(home, &["carrier", "list", "--key", tenant_key], "");
+    assert_eq!(code, 0, "{errors}");
 
     // The timeline in both forms, and an error for an unknown id.
     let id = timeline["id"].as_str().unwrap();
@@ -167,7 +174,7 @@ async fn codes_are_sent_and_shown_on_one_machine() {
 
     // The next process has the earlier dispatches and the same key.
     let (_process, again) = dev(home);
-    assert_eq!(again["key"], dev_said["key"]);
+    assert_eq!((&again["key"], &again["operator_key"]), (&dev_said["key"], &dev_said["operator_key"]));
     let (code, shown, _) = run(home, &["show", id, "--json"], "");
     assert_eq!(
         (code, serde_json::from_str::<Value>(&shown).unwrap()["state"].as_str()),

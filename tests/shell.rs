@@ -115,6 +115,19 @@ async fn keys_are_created_listed_and_revoked() {
     let ours = list.as_array().unwrap().iter().find(|k| k["id"] == id).unwrap();
     assert_eq!((code, &ours["scopes"], &ours["revoked_at"]), (0, &json!("read"), &Value::Null));
     assert!(!list.to_string().contains(&key), "a key is shown once");
+    // An operator's key belongs to no tenant, and has no other scope.
+    let (code, _, errors) = otpost(&["keys", "create", "--all-tenants"], &file, "");
+    assert_eq!(code, 0, "{errors}");
+    let (code, list, _) = otpost(&["keys", "list"], &file, "");
+    assert!(code == 0 && list.contains("  (all tenants)    admin "), "{list}");
+    for (args, why) in [
+        (&["--all-tenants", "--scope", "read"][..], "has only the scope admin"),
+        (&["--all-tenants", "--tenant", "shop"], "cannot be used with"),
+        (&["--tenant", "*"], "has no section [tenants.*]"),
+    ] {
+        let (code, _, errors) = otpost(&[&["keys", "create"], args].concat(), &file, "");
+        assert!(code == 2 && errors.contains(why), "{args:?}: {code} {errors}");
+    }
     let (code, printed, _) = otpost(&["keys", "revoke", &key], &file, "");
     assert_eq!((code, printed.as_str()), (0, "The key is revoked."));
     let (code, _, printed) = otpost(&["keys", "revoke", id], &file, "");

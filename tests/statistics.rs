@@ -125,7 +125,7 @@ on_both! {
         ];
         assert_eq!(read().await, before);
         // 70 minutes after the first ten minutes.
-        driver.world.at(600.0 + 70.0 * 60.0).await;
+        driver.world.at(599.0 + 70.0 * 60.0).await;
         ledger.check().await.unwrap();
         ledger.tidy_statistics().await.unwrap();
         let merged = [of(0, 600, "bank", [1, 1]), of(0, 600, "shop", [12, 6]), of(600, 10, "shop", [7, 7])];

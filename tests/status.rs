@@ -66,11 +66,12 @@ async fn the_status_counts_what_became_of_codes_and_names_the_cause() {
     let (_, none) = status(&front_end, &key, "?country=de").await;
     assert_eq!(none["all"]["last_15_min"]["attempts"], 0);
 
-    // Texts to France do not arrive.
+    // Texts to France do not arrive, and others do.
     for n in 0..25 {
         let to = format!("+3360000{n:04}");
         deployment.script(&to, json!([{"outcome": "undelivered", "error_code": 30003}])).await;
         deployment.publish(&job(&to, json!({}))).await;
+        deployment.publish(&job(&format!("+4477010011{n:02}"), json!({}))).await;
     }
     let failing = until(&front_end, &key, "a finding", |status| status["findings"] != json!([])).await;
     let finding = &failing["findings"][0];

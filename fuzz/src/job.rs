@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use otpost::config::Config;
+use otpost::config::live::Live;
 use otpost::domain::dispatch::Code;
+use otpost::domain::restrictions::Restrictions;
 use otpost::intake::admission::{Admitter, Ingress};
 use otpost::intake::{BadMessage, Job};
 use otpost::messages::Templates;
@@ -25,7 +27,12 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| {
 });
 static ADMITTER: LazyLock<Admitter> = LazyLock::new(|| {
     let config = Config::parse(CONFIG).expect("a configuration");
-    Admitter::new(KEYS.clone(), config, Templates::load(None).expect("templates"))
+    Admitter::new(
+        KEYS.clone(),
+        config,
+        Templates::load(None).expect("templates"),
+        Live::new(Restrictions::default()),
+    )
 });
 
 fn now() -> Timestamp {

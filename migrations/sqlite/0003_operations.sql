@@ -46,6 +46,12 @@ create table carrier_pause (
     until             integer                        -- null: until it is resumed
 );
 
+-- When an operator asked for the next request to a carrier to be let through, whatever its circuit breaker says.
+create table carrier_probe (
+    carrier           text primary key,
+    probe_at          integer not null
+);
+
 -- Numbers that get nothing.
 create table block (
     kind              text not null,                 -- number, prefix or country
@@ -57,6 +63,13 @@ create table block (
     until             integer,                      -- null: until it is removed
     primary key (kind, value)
 );
+
+-- Changes with each pause, probe and block. Each process reads it once a second, and the tables only when it has changed.
+create table restriction (
+    id                integer primary key check (id = 1),
+    revision          text not null
+);
+insert into restriction values (1, '00000000-0000-0000-0000-000000000000');
 
 -- What operators did.
 create table audit (

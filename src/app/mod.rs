@@ -5,9 +5,11 @@
 
 mod connections;
 mod duties;
-mod observing;
+mod measuring;
+mod observers;
 mod ready;
 mod reporting;
+mod restrictions;
 mod rules;
 mod starting;
 mod status;
@@ -32,13 +34,13 @@ use crate::delivery::worker::Worker;
 use crate::http::Api;
 use crate::ledger::health::LedgerHealth;
 use crate::ledger::{self, Ledger};
-use crate::ops::delivery_counter::DeliveryCounter;
-use crate::ops::failure_codes::FailureCodes;
 use crate::ops::metrics::Metrics;
 use crate::ops::traces::Tracer;
 use crate::outbox::feed::Feed;
 use crate::seal::Keys;
+use observers::Observers;
 use reporting::Reporter;
+use restrictions::RestrictionFollower;
 use rules::ActiveConfig;
 pub use rules::Reloadable;
 use starting::{Starting, check_ledger};
@@ -109,23 +111,9 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let max_connections = connections::connections_per_listener(descriptors, listener_count);
     let metrics = Arc::new(Metrics::default());
     let ledger = open_ledger(&config)?;
-    let counter = Arc::new(DeliveryCounter::default());
-    let codes = Arc::new(FailureCodes::default());
     let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
-    let tracer = start_tracer(&config, &worker_name)?;
-    // The metrics keep the ledger, so the ledger must not keep the metrics.
-    let counted = Arc::downgrade(&metrics);
-    let observers = (Arc::clone(&counter), Arc::clone(&codes), tracer.clone());
-    ledger.observe(Box::new(move |fact| {
-        observers.0.count(fact);
-        observers.1.count(fact);
-        if let Some(metrics) = counted.upgrade() {
-            observing::count_fact(&metrics, fact);
-        }
-        if let Some(tracer) = &observers.2 {
-            tracer.trace(fact);
-        }
-    }));
+    let observers = Observers::new(&config, &worker_name, &metrics)?;
+    observers.observe(&ledger);
     let unreachable = check_ledger(&ledger, options).await?;
     let settings = broker_settings(&config)?;
     if let Some(settings) = settings.as_ref().filter(|_| !options.wait) {
@@ -158,28 +146,23 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         ready: Live::new(BTreeMap::new()),
     };
     starting.spawn_until_shutdown(checks);
-    observing::observe_ledger(&starting.metrics, &starting.ledger, Arc::clone(&starting.ledger_ready));
+    measuring::observe_ledger(&starting.metrics, &starting.ledger, Arc::clone(&starting.ledger_ready));
     if let Some(broker) = &starting.broker {
         let lengths = duties::queue_lengths(broker.queue_lengths(), Arc::clone(&starting.metrics));
         starting.spawn_until_shutdown(lengths);
-        observing::observe_broker(&starting.metrics, broker.clone());
+        measuring::observe_broker(&starting.metrics, broker.clone());
     }
     let (health, checked) = (Arc::clone(&starting.ledger_health), starting.ledger.clone());
     starting.spawn_until_shutdown(async move { health.poll_until_recovered(&checked).await });
-    let reporter = Arc::new(Reporter {
-        name: worker_name.clone(),
-        roles: options.roles,
-        ledger: starting.ledger.clone(),
-        broker: starting.broker.clone(),
-        rules: starting.rules.rules.clone(),
-        metrics: Arc::clone(&starting.metrics),
-        counter,
-        codes,
-    });
+    let reporter = Arc::new(starting.reporter(&worker_name, options.roles, &observers));
     let api = listeners.api.as_ref().and_then(|l| l.local_addr().ok());
     let receipts = listeners.receipts.as_ref().and_then(|l| l.local_addr().ok());
     let ops = listeners.ops.local_addr()?;
     starting.health(listeners.ops);
+    let mut restrictions = RestrictionFollower::new(starting.ledger.clone(), starting.rules.rules.clone());
+    if unreachable.is_none() {
+        starting.read_restrictions(&mut restrictions, options).await?;
+    }
     let http_api = listeners.api.map(|listener| starting.api(listener));
     if let Some(listener) = listeners.receipts {
         starting.receipts(listener);
@@ -187,10 +170,9 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     if let Some(why) = unreachable {
         tracing::warn!(reason = why, "waiting for the ledger (use --no-wait to exit instead)");
         starting.wait_for_ledger(options).await?;
+        starting.read_restrictions(&mut restrictions, options).await?;
     }
-    if options.roles.worker {
-        observing::observe_routes(&starting.metrics, starting.rules.rules.clone());
-    }
+    starting.spawn_until_shutdown(restrictions.follow());
     let worker = options.roles.worker.then(|| starting.worker(&worker_name, woken));
     starting.spawn_until_shutdown(Arc::clone(&reporter).run());
     let Starting { config, rules, ledger, broker, tasks, shutdown, stop_publishing, .. } = starting;
@@ -206,7 +188,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         worker,
         worker_name,
         reporter,
-        tracer,
+        tracer: observers.tracer,
         grace,
         tasks,
         shutdown,
@@ -275,13 +257,6 @@ impl App {
             let _ = tokio::task::spawn_blocking(move || tracer.stop()).await;
         }
     }
-}
-
-/// Starts the export of traces, if an endpoint is configured.
-fn start_tracer(config: &Config, process: &str) -> anyhow::Result<Option<Arc<Tracer>>> {
-    let Some(url) = &config.traces.otlp_url else { return Ok(None) };
-    let tracer = Tracer::start(url, config.traces.sample, process);
-    Ok(Some(Arc::new(tracer.map_err(|e| anyhow::anyhow!("traces.otlp_url cannot be used: {e}"))?)))
 }
 
 async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -4,6 +4,7 @@ use crate::config::live::Live;
 use crate::config::{BadConfig, Config};
 use crate::delivery::routing::Routes;
 use crate::delivery::rules::Rules;
+use crate::domain::restrictions::Restrictions;
 use crate::intake::admission::Admitter;
 use crate::messages::Templates;
 use crate::outbox::webhook::Webhooks;
@@ -21,11 +22,15 @@ impl Reloadable {
         Self::after(None, config, keys)
     }
 
-    /// The same for a running process: accounts keep their rate-limit state and permits.
-    fn after(before: Option<&Routes>, config: &Config, keys: Keys) -> Result<Self, BadConfig> {
+    /// The same for a running process: accounts keep their rate-limit state and permits, and restrictions stay in force.
+    fn after(before: Option<&Rules>, config: &Config, keys: Keys) -> Result<Self, BadConfig> {
         let templates = Templates::load(config.messages.templates_dir.as_deref()).map_err(BadConfig)?;
-        let admitter = Admitter::new(keys.clone(), config.clone(), templates);
-        let rules = Rules { keys, admitter, routes: Routes::new(config, before)? };
+        let restrictions =
+            before.map_or_else(|| Live::new(Restrictions::default()), |b| b.restrictions.clone());
+        let admitter = Admitter::new(keys.clone(), config.clone(), templates, restrictions.clone());
+        let routes = Routes::new(config, before.map(|b| &b.routes), restrictions.clone())?;
+        let settings = config.settings(&keys);
+        let rules = Rules { keys, admitter, routes, restrictions, settings };
         Ok(Self { rules, webhooks: Webhooks::new(config)? })
     }
 }
@@ -55,7 +60,12 @@ impl ActiveConfig {
         }
         let needs_restart = config.changes_that_need_restart(&self.started_with);
         config.worker.slots = self.started_with.worker.slots;
-        let all = Reloadable::after(Some(&before.routes), &config, keys)?;
+        let mut all = Reloadable::after(Some(&before), &config, keys)?;
+        // Settings that need a restart are still those of the start.
+        let settings = &mut all.rules.settings;
+        settings.retain(|key, _| !Config::needs_restart(key));
+        let at_start = before.settings.iter().filter(|(key, _)| Config::needs_restart(key));
+        settings.extend(at_start.map(|(key, value)| (key.clone(), value.clone())));
         self.rules.replace(all.rules);
         self.webhooks.replace(all.webhooks);
         Ok(needs_restart)

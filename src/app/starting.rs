@@ -9,9 +9,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::observers::Observers;
+use super::reporting::Reporter;
+use super::restrictions::RestrictionFollower;
 use super::rules::ActiveConfig;
 use super::status::StatusReader;
-use super::{Start, connections, duties, observing, ready};
+use super::{Roles, Start, connections, duties, measuring, ready};
 use crate::broker::{Broker, ConsumedQueue};
 use crate::config::Config;
 use crate::config::live::Live;
@@ -100,8 +103,35 @@ impl Starting {
         }
     }
 
+    /// Reads what operators have restricted, before this process sends or admits anything.
+    pub(super) async fn read_restrictions(
+        &self, restrictions: &mut RestrictionFollower, options: Start,
+    ) -> anyhow::Result<()> {
+        loop {
+            match restrictions.read().await {
+                Err(e) if options.wait && e.is_temporary() => tokio::time::sleep(RETRY_INTERVAL).await,
+                read => return read.context("the pauses and blocks of operators cannot be read"),
+            }
+        }
+    }
+
+    /// What reports on this process.
+    pub(super) fn reporter(&self, name: &str, roles: Roles, observers: &Observers) -> Reporter {
+        Reporter {
+            name: name.to_owned(),
+            roles,
+            ledger: self.ledger.clone(),
+            broker: self.broker.clone(),
+            rules: self.rules.rules.clone(),
+            metrics: Arc::clone(&self.metrics),
+            counter: Arc::clone(&observers.counter),
+            codes: Arc::clone(&observers.codes),
+        }
+    }
+
     /// Starts the worker: jobs from the broker, wake-ups, the scan for due dispatches, and publishing of events.
     pub(super) fn worker(&mut self, name: &str, woken: mpsc::Receiver<WakeRequest>) -> Arc<Worker> {
+        measuring::observe_routes(&self.metrics, self.rules.rules.clone());
         let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
         let publisher = Publisher::new(
             ledger.clone(),
@@ -179,7 +209,7 @@ impl Starting {
             shutdown: self.shutdown.clone(),
         };
         let http_api = Api::new(state, &self.config.limits);
-        observing::observe_api(&self.metrics, &http_api);
+        measuring::observe_api(&self.metrics, &http_api);
         self.spawn_until_shutdown(Arc::clone(&http_api).sweep());
         self.serve(listener, http_api.router());
         self.set_readiness("api", Arc::clone(&self.ledger_ready));

@@ -133,7 +133,9 @@ async fn ledger(config: &Config, findings: &mut Findings) {
     match processes(&ledger).await {
         Ok(problems) if problems.is_empty() => findings.add("running processes", None),
         Ok(problems) => {
-            problems.into_iter().for_each(|problem| findings.add("running processes", Some(problem)))
+            for problem in problems {
+                findings.add("running processes", Some(problem));
+            }
         }
         Err(e) => findings.add("running processes", Some(e.to_string())),
     }

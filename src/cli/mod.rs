@@ -11,9 +11,11 @@ mod dead;
 mod demo;
 #[cfg(feature = "dev")]
 mod dev;
+mod diff;
 mod doctor;
 mod events;
 mod keys;
+mod operators;
 mod probe;
 mod publish;
 mod send;
@@ -69,6 +71,22 @@ enum Command {
     /// Manage a tenant's webhook
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
+    /// List, pause, resume or try carriers
+    #[command(subcommand)]
+    Carrier(operators::carrier::Carrier),
+    /// Block numbers, prefixes and countries
+    #[command(subcommand)]
+    Block(operators::block::Block),
+    /// Find, show, cancel or retry dispatches of all tenants
+    #[command(subcommand)]
+    Dispatch(operators::dispatch::Dispatch),
+    /// Show or reset the quotas of a number
+    #[command(subcommand)]
+    Quota(operators::quota::Quota),
+    /// Delete everything that is stored of a number
+    Erase(operators::erase::Erase),
+    /// List what operators did
+    Audit(operators::audit::Audit),
     /// Seal a job for RabbitMQ
     Seal(publish::Seal),
     /// Publish a job, or an act on a dispatch, to RabbitMQ
@@ -123,6 +141,8 @@ enum ConfigCommand {
     Check(check::Check),
     /// Print the default configuration, with a comment for every key
     Print,
+    /// Compare a configuration with the settings of a running otpost; the key must be an operator's
+    Diff(diff::Diff),
 }
 
 /// A role of a process.
@@ -192,11 +212,18 @@ pub fn run() -> ExitCode {
             Command::Top(top) => top.run().await,
             Command::Events(events) => events.run().await,
             Command::Webhooks(webhooks) => webhooks.run().await,
+            Command::Carrier(carrier) => carrier.run().await,
+            Command::Block(block) => block.run().await,
+            Command::Dispatch(dispatch) => dispatch.run().await,
+            Command::Quota(quota) => quota.run().await,
+            Command::Erase(erase) => erase.run().await,
+            Command::Audit(audit) => audit.run().await,
             Command::Seal(seal) => seal.run(),
             Command::Publish(publish) => publish.run().await,
             Command::Dead(dead) => dead.run().await,
             Command::Migrate(migrate) => migrate.run().await,
             Command::Config(ConfigCommand::Check(check)) => check.run().await,
+            Command::Config(ConfigCommand::Diff(diff)) => diff.run().await,
             Command::Config(ConfigCommand::Print) => {
                 print!("{}", config::DEFAULT);
                 Ok(())

@@ -7,9 +7,14 @@ use super::Config;
 impl Config {
     /// The settings that differ from those at the start and need a restart, as keys of the configuration file.
     pub fn changes_that_need_restart(&self, started_with: &Self) -> Vec<&'static str> {
-        let (new, old) = (self, started_with);
+        let differs = Self::restart_settings(self, started_with);
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+
+    /// The settings that need a restart, and whether each differs.
+    pub(super) fn restart_settings(new: &Self, old: &Self) -> [(&'static str, bool); 18] {
         let secret = |s: &Option<SecretString>| s.as_ref().map(|s| s.expose_secret().to_owned());
-        let differs = [
+        [
             ("ledger.url", new.ledger_url() != old.ledger_url()),
             ("ledger.ca_file", new.ledger.ca_file != old.ledger.ca_file),
             ("ledger.pool", new.ledger.pool != old.ledger.pool),
@@ -28,7 +33,6 @@ impl Config {
             ("worker.slots", new.worker.slots != old.worker.slots),
             ("worker.grace_s", new.worker.grace_s != old.worker.grace_s),
             ("log.format", new.log.format != old.log.format),
-        ];
-        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+        ]
     }
 }

@@ -8,6 +8,7 @@ mod changes;
 mod check;
 pub mod live;
 mod sections;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -71,6 +72,9 @@ pub struct Config {
     /// What an operator should know of a configuration that is valid.
     #[serde(skip)]
     pub notes: Vec<String>,
+    /// The settings as they were written.
+    #[serde(skip)]
+    written: settings::Written,
 }
 
 impl Config {
@@ -108,12 +112,14 @@ impl Config {
 
     /// Parses TOML and rejects unknown keys. The error names the line and the key, never a value.
     pub fn parse(text: &str) -> Result<Self, BadConfig> {
-        toml::from_str(text).map_err(|e| {
+        let parsed = toml::from_str(text).map_err(|e| {
             let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             let key = key_at(text, line).map(|key| format!(", {key}")).unwrap_or_default();
             BadConfig(format!("line {line}{key}: {}", without_values(e.message())))
-        })
+        });
+        let written = text.parse().map(|table| settings::Written::of(&table)).unwrap_or_default();
+        parsed.map(|config: Self| Self { written, ..config })
     }
 
     /// The secrets, each with its key and the path of its file.
@@ -250,6 +256,12 @@ impl Config {
     /// A tenant's own sender at a carrier. `None` means the sender of the account.
     pub fn sender(&self, tenant: &str, carrier: &str, channel: Channel) -> Option<&str> {
         self.tenants.get(tenant)?.senders.get(carrier)?.get(&channel).map(String::as_str)
+    }
+
+    /// The names of all tenants, with `default`.
+    pub fn tenants(&self) -> Vec<String> {
+        let default = (!self.tenants.contains_key("default")).then(|| "default".to_owned());
+        default.into_iter().chain(self.tenants.keys().cloned()).collect()
     }
 
     /// Whether a tenant is configured. The tenant `default` always is.

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod delivery_count;
 pub mod dispatch;
 pub mod quota;
+pub mod restrictions;
 pub mod retry_after;
 pub mod server_url;
 pub mod tenant;

@@ -103,7 +103,8 @@ async fn act(
 
 const INVALID: ProblemKind = ProblemKind::InvalidAct;
 
-fn conflict(barred: ActRefusal) -> Problem {
+/// The answer to an act that is not possible.
+pub(super) fn conflict(barred: ActRefusal) -> Problem {
     let no = |kind, detail| Problem::new(StatusCode::CONFLICT, kind, detail);
     match barred {
         ActRefusal::Final(state) => {

@@ -136,15 +136,12 @@ async fn answer(
     if flooded.or(refused_for).is_some() {
         // A known id is looked up and answered even when a limit is reached.
         if api.state.ledger.find(&key.tenant, order.id).await?.is_none() {
-            return Err(match refused_for {
-                Some(wait) => {
-                    count_refusal(api, Reason::Quota.as_str());
-                    quota_full(wait)
-                }
-                None => {
-                    count_refusal(api, "number_flood");
-                    number_flooded(flooded.unwrap_or(1))
-                }
+            return Err(if let Some(wait) = refused_for {
+                count_refusal(api, Reason::Quota.as_str());
+                quota_full(wait)
+            } else {
+                count_refusal(api, "number_flood");
+                number_flooded(flooded.unwrap_or(1))
             });
         }
     }
@@ -221,6 +218,7 @@ fn refused(state: DispatchState, reason: Reason, retry_after_s: Option<u64>) -> 
             let detail = match reason {
                 Reason::Life => "expires_at: must be at least 10 s ahead",
                 Reason::Country => "to: this country is not served",
+                Reason::OperatorBlock => "to: an operator blocks this number",
                 _ => "the job is refused",
             };
             let field = if reason == Reason::Life { "expires_at" } else { "to" };
@@ -273,6 +271,7 @@ problems! {
         refused(DispatchState::Expired, Reason::Life, None),
         number_not_possible(Some(NumberProblem::TrunkZero)),
         refused(DispatchState::Refused, Reason::Country, None),
+        refused(DispatchState::Refused, Reason::OperatorBlock, None),
         conflict(),
         refused(DispatchState::Superseded, Reason::Newer, None),
         client_flooded(1),

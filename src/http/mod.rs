@@ -12,6 +12,7 @@ mod flood;
 mod key;
 mod openapi;
 mod operator;
+mod operators;
 mod problem;
 mod replay_body;
 mod scope;
@@ -139,6 +140,21 @@ fn routes() -> OpenApiRouter<Protected> {
         .routes(routes!(webhooks::test))
         .routes(routes!(webhooks::replay))
         .routes(routes!(status::show))
+        .routes(routes!(operators::carriers::list))
+        .routes(routes!(operators::carriers::pause))
+        .routes(routes!(operators::carriers::resume))
+        .routes(routes!(operators::carriers::probe))
+        .routes(routes!(operators::blocks::list, operators::blocks::add))
+        .routes(routes!(operators::blocks::remove))
+        .routes(routes!(operators::dispatches::search))
+        .routes(routes!(operators::dispatches::show))
+        .routes(routes!(operators::dispatches::cancel))
+        .routes(routes!(operators::dispatches::retry))
+        .routes(routes!(operators::quota::show))
+        .routes(routes!(operators::quota::reset))
+        .routes(routes!(operators::erase::erase))
+        .routes(routes!(operators::audit::list))
+        .routes(routes!(operators::config::show))
         .routes(routes!(openapi::serve))
 }
 

@@ -22,7 +22,7 @@ use crate::outbox::cloud_event::CloudEvent;
 
 const ABOUT: &str = "\
 Create and read dispatches, acts on dispatches, events as they happen. Every request but the one for this document needs a \
-bearer key, and sees only the data of its tenant. Errors are problem+json (RFC 9457); no value of a request is repeated in \
+bearer key, and sees only the data of its tenant; only an operator's key sees all of them. Errors are problem+json (RFC 9457); no value of a request is repeated in \
 them. A path that does not take a method answers 405.";
 
 #[derive(OpenApi)]
@@ -34,6 +34,7 @@ them. A path that does not take a method answers 405.";
         (name = "acts", description = "Act on an existing dispatch"),
         (name = "events", description = "Stream changes of state"),
         (name = "webhooks", description = "Manage the tenant's webhook"),
+        (name = "operators", description = "Acts and views of operators, over all tenants. They need a key of the scope `admin` that belongs to no tenant"),
         (name = "contract", description = "This document")
     ),
     security(("bearer" = [])),

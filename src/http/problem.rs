@@ -46,6 +46,12 @@ words! {
         PlanOver = "plan-over",
         /// The step of an earlier request was not tried yet.
         Pending = "pending",
+        /// The carrier is retired.
+        Retired = "retired",
+        /// The carrier is paused.
+        Paused = "paused",
+        /// A dispatch is still under way.
+        UnderWay = "under-way",
         /// The tenant has no webhook.
         NoWebhook = "no-webhook",
         /// A rate limit or a quota is exceeded.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
+use crate::config::live::Live;
 use crate::domain::attempt::{Reason, State};
 use crate::domain::channel::Channel;
 use crate::domain::clock::between;
@@ -15,6 +16,7 @@ use crate::domain::decide::MIN_LIFE;
 use crate::domain::dispatch::{
     Code, Country, Dispatch, Kind, NumberCheck, Order, Params, PhoneNumber, Plan, RenderedMessage,
 };
+use crate::domain::restrictions::{BlockKind, Restrictions};
 use crate::intake::{BadMessage, Job};
 use crate::ledger::{Admission, Destinations, Limit, OnRefusal, Refusal};
 use crate::messages::{RenderInput, Templates};
@@ -61,12 +63,13 @@ pub struct Admitter {
     keys: Keys,
     config: Config,
     templates: Templates,
+    restrictions: Live<Restrictions>,
 }
 
 impl Admitter {
-    /// Creates an admitter from the keys, the configuration and the templates.
-    pub fn new(keys: Keys, config: Config, templates: Templates) -> Self {
-        Self { keys, config, templates }
+    /// Creates an admitter from the keys, the configuration, the templates, and what operators have restricted.
+    pub fn new(keys: Keys, config: Config, templates: Templates, restrictions: Live<Restrictions>) -> Self {
+        Self { keys, config, templates, restrictions }
     }
 
     /// Parses a job. The tenant must be known and the template must be renderable for all channels. A code is required if the
@@ -122,17 +125,8 @@ impl Admitter {
         let code = job.code.as_ref().map(|code| Zeroizing::new(code.expose().to_owned()));
         let secret = Secret { code, params: job.params.clone() };
         let secret = Zeroizing::new(serde_json::to_vec(&secret).expect("a map with text keys serialises"));
-        let quota = |tenant, purpose, rules: &[crate::domain::quota::Rule]| Limit {
-            key: self.keys.quota_key(tenant, purpose, &job.to),
-            rules: rules.to_vec(),
-        };
-        let mut limits = vec![match job.kind() {
-            Kind::Code => quota(Some(&job.tenant), "number", self.config.number_rules(&job.tenant)),
-            Kind::Notice => quota(Some(&job.tenant), "notice", self.config.notice_rules(&job.tenant)),
-        }];
-        if !self.config.limits.operator.is_empty() {
-            limits.push(quota(None, "operator", &self.config.limits.operator));
-        }
+        let mut limits = vec![self.number_limit(&job.tenant, job.kind(), &job.to)];
+        limits.extend(self.operator_limit(&job.to));
         let plan = self.allowed_plan(job);
         let refusal = if between(now, job.expires_at) < MIN_LIFE {
             Some(Refusal { state: State::Expired, reason: Reason::Life })
@@ -143,7 +137,7 @@ impl Admitter {
         } else if plan.is_none() {
             Some(Refusal { state: State::Refused, reason: Reason::NumberKind })
         } else {
-            None
+            self.block_of(job).map(|reason| Refusal { state: State::Refused, reason })
         };
         Admission {
             order: Order {
@@ -196,6 +190,16 @@ impl Admitter {
         Duration::from_secs(u64::from(self.config.amqp.dead_letter_days) * 86_400)
     }
 
+    /// The reason for which an operator's block refuses a job.
+    fn block_of(&self, job: &Job) -> Option<Reason> {
+        let (to, country) = (&job.to, job.metadata.country.as_deref());
+        let block = self.restrictions.current().block_of(to, country, || self.keys.block_key(to))?;
+        Some(match block {
+            BlockKind::Number | BlockKind::Prefix => Reason::OperatorBlock,
+            BlockKind::Country => Reason::Country,
+        })
+    }
+
     /// The steps of a job's plan whose channel takes this kind of number. `None` if there are none.
     fn allowed_plan(&self, job: &Job) -> Option<Plan> {
         let kinds = |channel: &Channel| {
@@ -223,6 +227,27 @@ impl Admitter {
     /// Returns the tenant's own sender at a carrier, if one is configured.
     pub fn sender(&self, tenant: &str, carrier: &str, channel: Channel) -> Option<&str> {
         self.config.sender(tenant, carrier, channel)
+    }
+
+    /// Returns the quota of a tenant for a number.
+    pub fn number_limit(&self, tenant: &str, kind: Kind, to: &PhoneNumber) -> Limit {
+        let (purpose, rules) = match kind {
+            Kind::Code => ("number", self.config.number_rules(tenant)),
+            Kind::Notice => ("notice", self.config.notice_rules(tenant)),
+        };
+        Limit { key: self.keys.quota_key(Some(tenant), purpose, to), rules: rules.to_vec() }
+    }
+
+    /// Returns the quota of a number over all tenants, if there is one.
+    pub fn operator_limit(&self, to: &PhoneNumber) -> Option<Limit> {
+        let rules = &self.config.limits.operator;
+        let key = || self.keys.quota_key(None, "operator", to);
+        (!rules.is_empty()).then(|| Limit { key: key(), rules: rules.clone() })
+    }
+
+    /// Returns the names of all tenants.
+    pub fn tenants(&self) -> Vec<String> {
+        self.config.tenants()
     }
 
     /// Returns the quota of a channel for a number, if the channel has one. Notices have a quota of their own, so that no notice

@@ -15,6 +15,7 @@ mod items;
 mod measures;
 mod message_ids;
 mod observer;
+mod operators;
 mod outgoing;
 mod postgres;
 mod schema;
@@ -37,10 +38,12 @@ pub use facts::FactObserver;
 use facts::Facts;
 use group::Group;
 pub use items::{
-    Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
-    BeginResult, DecisionWrite, Destinations, EventBatch, FullQuota, KeyRow, Limit, LostCommit, NewAttempt,
-    OnRefusal, PendingEvents, QuotaOwner, Receiver, RecordResult, Recorded, Refusal, StopRequest, StopResult,
-    Stopped, Undelivered, WebhookRow, WriteResult,
+    Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, AuditRecord,
+    BeginRequest, BeginResult, Block, DecisionWrite, Destinations, DispatchPage, DispatchSearch, EraseStep,
+    Erased, EventBatch, FullQuota, KeyRow, LeftDispatch, Limit, LostCommit, NewAttempt, NewAuditRecord,
+    NewBlock, NewPause, OnRefusal, OperatorAct, Pause, PendingEvents, Probe, QuotaOwner, Receiver,
+    RecordResult, Recorded, Refusal, RetryResult, SearchBy, StopRequest, StopResult, Stopped,
+    StoredRestrictions, Undelivered, WebhookRow, WriteResult,
 };
 pub use measures::{Backlog, PoolState, Waiting};
 use observer::Observed;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::measures::Measures;
 use super::message_ids::MessageIds;
+use super::operators::Operators;
 use super::statistics::Statistics;
 use super::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult,
@@ -19,7 +20,7 @@ use crate::domain::dispatch::Dispatch;
 
 /// The operations of a database. Each item is changed in one transaction. Answers have the order of the group.
 #[async_trait]
-pub(super) trait Store: MessageIds + Measures + Statistics {
+pub(super) trait Store: MessageIds + Measures + Operators + Statistics {
     async fn migrate(&self) -> Result<(), LedgerError>;
     async fn check(&self) -> Result<Timestamp, LedgerError>;
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError>;

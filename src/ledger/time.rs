@@ -70,6 +70,12 @@ pub(super) fn uuid_at(t: Timestamp) -> Uuid {
     Uuid::from_u128(u128::try_from(t.as_millisecond().max(0)).unwrap_or(0) << 80)
 }
 
+/// A new UUIDv7 of this time.
+pub(super) fn uuid_from(t: Timestamp) -> Uuid {
+    let millis = u64::try_from(t.as_millisecond()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &crate::seal::random()).into_uuid()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -199,9 +199,19 @@ impl Keys {
         hash(&self.numbers, &["quota", purpose, tenant.unwrap_or(""), &number.handset()])
     }
 
+    /// The key of a number that an operator blocks. All spellings of the number share it.
+    pub fn block_key(&self, number: &PhoneNumber) -> String {
+        hash(&self.numbers, &["block", &number.handset()])
+    }
+
     /// The look-up key of a number, the same for all tenants.
     pub fn number_key(&self, number: &PhoneNumber) -> String {
         hash(&self.numbers, &["number", number.expose()])
+    }
+
+    /// The look-up keys of a number in all its spellings.
+    pub fn number_keys(&self, number: &PhoneNumber) -> Vec<String> {
+        number.spellings().iter().map(|spelling| self.number_key(spelling)).collect()
     }
 
     /// The key of one sign-in: a hash of tenant, the caller's key and the number.

@@ -11,10 +11,12 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use otpost::carriers::{AccountConfig, Answer, Callback, Carrier, OutboundMessage, Request, twilio};
 use otpost::config::Config;
+use otpost::config::live::Live;
 use otpost::domain::attempt::AttemptId;
 use otpost::domain::channel::Channel;
 use otpost::domain::decide::{Candidate, Policy, UnknownPolicy, decide};
 use otpost::domain::dispatch::{Dispatch, Event};
+use otpost::domain::restrictions::Restrictions;
 use otpost::intake::Job;
 use otpost::intake::admission::{Admitter, Ingress};
 use otpost::ledger::decide::{AdmissionDecision, Quotas, SameSignIn, admit, record, write_decision};
@@ -89,7 +91,7 @@ impl Delivery {
         ))?;
         let keys = config.keys()?;
         let templates = Templates::load(None).map_err(anyhow::Error::msg)?;
-        let admitter = Admitter::new(keys.clone(), config, templates);
+        let admitter = Admitter::new(keys.clone(), config, templates, Live::new(Restrictions::default()));
         let account: twilio::Config = serde_json::from_value(json!({
             "account_sid": format!("AC{}", "0".repeat(32)), "auth_token": TOKEN, "from": "+15005550006",
         }))?;

@@ -57,6 +57,11 @@ impl Breaker {
         self.until.map(|until| until.saturating_sub(now))
     }
 
+    /// Ends the pause of an open breaker, so that the next request passes as the probe.
+    pub(super) fn end_pause(&mut self, now: Duration) {
+        self.until = self.until.map(|until| until.min(now));
+    }
+
     /// Opens the breaker. Returns whether it was closed: nothing has failed since the last success.
     pub(super) fn open(&mut self, now: Duration) -> bool {
         self.opened += 1;

@@ -4,6 +4,8 @@
 mod breaker;
 mod rate_limit;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,10 +15,12 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::carriers::{Callbacks, Carrier, Client};
+use crate::config::live::Live;
 use crate::config::{BadConfig, Config};
 use crate::domain::attempt::{Outcome, RefusalScope};
 use crate::domain::channel::Channel;
 use crate::domain::decide::{Candidate, MIN_LIFE, Policy, UnknownPolicy};
+use crate::domain::restrictions::Restrictions;
 use breaker::Breaker;
 use rate_limit::RateLimit;
 pub use state::{AccountState, BreakerChange, BreakerChanges, ChannelState};
@@ -70,6 +74,20 @@ impl Drop for Ready {
     }
 }
 
+/// An account as operators see it.
+pub struct AccountOverview<'a> {
+    /// The configured name of the account.
+    pub name: &'a str,
+    /// The company, as in the name of its section.
+    pub company: &'static str,
+    /// The channels that the carrier has.
+    pub channels: Vec<Channel>,
+    /// The configured rate limit, in messages per second over all workers.
+    pub rate_per_s: u32,
+    /// Whether it sends nothing any more, and only takes receipts.
+    pub is_retired: bool,
+}
+
 /// The error of a choice for which no account had room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom {
@@ -105,6 +123,8 @@ pub struct Routes {
     /// Number of live workers that share each rate limit.
     workers: AtomicUsize,
     policies: Mutex<HashMap<Option<String>, Arc<Policy>>>,
+    /// The accounts that operators have paused.
+    restrictions: Live<Restrictions>,
 }
 
 impl Routes {
@@ -114,7 +134,9 @@ impl Routes {
     /// # Errors
     ///
     /// Returns [`BadConfig`] if an account's section is not valid.
-    pub fn new(config: &Config, before: Option<&Self>) -> Result<Self, BadConfig> {
+    pub fn new(
+        config: &Config, before: Option<&Self>, restrictions: Live<Restrictions>,
+    ) -> Result<Self, BadConfig> {
         // With several accounts, one that does not answer cannot hold more than half of the worker's permits.
         let max_concurrent = config.worker.slots / if config.carriers.len() > 1 { 2 } else { 1 };
         let workers = before.map_or(1, |b| b.workers.load(Ordering::Relaxed));
@@ -164,12 +186,27 @@ impl Routes {
             accounts.insert(name.clone(), Arc::new(account));
         }
         let workers = AtomicUsize::new(workers);
-        Ok(Self { accounts, config: config.clone(), workers, policies: Mutex::default() })
+        Ok(Self { accounts, config: config.clone(), workers, policies: Mutex::default(), restrictions })
     }
 
     /// Returns an account by name.
     pub fn account(&self, name: &str) -> Option<&Arc<Account>> {
         self.accounts.get(name)
+    }
+
+    /// Returns all accounts, by name.
+    pub fn overview(&self) -> impl Iterator<Item = AccountOverview<'_>> {
+        self.accounts.iter().filter_map(|(name, account)| {
+            let section = self.config.carriers.get(name)?;
+            let (company, _) = *section.accounts().first()?;
+            Some(AccountOverview {
+                name,
+                company,
+                channels: Channel::ALL.iter().copied().filter(|c| account.carrier.carries(*c)).collect(),
+                rate_per_s: section.rate_per_s,
+                is_retired: section.retired,
+            })
+        })
     }
 
     /// Returns the decision policy for numbers of a country.
@@ -202,15 +239,16 @@ impl Routes {
         accounts.into_iter().filter_map(|account| account.candidates.get(&channel)).cloned().collect()
     }
 
-    /// Chooses the first of these carriers that is healthy and has a free permit and rate limit capacity. `has_waited` is set for a
+    /// Chooses the first of these carriers that is not paused, is healthy, and has a free permit and rate limit capacity. `has_waited` is set for a
     /// dispatch that has waited for its turn before.
     pub fn choose(
         &self, channel: Channel, country: Option<&str>, carriers: &[String], has_waited: bool,
     ) -> Result<Ready, NoRoom> {
         let now = crate::domain::clock::boot();
+        let restrictions = self.restrictions.current();
         let mut soon: Vec<&Arc<Account>> = vec![];
         for account in carriers.iter().filter_map(|name| self.accounts.get(name)) {
-            if account.is_broken(channel, country) {
+            if restrictions.is_paused(&account.name) || account.is_broken(channel, country) {
                 continue;
             }
             let Some(permit) = account.permit() else {
@@ -242,6 +280,14 @@ impl Routes {
             }
         }
         open
+    }
+
+    /// Ends the waiting time of an account's open circuit breakers. The next request is let through at once, as the probe.
+    pub fn end_breaker_pauses(&self, carrier: &str) {
+        let Some(account) = self.accounts.get(carrier) else { return };
+        let now = crate::domain::clock::boot();
+        let mut breakers = account.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        breakers.values_mut().for_each(|breaker| breaker.end_pause(now));
     }
 
     /// Divides each account's rate limit among the live workers.
@@ -334,72 +380,4 @@ impl Account {
 /// Returns the keys of the circuit breakers that a request must pass: the channel's, and the channel's in the country.
 fn breaker_keys(channel: Channel, country: Option<&str>) -> [(Channel, Option<String>); 2] {
     [(channel, None), (channel, country.map(str::to_owned))]
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use super::{NoRoom, Routes};
-    use crate::config::Config;
-    use crate::domain::channel::Channel;
-    use crate::domain::decide::MIN_LIFE;
-
-    fn config(rate_per_s: u32) -> Config {
-        Config::parse(&format!(
-            "[carriers.c1]\nrate_per_s = {rate_per_s}\n[carriers.c1.twilio]\nfrom = \"+15005550006\"\n\
-             account_sid = \"AC00000000000000000000000000000001\"\nauth_token = \"x\""
-        ))
-        .unwrap()
-    }
-
-    #[test]
-    fn without_a_free_permit_a_dispatch_queues_only_if_requests_end() {
-        let routes = Routes::new(&config(1000), None).unwrap();
-        let choose = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false);
-        let mut held: Vec<_> = (0..256).map(|_| choose().unwrap()).collect();
-        assert_eq!(
-            choose().err(),
-            Some(NoRoom { wait: None }),
-            "no request has ended, so the carrier may hang"
-        );
-        let account = routes.account("c1").unwrap();
-        assert!(account.permit().is_none(), "no permit is left for a status request");
-        drop(held.pop());
-        held.push(choose().unwrap());
-        let wait = choose().err().unwrap().wait.unwrap();
-        assert!(
-            wait < Duration::from_millis(50),
-            "one request has ended, so a permit is expected soon: {wait:?}"
-        );
-    }
-
-    #[test]
-    fn a_chosen_account_has_the_minimum_life_of_its_channel() {
-        let mut routes = Routes::new(&config(1000), None).unwrap();
-        let minute = Duration::from_secs(60);
-        let account = Arc::get_mut(routes.accounts.get_mut("c1").unwrap()).unwrap();
-        account.candidates.get_mut(&Channel::Sms).unwrap().min_life = minute;
-        let least = |channel| {
-            routes.choose(channel, None, &["c1".to_owned()], false).ok().map(|ready| ready.min_life)
-        };
-        assert_eq!((least(Channel::Sms), least(Channel::Voice)), (Some(minute), Some(MIN_LIFE)));
-    }
-
-    #[test]
-    fn a_reload_causes_no_burst_and_no_further_permits() {
-        let of = |routes: &Routes| routes.choose(Channel::Sms, None, &["c1".to_owned()], true);
-        let first = Routes::new(&config(2), None).unwrap();
-        let held = [of(&first), of(&first)];
-        assert!(held.iter().all(Result::is_ok) && of(&first).is_err(), "two a second");
-        let again = Routes::new(&config(2), Some(&first)).unwrap();
-        assert!(of(&again).is_err(), "the same account keeps its rate limit");
-        again.share(2);
-        let faster = Routes::new(&config(100), Some(&again)).unwrap();
-        assert!(of(&faster).is_err(), "a new rate starts used up while other workers share it");
-        let account = |routes: &Routes| routes.account("c1").unwrap().limits.permits.available_permits();
-        assert_eq!(account(&again), account(&first), "requests in progress keep their permits");
-        assert_eq!(account(&again), 256 - 2);
-    }
 }

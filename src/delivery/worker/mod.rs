@@ -328,6 +328,9 @@ impl Worker {
         let Some((account, attempt, request)) = status_query(snapshot, n) else {
             return StatusAnswer::Nothing;
         };
+        if snapshot.rules.restrictions.current().is_paused(&account.name) {
+            return StatusAnswer::Nothing;
+        }
         let Some(permit) = account.permit() else { return StatusAnswer::Nothing };
         let answer = account.client.send(&request, sending::STATUS_TIME_OUT).await;
         drop(permit);

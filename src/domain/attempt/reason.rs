@@ -16,6 +16,8 @@ words! {
         NumberKind = "number_kind",
         /// The country is not served.
         Country = "country",
+        /// An operator of otpost blocks the number, or the numbers that begin like it.
+        OperatorBlock = "operator_block",
         /// No carrier is configured for the channel and country.
         NoRoute = "no_route",
         /// No carrier had room in time.

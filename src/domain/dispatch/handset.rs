@@ -48,11 +48,62 @@ impl PhoneNumber {
             .or_else(|| with("+3780549", text.strip_prefix("+390549")?));
         same.unwrap_or_else(|| Zeroizing::new(text.to_owned()))
     }
+
+    /// Returns this number, and the other spellings that reach the same handset.
+    pub fn spellings(&self) -> Vec<Self> {
+        let handset = self.handset();
+        let with = |from: &str, to: &str| Some(format!("{to}{}", handset.strip_prefix(from)?));
+        let ninth_digit = || {
+            let (area, subscriber) = handset.strip_prefix("+55")?.split_at_checked(2)?;
+            Some(format!("+55{area}9{subscriber}"))
+        };
+        let others = [
+            Some(handset.to_string()),
+            with("+54", "+549"),
+            ninth_digit(),
+            with("+52", "+521"),
+            with("+970", "+972"),
+            with("+383", "+377"),
+            with("+383", "+386"),
+            with("+3780549", "+390549"),
+        ];
+        let mut all = vec![self.clone()];
+        for other in others.into_iter().flatten().map(Zeroizing::new) {
+            let other = Self::parse(&other).ok().filter(|other| other.handset() == handset);
+            all.extend(other.filter(|other| other != self));
+        }
+        all
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::PhoneNumber;
+
+    #[test]
+    fn each_spelling_of_a_handset_lists_the_others() {
+        let spellings = |text: &str| {
+            let all = PhoneNumber::parse(text).unwrap().spellings();
+            let mut all: Vec<String> = all.iter().map(|number| number.expose().to_owned()).collect();
+            all.sort();
+            all
+        };
+        for group in [
+            &["+541155550150", "+5491155550150"][..],
+            &["+554891550150", "+5548991550150"],
+            &["+5215555550150", "+525555550150"],
+            &["+970595550150", "+972595550150"],
+            &["+37744550150", "+38344550150"],
+            &["+38349550150", "+38649550150"],
+            &["+3780549882914", "+390549882914"],
+            &["+447700900150"],
+            &["+551133550150"],
+        ] {
+            for number in group {
+                assert_eq!(spellings(number), group, "{number}");
+            }
+        }
+    }
 
     #[test]
     fn the_spellings_of_one_handset_are_one_and_others_stay() {

@@ -6,6 +6,7 @@
 
 mod admit;
 mod lost_commit;
+mod operators;
 mod quotas;
 mod write;
 
@@ -13,5 +14,6 @@ mod write;
 mod tests;
 
 pub use admit::{AdmissionDecision, KnownRow, SameSignIn, admit, answer_known};
+pub use operators::{is_erasable, retry};
 pub use quotas::Quotas;
 pub use write::{advance, begin, record, stop, write_decision};

@@ -27,6 +27,11 @@ impl Quotas {
         self.0.insert(key, Row { uses, loaded: true, changed: false });
     }
 
+    /// The kept admission times of a key, oldest first.
+    pub fn uses(&self, key: &str) -> &[Timestamp] {
+        self.0.get(key).map_or(&[], |row| &row.uses)
+    }
+
     /// The rows to write, ordered by key: key, kept admission times, and whether the key was loaded.
     pub fn changed(&self) -> impl Iterator<Item = (&str, &[Timestamp], bool)> {
         let changed = self.0.iter().filter(|(_, row)| row.changed);

@@ -106,6 +106,33 @@ pub enum StopResult {
     Unknown,
 }
 
+/// The result of an operator's request to make a dispatch due now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryResult {
+    /// It is due.
+    Due {
+        /// The dispatch's state.
+        state: State,
+    },
+    /// A carrier has its message, or a request is open.
+    UnderWay {
+        /// The dispatch's state.
+        state: State,
+    },
+    /// It is stopped, so no further attempt may begin.
+    Stopped {
+        /// The reason of the stop.
+        stop: Stop,
+    },
+    /// It is in a final state, and its code is deleted.
+    Final {
+        /// The final state.
+        state: State,
+    },
+    /// There is no such dispatch.
+    Unknown,
+}
+
 /// A request for the next step of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdvanceRequest {

@@ -10,6 +10,7 @@ mod connection;
 mod error;
 mod measures;
 mod message_ids;
+mod operators;
 mod outbox;
 mod pooler;
 mod reading;

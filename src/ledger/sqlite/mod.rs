@@ -5,6 +5,7 @@ mod fault;
 mod measures;
 mod message_ids;
 mod operations;
+mod operators;
 mod row;
 mod statistics;
 

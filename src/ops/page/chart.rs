@@ -32,7 +32,7 @@ pub(super) fn throughput(status: &Status) -> Markup {
         &[("good", "delivered"), ("open", "no receipt"), ("bad", "not accepted or undelivered")],
         &format!("{most}"),
         status,
-        html! {
+        &html! {
             @for (kind, x, y, height, title) in bars {
                 rect class=(kind) x=(x) y=(format!("{y:.2}")) width=(STEP - 1.0) height=(format!("{height:.2}")) {
                     title { (title) }
@@ -55,7 +55,7 @@ pub(super) fn handset_time(status: &Status) -> Markup {
         &[("half", "half of the messages"), ("most", "95 %")],
         &format!("{longest:.0} s"),
         status,
-        html! {
+        &html! {
             @for (kind, values) in [("most", &most), ("half", &half)] {
                 @for piece in pieces(values) {
                     polyline class=(kind) vector-effect="non-scaling-stroke" points=(points(&piece, y)) {}
@@ -92,7 +92,7 @@ fn points((first, values): &(usize, Vec<f64>), y: impl Fn(f64) -> f64) -> String
     points.join(" ")
 }
 
-fn figure(name: &str, legend: &[(&str, &str)], top: &str, status: &Status, drawing: Markup) -> Markup {
+fn figure(name: &str, legend: &[(&str, &str)], top: &str, status: &Status, drawing: &Markup) -> Markup {
     let width = status.history.len() as f64 * STEP;
     let label = |n: usize| status.history.get(n).map(|(at, _)| time(*at)).unwrap_or_default();
     let count = status.history.len();
@@ -103,9 +103,9 @@ fn figure(name: &str, legend: &[(&str, &str)], top: &str, status: &Status, drawi
                 @for (kind, text) in legend {
                     span class="key" { svg class="dot" viewBox="0 0 8 8" { rect class=(kind) width="8" height="8" rx="2" {} } (text) }
                 }
+                span class="top" { "at most " (top) }
             }
             div class="chart" {
-                span class="top" { (top) }
                 svg role="img" aria-label=(format!("{name}, the last 24 hours")) viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" {
                     (drawing)
                 }

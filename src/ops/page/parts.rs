@@ -225,7 +225,7 @@ fn thousands(number: i64) -> String {
     let digits = number.max(0).to_string();
     let mut text = String::new();
     for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n) % 3 == 0 {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
             text.push('\u{2009}');
         }
         text.push(digit);

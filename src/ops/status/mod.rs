@@ -153,10 +153,10 @@ impl Status {
         let mut by: BTreeMap<Dimension, BTreeMap<&str, Numbers>> =
             Dimension::ALL.map(|dimension| (dimension, BTreeMap::new())).into();
         let last_point = interval_start(now, POINT);
-        let first_point = last_point.checked_sub(DAY - POINT).unwrap_or(Timestamp::MIN);
-        let mut points: BTreeMap<Timestamp, DeliveryCounts> = (0..(DAY.as_secs() / POINT.as_secs()) as u32)
-            .map(|n| (after(first_point, POINT * n), DeliveryCounts::default()))
-            .collect();
+        let count = (DAY.as_secs() / POINT.as_secs()) as u32;
+        let first_point = last_point.checked_sub(POINT * (count - 1)).unwrap_or(Timestamp::MIN);
+        let mut points: BTreeMap<Timestamp, DeliveryCounts> =
+            (0..count).map(|n| (after(first_point, POINT * n), DeliveryCounts::default())).collect();
         for row in input.rows.iter().filter(|row| filter.holds(&row.cell)) {
             if let Some(point) = points.get_mut(&interval_start(row.started_at, POINT)) {
                 point.add_all(&row.counts);

@@ -22,7 +22,7 @@ pub(super) use outbox::{
     delete, forget_events, record_undelivered, replay_webhooks, take_events, undelivered, webhook_rows,
 };
 pub(super) use take::{take, take_due};
-pub(super) use write::{advance, begin, record, stop, write_decision};
+pub(super) use write::{advance, begin, change, record, stop, write_decision};
 
 pub(super) fn find(
     db: &Connection, tenant: &str, id: Uuid, now: Timestamp,
@@ -53,12 +53,12 @@ pub(super) fn keys(db: &Connection, id: Option<&str>) -> Result<Vec<KeyRow>, Fau
 }
 
 /// Logs a row that is left alone.
-fn unreadable(uid: &impl std::fmt::Display) {
+pub(super) fn unreadable(uid: &impl std::fmt::Display) {
     tracing::error!(dispatch.uid = %uid, reason = %LedgerError::UnknownForm, "a dispatch cannot be read");
 }
 
 /// Loads the quotas with these keys.
-fn load_quotas<'k>(db: &Connection, keys: impl Iterator<Item = &'k str>) -> Result<Quotas, Fault> {
+pub(super) fn load_quotas<'k>(db: &Connection, keys: impl Iterator<Item = &'k str>) -> Result<Quotas, Fault> {
     let mut quotas = Quotas::default();
     for key in keys {
         let text: Option<String> = db

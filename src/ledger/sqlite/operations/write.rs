@@ -78,7 +78,7 @@ pub(in crate::ledger::sqlite) fn advance(
 }
 
 /// Decides on a row, and stores its change.
-fn change<R>(
+pub(in crate::ledger::sqlite) fn change<R>(
     db: &Connection, mut row: Option<Dispatch>, decide: impl FnOnce(Option<&mut Dispatch>) -> R,
 ) -> Result<R, Fault> {
     let before = row.clone();

@@ -1,0 +1,96 @@
+//! Which account is chosen: permits, rate limits, pauses, breakers, reloads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{NoRoom, Routes};
+use crate::config::Config;
+use crate::config::live::Live;
+use crate::domain::attempt::Outcome;
+use crate::domain::channel::Channel;
+use crate::domain::decide::MIN_LIFE;
+use crate::domain::restrictions::Restrictions;
+
+fn config(rate_per_s: u32) -> Config {
+    Config::parse(&format!(
+        "[carriers.c1]\nrate_per_s = {rate_per_s}\n[carriers.c1.twilio]\nfrom = \"+15005550006\"\n\
+         account_sid = \"AC00000000000000000000000000000001\"\nauth_token = \"x\""
+    ))
+    .unwrap()
+}
+
+fn routes(rate_per_s: u32, before: Option<&Routes>) -> Routes {
+    Routes::new(&config(rate_per_s), before, Live::new(Restrictions::default())).unwrap()
+}
+
+#[test]
+fn a_paused_carrier_is_not_chosen_until_the_pause_ends() {
+    let routes = routes(1000, None);
+    let is_chosen = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false).is_ok();
+    assert!(is_chosen());
+    let mut paused = Restrictions::default();
+    paused.pause("c1");
+    routes.restrictions.replace(paused);
+    assert!(!is_chosen());
+    routes.restrictions.replace(Restrictions::default());
+    assert!(is_chosen());
+}
+
+#[test]
+fn after_a_probe_one_request_passes_an_open_breaker_at_once() {
+    let routes = routes(1000, None);
+    let is_chosen = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false).is_ok();
+    for _ in 0..8 {
+        routes.account("c1").unwrap().record_outcome(Channel::Sms, None, Outcome::Unavailable);
+    }
+    assert!(!is_chosen(), "the breaker is open");
+    routes.end_breaker_pauses("no such carrier");
+    assert!(!is_chosen());
+    routes.end_breaker_pauses("c1");
+    assert!(is_chosen(), "the probe passes");
+    assert!(!is_chosen(), "the others wait for its result");
+}
+
+#[test]
+fn without_a_free_permit_a_dispatch_queues_only_if_requests_end() {
+    let routes = routes(1000, None);
+    let choose = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false);
+    let mut held: Vec<_> = (0..256).map(|_| choose().unwrap()).collect();
+    assert_eq!(choose().err(), Some(NoRoom { wait: None }), "no request has ended, so the carrier may hang");
+    let account = routes.account("c1").unwrap();
+    assert!(account.permit().is_none(), "no permit is left for a status request");
+    drop(held.pop());
+    held.push(choose().unwrap());
+    let wait = choose().err().unwrap().wait.unwrap();
+    assert!(
+        wait < Duration::from_millis(50),
+        "one request has ended, so a permit is expected soon: {wait:?}"
+    );
+}
+
+#[test]
+fn a_chosen_account_has_the_minimum_life_of_its_channel() {
+    let mut routes = routes(1000, None);
+    let minute = Duration::from_secs(60);
+    let account = Arc::get_mut(routes.accounts.get_mut("c1").unwrap()).unwrap();
+    account.candidates.get_mut(&Channel::Sms).unwrap().min_life = minute;
+    let least =
+        |channel| routes.choose(channel, None, &["c1".to_owned()], false).ok().map(|ready| ready.min_life);
+    assert_eq!((least(Channel::Sms), least(Channel::Voice)), (Some(minute), Some(MIN_LIFE)));
+}
+
+#[test]
+fn a_reload_causes_no_burst_and_no_further_permits() {
+    let of = |routes: &Routes| routes.choose(Channel::Sms, None, &["c1".to_owned()], true);
+    let first = routes(2, None);
+    let held = [of(&first), of(&first)];
+    assert!(held.iter().all(Result::is_ok) && of(&first).is_err(), "two a second");
+    let again = routes(2, Some(&first));
+    assert!(of(&again).is_err(), "the same account keeps its rate limit");
+    again.share(2);
+    let faster = routes(100, Some(&again));
+    assert!(of(&faster).is_err(), "a new rate starts used up while other workers share it");
+    let account = |routes: &Routes| routes.account("c1").unwrap().limits.permits.available_permits();
+    assert_eq!(account(&again), account(&first), "requests in progress keep their permits");
+    assert_eq!(account(&again), 256 - 2);
+}

@@ -1,0 +1,118 @@
+//! Pauses and probes on two workers.
+
+use std::time::{Duration, Instant};
+
+use otpost::app::App;
+use otpost::http::{NewKey, Scope};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::deployment::{Deployment, FRONT_END, WORKER, job};
+use crate::support::wait;
+
+/// Returns the sum of a worker's admissions with this result.
+async fn admissions(deployment: &Deployment, worker: &App, result: &str) -> u64 {
+    let (_, text) = deployment.get(&format!("http://{}/metrics", worker.ops)).await;
+    let line = format!("otpost_admissions_total{{door=\"amqp\",result=\"{result}\"}} ");
+    text.lines().find_map(|l| l.strip_prefix(&line)?.parse().ok()).unwrap_or(0)
+}
+
+async fn publish(deployment: &Deployment, from: u32, count: u32) -> Vec<(Uuid, String)> {
+    let mut sent = vec![];
+    for n in from..from + count {
+        let to = format!("+4477090{n:05}");
+        sent.push((deployment.publish(&job(&to, json!({}))).await, to));
+    }
+    sent
+}
+
+/// Fails if one of the workers learns of the pause later than after 2 s, or forgets it with a reload.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_carrier_gets_nothing_from_any_worker() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let front_end = deployment.start(deployment.config(&["c1"]), FRONT_END).await;
+    let config = deployment.config_behind(&front_end);
+    let workers =
+        [deployment.start(config.clone(), WORKER).await, deployment.start(config.clone(), WORKER).await];
+    deployment.until_consumers(2).await;
+    let operator = NewKey::make("*", &[Scope::Admin]);
+    deployment.ledger.add_key(&operator.row).await.unwrap();
+    let act = async |verb: &str, body: Value| {
+        let url = format!("http://{}/v1/carriers/c1/{verb}", front_end.api.unwrap());
+        let key = format!("Bearer {}", operator.text);
+        let (status, answer) =
+            deployment.post_form(&url, &[("authorization", &key)], body.to_string().into_bytes()).await;
+        assert_eq!(status, 200, "{verb}: {answer}");
+    };
+    for (id, _) in publish(&deployment, 31000, 2).await {
+        deployment.until_state(id, "delivered").await;
+    }
+
+    act("pause", json!({"reason": "receipts are missing"})).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let paused = publish(&deployment, 32000, 40).await;
+    for (id, _) in &paused {
+        deployment.until(*id, "admitted", |d| d.state.as_str() == "queued").await;
+    }
+    for worker in &workers {
+        assert!(admissions(&deployment, worker, "queued").await > 0, "both workers have jobs");
+        assert!(worker.reload(config.clone()).is_ok());
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let requests = deployment.record("requests", None).await;
+    assert_eq!(requests.len(), 2, "no request since the pause: {requests:?}");
+
+    // Resumed, they are sent.
+    act("resume", json!({})).await;
+    for (id, _) in &paused {
+        deployment.until_state(*id, "delivered").await;
+    }
+
+    // A pause with an end needs no resume.
+    act("pause", json!({"reason": "a short one", "for_s": 3})).await;
+    let since = Instant::now();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (id, to) = publish(&deployment, 33000, 1).await.remove(0);
+    deployment.until_state(id, "delivered").await;
+    assert!(since.elapsed() > Duration::from_secs(3), "after {:?}", since.elapsed());
+    assert_eq!(deployment.accepted(&to).await, 1);
+    for app in workers.into_iter().chain([front_end]) {
+        app.stop().await;
+    }
+}
+
+/// Fails if a probe does not reach the worker, which is another process than the one that took the request. Two refusals of the account
+/// open the breaker for 10 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_lets_one_message_through_an_open_breaker() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let front_end = deployment.start(deployment.config(&["c1"]), FRONT_END).await;
+    let worker = deployment.start(deployment.config_behind(&front_end), WORKER).await;
+    let operator = NewKey::make("*", &[Scope::Admin]);
+    deployment.ledger.add_key(&operator.row).await.unwrap();
+    let (refused, other) = ("+447709031000", "+447709031001");
+    deployment.script(refused, json!(["unauthorized", "unauthorized"])).await;
+    deployment.publish(&job(refused, json!({}))).await;
+    let requests = async |to: &str| deployment.record("requests", Some(to)).await.len();
+    wait::until("two requests", async || requests(refused).await == 2).await;
+    let since = Instant::now();
+    let id = deployment.publish(&job(other, json!({}))).await;
+    let uid = deployment.until(id, "admitted", |d| d.snoozes > 0).await.order.uid;
+    let post = async |path: &str| {
+        let url = format!("http://{}/v1/{path}", front_end.api.unwrap());
+        let key = format!("Bearer {}", operator.text);
+        let (status, answer) = deployment.post_form(&url, &[("authorization", &key)], b"{}".to_vec()).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+    };
+    post("carriers/c1/probe").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    if requests(other).await + requests(refused).await == 2 {
+        post(&format!("operator/dispatches/{uid}/retry")).await;
+    }
+    wait::until("a request", async || requests(other).await + requests(refused).await > 2).await;
+    assert!(since.elapsed() < Duration::from_secs(8), "after {:?}", since.elapsed());
+    deployment.until_state(id, "delivered").await;
+    for app in [worker, front_end] {
+        app.stop().await;
+    }
+}
