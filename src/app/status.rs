@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::ledger::health::LedgerHealth;
 use crate::ledger::{Ledger, LedgerError, ProcessReport};
-use crate::ops::status::{DAY, Input, SeenReport, Source};
+use crate::ops::status::{DAY, Input, PausedCarrier, SeenReport, Source};
 use crate::ops::verdict::{OwnProblem, Part};
 
 /// How long an input is used again. It bounds the load of many viewers.
@@ -32,8 +32,19 @@ impl StatusReader {
         }
         let now = self.ledger.now();
         let since = now.checked_sub(DAY + Duration::from_secs(600)).unwrap_or(jiff::Timestamp::MIN);
-        let (rows, reports) = tokio::try_join!(self.ledger.counts(since), seen_reports(&self.ledger))?;
-        Ok(Input { now, rows, reports, ledger_problem: None })
+        let (rows, reports, mut restrictions) = tokio::try_join!(
+            self.ledger.counts(since),
+            seen_reports(&self.ledger),
+            self.ledger.restrictions()
+        )?;
+        restrictions.retain_in_force(now);
+        let pauses = restrictions.pauses.into_iter().map(|pause| PausedCarrier {
+            carrier: pause.carrier,
+            reason: pause.reason,
+            by: pause.paused_by,
+            until: pause.until,
+        });
+        Ok(Input { now, rows, reports, pauses: pauses.collect(), ledger_problem: None })
     }
 }
 

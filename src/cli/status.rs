@@ -9,7 +9,7 @@ use super::Failure;
 use super::client::{Api, Server, problem};
 use crate::domain::channel::Channel;
 use crate::http::status::{
-    BreakerAnswer, CountsAnswer, NamedNumbers, NumbersAnswer, ProcessAnswer, StatusAnswer,
+    BreakerAnswer, CountsAnswer, NamedNumbers, NumbersAnswer, PausedAnswer, ProcessAnswer, StatusAnswer,
 };
 
 /// Maximum number of lines of a table.
@@ -109,6 +109,9 @@ fn format(status: &StatusAnswer, is_coloured: bool) -> String {
     for open in &status.breakers {
         let _ = writeln!(text, "{red}{}{off}", breaker(open));
     }
+    for pause in &status.pauses {
+        let _ = writeln!(text, "{red}{}{off}", paused(pause));
+    }
     text.push('\n');
     for process in &status.processes {
         let _ = writeln!(text, "{}", describe(process));
@@ -177,6 +180,14 @@ pub(super) fn breaker(open: &BreakerAnswer) -> String {
         "the next request is the try".to_owned()
     };
     format!("Circuit breaker open: {} gets no {}{to}, {probe}", open.carrier, open.channel)
+}
+
+/// `Paused: acme, "loses texts to ID", until 2026-05-04 15:00 UTC`
+pub(super) fn paused(pause: &PausedAnswer) -> String {
+    let until = pause.until.map_or("until it is resumed".to_owned(), |until| {
+        format!("until {}", until.strftime("%Y-%m-%d %H:%M UTC"))
+    });
+    format!("Paused: {}, \"{}\", {until}", pause.carrier, pause.reason)
 }
 
 /// `api, worker, receipts 0.1.0: 3 requests in progress (1234-…)`

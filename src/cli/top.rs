@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 use super::client::{Api, Server};
-use super::status::{Filter, breaker, describe, fetch, share, summary};
+use super::status::{Filter, breaker, describe, fetch, paused, share, summary};
 use crate::http::status::{NamedNumbers, StatusAnswer};
 
 /// Interval of the updates.
@@ -161,9 +161,10 @@ impl Screen {
             let width = usize::from(frame.area().width.saturating_sub(2)).max(1);
             text.lines.iter().map(|line| line.width().div_ceil(width).max(1)).sum::<usize>() as u16
         };
-        let [top, numbers, chart, table, bottom, help] = Layout::vertical([
+        let numbers = Text::from(format!("{}{}", describe_filter(&self.filter), summary(&status.all)));
+        let [top, middle, chart, table, bottom, help] = Layout::vertical([
             Constraint::Length(height(&findings) + 2),
-            Constraint::Length(3),
+            Constraint::Length(height(&numbers) + 1),
             Constraint::Length(7),
             Constraint::Min(4),
             Constraint::Length((height(&machine) + 2).min(8)),
@@ -176,10 +177,7 @@ impl Screen {
             Paragraph::new(findings).wrap(Wrap { trim: true }).block(frame_of(format!(" otpost, {time} "))),
             top,
         );
-        frame.render_widget(
-            Paragraph::new(format!("{}{}", describe_filter(&self.filter), summary(&status.all))),
-            numbers,
-        );
+        frame.render_widget(Paragraph::new(numbers).wrap(Wrap { trim: true }), middle);
         draw_chart(frame, chart, status);
         let view = self.view;
         frame.render_stateful_widget(value_table(view, view.values(status)), table, &mut self.rows);
@@ -230,6 +228,7 @@ fn machine(status: &StatusAnswer) -> Text<'static> {
         status.queues.iter().map(|(queue, length)| format!("{queue} {length}")).collect();
     let mut lines: Vec<Line<'_>> =
         status.breakers.iter().map(|open| Line::from(breaker(open).red())).collect();
+    lines.extend(status.pauses.iter().map(|pause| Line::from(paused(pause).red())));
     if !queues.is_empty() {
         lines.push(Line::from(queues.join(", ")));
     }

@@ -17,7 +17,7 @@ use super::problem::{Problem, ProblemKind};
 use crate::domain::channel::Channel;
 use crate::domain::delivery_count::{Counted, DeliveryCounts};
 use crate::ops::report::OpenBreaker;
-use crate::ops::status::{Dimension, Numbers, SeenReport, Status};
+use crate::ops::status::{Dimension, Numbers, PausedCarrier, SeenReport, Status};
 use crate::ops::verdict::{Cause, Finding, Group};
 
 /// What the numbers are about. Without a value, all.
@@ -58,6 +58,8 @@ pub struct StatusAnswer {
     pub queues: BTreeMap<String, u32>,
     /// Circuit breakers that are open.
     pub breakers: Vec<BreakerAnswer>,
+    /// Carriers that operators have paused.
+    pub pauses: Vec<PausedAnswer>,
     /// The processes that reported during the last day.
     pub processes: Vec<ProcessAnswer>,
 }
@@ -161,6 +163,19 @@ pub struct BreakerAnswer {
     pub probe_in_s: u64,
 }
 
+/// A carrier that an operator has paused: no worker uses it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PausedAnswer {
+    /// The carrier.
+    pub carrier: String,
+    /// Why.
+    pub reason: String,
+    /// The id of the operator's API key.
+    pub by: String,
+    /// When the pause ends by itself. Null if it lasts until the carrier is resumed.
+    pub until: Option<Timestamp>,
+}
+
 /// A process of the deployment.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ProcessAnswer {
@@ -221,6 +236,7 @@ impl From<Status> for StatusAnswer {
             history: status.history.into_iter().map(point).collect(),
             queues: status.queues,
             breakers: status.breakers.into_iter().map(Into::into).collect(),
+            pauses: status.pauses.into_iter().map(Into::into).collect(),
             processes: status
                 .processes
                 .into_iter()
@@ -282,6 +298,13 @@ impl From<OpenBreaker> for BreakerAnswer {
     fn from(open: OpenBreaker) -> Self {
         let OpenBreaker { carrier, channel, country, probe_in_s } = open;
         Self { carrier, channel, country, probe_in_s }
+    }
+}
+
+impl From<PausedCarrier> for PausedAnswer {
+    fn from(pause: PausedCarrier) -> Self {
+        let PausedCarrier { carrier, reason, by, until } = pause;
+        Self { carrier, reason, by, until }
     }
 }
 

@@ -24,6 +24,7 @@ pub(in crate::cli) enum Block {
 #[group(required = true, multiple = false)]
 struct Subject {
     /// Number in E.164, such as +447700900123
+    #[arg(value_parser = number)]
     number: Option<String>,
     /// First digits of numbers, such as +4479
     #[arg(long)]
@@ -56,6 +57,14 @@ pub(in crate::cli) struct Remove {
     reason: Option<String>,
     #[command(flatten)]
     request: OperatorRequest,
+}
+
+fn number(text: &str) -> Result<String, &'static str> {
+    let digits = text.strip_prefix('+').map_or(0, |rest| rest.bytes().filter(u8::is_ascii_digit).count());
+    if digits >= 7 {
+        return Ok(text.to_owned());
+    }
+    Err("a number has + and at least 7 digits; for its first digits use --prefix, for a country --country")
 }
 
 impl Block {

@@ -181,6 +181,19 @@ pub(super) fn machine(status: &Status) -> Markup {
                         }
                     }
                 }
+                @if !status.pauses.is_empty() {
+                    h2 { "Paused carriers" }
+                    ul {
+                        @for pause in &status.pauses {
+                            li {
+                                b { (pause.carrier) } ", “" (pause.reason) "”, "
+                                @if let Some(until) = pause.until {
+                                    "until " (until.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M UTC").to_string())
+                                } @else { "until otpost carrier resume " (pause.carrier) }
+                            }
+                        }
+                    }
+                }
                 @if !status.queues.is_empty() {
                     h2 { "Queues" }
                     ul { @for (queue, length) in &status.queues { li { (queue) ": " b { (thousands(i64::from(*length))) } } } }

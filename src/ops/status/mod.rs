@@ -35,8 +35,23 @@ pub struct Input {
     pub rows: Vec<CountRow>,
     /// The reports of the processes.
     pub reports: Vec<SeenReport>,
+    /// The carriers that operators have paused.
+    pub pauses: Vec<PausedCarrier>,
     /// Why the ledger does not answer. The other values are then those of the last answer.
     pub ledger_problem: Option<OwnProblem>,
+}
+
+/// A carrier that an operator has paused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PausedCarrier {
+    /// The configured name.
+    pub carrier: String,
+    /// Why.
+    pub reason: String,
+    /// The id of the operator's API key.
+    pub by: String,
+    /// When the pause ends by itself, if it does.
+    pub until: Option<Timestamp>,
 }
 
 /// The report of a process, and when it was made.
@@ -105,6 +120,8 @@ pub struct Status {
     pub queues: BTreeMap<String, u32>,
     /// The open circuit breakers of all workers, each once.
     pub breakers: Vec<OpenBreaker>,
+    /// The carriers that operators have paused.
+    pub pauses: Vec<PausedCarrier>,
 }
 
 /// What the numbers are divided by.
@@ -184,6 +201,7 @@ impl Status {
             history: points.into_iter().collect(),
             queues: queues(&alive),
             breakers: once(breakers),
+            pauses: input.pauses.clone(),
             processes,
         }
     }

@@ -38,7 +38,7 @@ fn process(name: &str, seconds_ago: i64, role: &str) -> SeenReport {
 }
 
 fn input(rows: Vec<CountRow>, reports: Vec<SeenReport>) -> Input {
-    Input { now: now(), rows, reports, ledger_problem: None }
+    Input { now: now(), rows, reports, pauses: vec![], ledger_problem: None }
 }
 
 fn attempts(counts: &DeliveryCounts) -> i64 {

@@ -106,7 +106,7 @@ fn advice(found: &Found) -> String {
         }
         (Symptom::NoReceipt, ..) => "See whether carriers can reach receipts.public_url.".to_owned(),
         (Symptom::Unverified, _, Some(country), _) => format!(
-            "A route may report delivery falsely, or somebody requests codes for a fee; to stop: otpost block add {country} --reason …"
+            "A route may report delivery falsely, or somebody requests codes for a fee; to stop: otpost block add --country {country} --reason …"
         ),
         (Symptom::Unverified, ..) => {
             "Compare with the codes that users enter; a route may report delivery falsely.".to_owned()
