@@ -38,6 +38,7 @@ async fn promtool_finds_nothing_wrong_with_the_metrics() {
         "otpost_delivery_seconds_count{channel=\"sms\"} 1",
         "otpost_refusals_total{door=\"http\",reason=\"life\"} 1",
         "otpost_breaker_state{carrier=\"c1\",channel=\"sms\"} 0",
+        "otpost_carrier_paused{carrier=\"c1\"} 0",
         "otpost_rate_limit_per_second{carrier=\"c1\"} 100.0",
         "otpost_rate_limit_share_per_second{carrier=\"c1\"} 100.0",
         "otpost_queue_consumers{queue=\"otpost.dispatch\"}",
