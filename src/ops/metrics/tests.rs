@@ -78,12 +78,12 @@ fn a_million_numbers_in_two_hundred_countries_keep_each_family_within_its_bound(
     }
     assert!(series.values().all(|count| *count <= MAX_SERIES), "{series:?}");
     assert!(series["otpost_dispatches_total"] > MAX_SERIES / 2, "the bound is reached: {series:?}");
-    let total = |name: &str| -> f64 {
+    let total = |name: &str| -> u64 {
         let of = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
-        of.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        of.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     };
     for counted in ["otpost_dispatches_total", "otpost_requests_total", "otpost_verified_total"] {
-        assert_eq!(total(counted), 1e6, "{counted} counts each event once");
+        assert_eq!(total(counted), 1_000_000, "{counted} counts each event once");
     }
     assert!(text.contains(
         "otpost_dispatches_total{state=\"delivered\",channel=\"sms\",tenant=\"other\",country=\"other\"}"
