@@ -89,6 +89,7 @@ pub(super) fn observe_routes(metrics: &Metrics, rules: Live<Rules>) {
                 metrics.delivery.show_carrier(&account.name, channel.channel);
             }
             metrics.receipts.show_carrier(&account.name);
+            metrics.routing.set_paused(&account.name, account.is_paused);
             metrics.routing.set_rate_limit(&account.name, account.rate_per_s, account.share_per_s);
         }
         set_maps(metrics, &[("policies", rules.routes.cached_policies())]);

@@ -86,7 +86,7 @@ impl Site {
         for _ in 0..jobs {
             self.numbers += 1;
             let to = number.replace("{n}", &(1000 + self.numbers).to_string());
-            self.deployment.publish(&job(&to, json!({"plan": ["sms"]}))).await;
+            self.deployment.publish(&job(&to, json!({}))).await;
         }
     }
 

@@ -61,7 +61,7 @@ impl Prometheus {
         let prometheus = Self { process, address, http };
         let ready = async || {
             let up = prometheus.query("sum(up)").await;
-            up.first().is_some_and(|(_, value)| *value == targets.len() as f64)
+            up.first().is_some_and(|(_, value)| *value >= targets.len() as f64)
         };
         wait::until("Prometheus scrapes all targets", ready).await;
         prometheus

@@ -17,7 +17,7 @@ async fn promtool_finds_nothing_wrong_with_the_metrics() {
     let app = deployment.start(deployment.config(&["c1"]), Roles::ALL).await;
     let ids = [
         deployment.publish(&job("+447707000001", json!({}))).await,
-        deployment.publish(&job("+447707000102", json!({"plan": ["sms"]}))).await,
+        deployment.publish(&job("+447707000102", json!({}))).await,
     ];
     deployment.until_state(ids[0], "delivered").await;
     deployment.until_state(ids[1], "undelivered").await;
@@ -38,6 +38,7 @@ async fn promtool_finds_nothing_wrong_with_the_metrics() {
         "otpost_delivery_seconds_count{channel=\"sms\"} 1",
         "otpost_refusals_total{door=\"http\",reason=\"life\"} 1",
         "otpost_breaker_state{carrier=\"c1\",channel=\"sms\"} 0",
+        "otpost_carrier_paused{carrier=\"c1\"} 0",
         "otpost_rate_limit_per_second{carrier=\"c1\"} 100.0",
         "otpost_rate_limit_share_per_second{carrier=\"c1\"} 100.0",
         "otpost_queue_consumers{queue=\"otpost.dispatch\"}",
@@ -45,7 +46,7 @@ async fn promtool_finds_nothing_wrong_with_the_metrics() {
         "otpost_ledger_connections{state=\"idle\"}",
         "otpost_ledger_transaction_seconds_count{operation=\"admit\"}",
         "otpost_ledger_group_items_count{operation=\"record\"}",
-        "otpost_due ",
+        "otpost_due{} ",
         "otpost_outbox_rows{receiver=\"broker\"}",
         "otpost_map_entries{map=\"api_keys\"}",
         "otpost_map_entries{map=\"policies\"}",

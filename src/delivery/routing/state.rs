@@ -52,6 +52,8 @@ pub struct AccountState {
     pub name: String,
     /// Its channels.
     pub channels: Vec<ChannelState>,
+    /// Whether an operator has paused it.
+    pub is_paused: bool,
     /// The configured rate limit, in requests per second.
     pub rate_per_s: f64,
     /// The share of this process.
@@ -72,7 +74,8 @@ pub struct ChannelState {
 impl Routes {
     /// The state of each account, ordered by name.
     pub fn states(&self) -> Vec<AccountState> {
-        self.accounts.values().map(|account| account.state()).collect()
+        let restrictions = self.restrictions.current();
+        self.accounts.values().map(|account| account.state(restrictions.is_paused(&account.name))).collect()
     }
 
     /// Number of cached policies.
@@ -82,7 +85,7 @@ impl Routes {
 }
 
 impl Account {
-    fn state(&self) -> AccountState {
+    fn state(&self, is_paused: bool) -> AccountState {
         let now = crate::domain::clock::boot();
         let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         let carried = Channel::ALL.iter().filter(|channel| self.carrier.carries(**channel));
@@ -99,7 +102,7 @@ impl Account {
         });
         let channels = channels.collect();
         let (rate_per_s, share_per_s) = self.limits.rate_limit.rates();
-        AccountState { name: self.name.clone(), channels, rate_per_s, share_per_s }
+        AccountState { name: self.name.clone(), channels, is_paused, rate_per_s, share_per_s }
     }
 }
 
@@ -108,13 +111,15 @@ mod tests {
     use super::super::Routes;
     use super::{BreakerChange, BreakerState};
     use crate::config::Config;
+    use crate::config::live::Live;
     use crate::domain::attempt::{Outcome, RefusalScope};
     use crate::domain::channel::Channel;
+    use crate::domain::restrictions::Restrictions;
 
     fn routes() -> Routes {
         let config = "[carriers.c1]\nrate_per_s = 10\n[carriers.c1.twilio]\nfrom = \"+15005550006\"\n\
                       account_sid = \"AC00000000000000000000000000000001\"\nauth_token = \"x\"";
-        Routes::new(&Config::parse(config).unwrap(), None).unwrap()
+        Routes::new(&Config::parse(config).unwrap(), None, Live::new(Restrictions::default())).unwrap()
     }
 
     /// Fails if a breaker is reported each time that it opens again, or if its close is not reported.
@@ -147,6 +152,16 @@ mod tests {
         assert_eq!(record(Outcome::Accepted), change(Some("GB"), false));
         let all = record(Outcome::Misconfigured(RefusalScope::Account));
         assert_eq!(all.len(), Channel::ALL.len(), "each channel of the account");
+    }
+
+    #[test]
+    fn a_pause_is_shown() {
+        let routes = routes();
+        assert!(!routes.states()[0].is_paused);
+        let mut paused = Restrictions::default();
+        paused.pause("c1");
+        routes.restrictions.replace(paused);
+        assert!(routes.states()[0].is_paused);
     }
 
     #[test]

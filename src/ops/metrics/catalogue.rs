@@ -87,6 +87,7 @@ pub(super) fn with_every_series() -> Metrics {
     m.receipts.count_verified(carrier, Some("GB"), "shop");
     m.routing.count_opened(carrier, Channel::Sms);
     m.routing.set_breaker(carrier, Channel::Sms, BreakerState::Closed, 0);
+    m.routing.set_paused(carrier, false);
     m.routing.set_rate_limit(carrier, 1.0, 1.0);
     m.broker.set_queue("otpost.dead", 0, 0);
     m.broker.set_connection("publishing", true, 1);

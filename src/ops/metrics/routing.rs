@@ -29,6 +29,7 @@ pub struct RoutingMetrics {
     breaker_state: Bounded<CarrierLabels, Gauge>,
     open_countries: Bounded<CarrierLabels, Gauge>,
     opened: Bounded<CarrierLabels, Counter>,
+    paused: Bounded<AccountLabels, Gauge>,
     rate: Bounded<AccountLabels, Gauge<f64, AtomicU64>>,
     share: Bounded<AccountLabels, Gauge<f64, AtomicU64>>,
 }
@@ -40,6 +41,7 @@ impl RoutingMetrics {
             breaker_state: Bounded::new(names, Gauge::default, 1),
             open_countries: Bounded::new(names, Gauge::default, 1),
             opened: Bounded::counters(names),
+            paused: Bounded::new(names, Gauge::default, 1),
             rate: Bounded::new(names, Gauge::default, 1),
             share: Bounded::new(names, Gauge::default, 1),
         };
@@ -57,6 +59,11 @@ impl RoutingMetrics {
             "breaker_opened",
             "Times that a circuit breaker opened, those of countries included",
             m.opened.family(),
+        );
+        r.register(
+            "carrier_paused",
+            "Whether an operator has paused the carrier: 1, or 0",
+            m.paused.family(),
         );
         let per_second = || Unit::Other("per_second".to_owned());
         r.register_with_unit(
@@ -83,6 +90,7 @@ impl RoutingMetrics {
     pub fn forget_accounts(&self) {
         self.breaker_state.clear();
         self.open_countries.clear();
+        self.paused.clear();
         self.rate.clear();
         self.share.clear();
     }
@@ -93,6 +101,12 @@ impl RoutingMetrics {
         self.breaker_state.with(&labels, |m| m.set(state as i64));
         self.open_countries.with(&labels, |m| m.set(open_countries as i64));
         self.opened.with(&labels, |_| ());
+    }
+
+    /// Sets whether an account is paused.
+    pub fn set_paused(&self, carrier: &str, is_paused: bool) {
+        let labels = AccountLabels { carrier: self.names.get(carrier) };
+        self.paused.with(&labels, |m| m.set(is_paused.into()));
     }
 
     /// Sets the rate limit of an account, in requests per second.
