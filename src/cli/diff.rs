@@ -43,7 +43,7 @@ impl Diff {
             })?;
         let changes = changes(&theirs, &ours);
         if self.json {
-            println!("{:#}", Value::from_iter(changes.iter().map(Change::json)));
+            println!("{:#}", changes.iter().map(Change::json).collect::<Value>());
         } else if changes.is_empty() {
             println!("The running otpost has the settings of the file.");
         } else {

@@ -76,9 +76,9 @@ pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Problem {
     /// The kind of the problem; stable. `https://otpost.io/problems/<name>`
-    #[serde(rename = "type")]
-    #[schema(pattern = "^https://otpost\\.io/problems/[a-z-]+$")]
-    kind: String,
+    #[serde(rename = "type", serialize_with = "uri")]
+    #[schema(value_type = String, pattern = "^https://otpost\\.io/problems/[a-z-]+$")]
+    kind: ProblemKind,
     /// The reason phrase of the HTTP status.
     title: &'static str,
     /// The HTTP status code.
@@ -118,10 +118,15 @@ fn number<S: Serializer>(status: &StatusCode, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_u16(status.as_u16())
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn uri<S: Serializer>(kind: &ProblemKind, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(&format_args!("https://otpost.io/problems/{kind}"))
+}
+
 impl Problem {
     pub(crate) fn new(status: StatusCode, kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("https://otpost.io/problems/{kind}"),
+            kind,
             title: status.canonical_reason().unwrap_or("Error"),
             status,
             detail: detail.into(),
@@ -210,8 +215,8 @@ impl Problem {
     }
 
     /// The name of the kind: the last part of the type URI.
-    pub(super) fn name(&self) -> &str {
-        self.kind.rsplit('/').next().unwrap_or_default()
+    pub(super) fn name(&self) -> &'static str {
+        self.kind.as_str()
     }
 
     /// Whether the problem has a `retry_after_s`.

@@ -182,7 +182,7 @@ async fn dispatches_are_found_by_number_id_and_time_page_by_page(p) {
         new.order.uid = uid_at(&p, f64::from(n));
         new.limits = vec![];
         if n == 3 {
-            new.order.tenant = "shop".to_owned();
+            "shop".clone_into(&mut new.order.tenant);
             new.refusal = Some(Refusal { state: State::Refused, reason: otpost::domain::attempt::Reason::Country });
         }
         uids.push(p.admit(&new).await);

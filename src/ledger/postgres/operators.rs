@@ -34,7 +34,7 @@ static PAUSE: LazyLock<String> = LazyLock::new(|| {
               revised as (update restriction set revision = $1 where id = 1),
               ended as (delete from carrier_pause where until <= clock_timestamp() and carrier <> $6)
          insert into carrier_pause (carrier, reason, paused_by, paused_at, until)
-         values ($6, $5, $2, clock_timestamp(), clock_timestamp() + make_interval(secs => $7))
+         values ($6, $8, $2, clock_timestamp(), clock_timestamp() + make_interval(secs => $7))
          on conflict (carrier) do update set reason = excluded.reason, paused_by = excluded.paused_by,
                                              paused_at = excluded.paused_at, until = excluded.until"
     )
@@ -56,7 +56,7 @@ static BLOCK: LazyLock<String> = LazyLock::new(|| {
               revised as (update restriction set revision = $1 where id = 1),
               ended as (delete from block where until <= clock_timestamp() and (kind, value) <> ($6, $7))
          insert into block (kind, value, shown, reason, blocked_by, blocked_at, until)
-         values ($6, $7, $8, $5, $2, clock_timestamp(), clock_timestamp() + make_interval(secs => $9))
+         values ($6, $7, $8, $10, $2, clock_timestamp(), clock_timestamp() + make_interval(secs => $9))
          on conflict (kind, value) do update set shown = excluded.shown, reason = excluded.reason,
               blocked_by = excluded.blocked_by, blocked_at = excluded.blocked_at, until = excluded.until"
     )
@@ -162,7 +162,7 @@ impl Operators for Postgres {
     async fn pause_carrier(&self, pause: &NewPause, audit: &NewAuditRecord) -> Result<(), LedgerError> {
         let seconds = pause.duration.as_ref().map(Duration::as_secs_f64);
         let params = AuditParams::of(audit);
-        self.execute(&PAUSE, &params.with(&[&pause.carrier, &seconds])).await.map(drop)
+        self.execute(&PAUSE, &params.with(&[&pause.carrier, &seconds, &pause.reason])).await.map(drop)
     }
 
     async fn resume_carrier(&self, carrier: &str, audit: &NewAuditRecord) -> Result<bool, LedgerError> {
@@ -179,7 +179,9 @@ impl Operators for Postgres {
     async fn add_block(&self, block: &NewBlock, audit: &NewAuditRecord) -> Result<(), LedgerError> {
         let seconds = block.duration.as_ref().map(Duration::as_secs_f64);
         let (params, kind) = (AuditParams::of(audit), block.kind.as_str());
-        self.execute(&BLOCK, &params.with(&[&kind, &block.value, &block.shown, &seconds])).await.map(drop)
+        self.execute(&BLOCK, &params.with(&[&kind, &block.value, &block.shown, &seconds, &block.reason]))
+            .await
+            .map(drop)
     }
 
     async fn remove_block(
