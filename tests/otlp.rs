@@ -39,7 +39,10 @@ async fn a_dispatch_is_a_part_of_its_senders_trace() {
     (config.traces.otlp_url, config.traces.sample) = (Some(url), 0.0);
     let all = deployment.start(config, Roles::ALL).await;
     let post = async |to: &str, context: Option<&str>| {
-        let mut request = reqwest::Client::new()
+        let mut request = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap()
             .post(format!("http://{}/v1/dispatches", all.api.unwrap()))
             .bearer_auth(&deployment.key)
             .body(job(to, json!({})).to_string());

@@ -73,7 +73,7 @@ on_both! {
         let seen = driver.read(uid).await;
         driver.world.at(1.0).await;
         driver.delivered(uid, 1).await;
-        driver.finish_once(&seen.d, accepted("SM1")).await;
+        let (_, _decision) = driver.finish_once(&seen.d, accepted("SM1")).await;
         let unknown = AttemptEvent::Answered { outcome: Outcome::Unknown, segments: None, is_repeat: false, code: None };
         assert_eq!(
             events(&facts),

@@ -22,7 +22,15 @@ async fn start(deployment: &Deployment) -> (App, App, String) {
 
 async fn status(front_end: &App, key: &str, query: &str) -> (u16, Value) {
     let url = format!("http://{}/v1/status{query}", front_end.api.unwrap());
-    let answer = reqwest::Client::new().get(url).bearer_auth(key).send().await.unwrap();
+    let answer = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .unwrap()
+        .get(url)
+        .bearer_auth(key)
+        .send()
+        .await
+        .unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
@@ -110,7 +118,7 @@ async fn the_page_needs_the_token_and_a_local_name() {
     let mut config = deployment.config(&["c1"]);
     config.ops.token = Some("secret".into());
     let closed = deployment.start(config, FRONT_END).await;
-    let client = reqwest::Client::new();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let get = |app: &App, path: &str| client.get(format!("http://{}{path}", app.ops));
     let code = async |request: reqwest::RequestBuilder| request.send().await.unwrap().status().as_u16();
     assert_eq!(code(get(&open, "/")).await, 200);
