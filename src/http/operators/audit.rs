@@ -77,6 +77,7 @@ impl From<AuditRecord> for AuditAnswer {
 #[utoipa::path(
     get,
     path = "/v1/audit",
+    operation_id = "list_audit",
     tag = "operators",
     params(AuditQuery),
     responses((status = 200, description = "The records", body = AuditList), ListProblems)

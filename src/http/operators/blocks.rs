@@ -152,6 +152,7 @@ impl Subject {
 #[utoipa::path(
     get,
     path = "/v1/blocks",
+    operation_id = "list_blocks",
     tag = "operators",
     responses((status = 200, description = "The blocks", body = BlockList), ListProblems)
 )]
@@ -169,6 +170,7 @@ pub(in crate::http) async fn list(operator: Operator) -> Result<Json<BlockList>,
 #[utoipa::path(
     post,
     path = "/v1/blocks",
+    operation_id = "add_block",
     tag = "operators",
     request_body(content = BlockBody, content_type = "application/json"),
     responses((status = 200, description = "It is blocked", body = ChangeAnswer), AddProblems)
@@ -196,6 +198,7 @@ pub(in crate::http) async fn add(
 #[utoipa::path(
     post,
     path = "/v1/blocks/remove",
+    operation_id = "remove_block",
     tag = "operators",
     request_body(content = UnblockBody, content_type = "application/json"),
     responses((status = 200, description = "It is not blocked", body = ChangeAnswer), RemoveProblems)

@@ -102,6 +102,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CarrierName {
 #[utoipa::path(
     get,
     path = "/v1/carriers",
+    operation_id = "list_carriers",
     tag = "operators",
     responses((status = 200, description = "The carriers", body = CarrierList), ListProblems)
 )]
@@ -141,6 +142,7 @@ pub(in crate::http) async fn list(operator: Operator) -> Result<Json<CarrierList
 #[utoipa::path(
     post,
     path = "/v1/carriers/{name}/pause",
+    operation_id = "pause_carrier",
     tag = "operators",
     params(("name" = String, Path, description = "The configured name of the carrier")),
     request_body(content = PauseBody, content_type = "application/json"),
@@ -163,6 +165,7 @@ pub(in crate::http) async fn pause(
 #[utoipa::path(
     post,
     path = "/v1/carriers/{name}/resume",
+    operation_id = "resume_carrier",
     tag = "operators",
     params(("name" = String, Path, description = "The configured name of the carrier")),
     request_body(content = WhyBody, content_type = "application/json"),
@@ -189,6 +192,7 @@ pub(in crate::http) async fn resume(
 #[utoipa::path(
     post,
     path = "/v1/carriers/{name}/probe",
+    operation_id = "probe_carrier",
     tag = "operators",
     params(("name" = String, Path, description = "The configured name of the carrier")),
     request_body(content = WhyBody, content_type = "application/json"),

@@ -23,6 +23,7 @@ pub(in crate::http) struct ConfigAnswer {
 #[utoipa::path(
     get,
     path = "/v1/config",
+    operation_id = "show_config",
     tag = "operators",
     responses((status = 200, description = "The settings", body = ConfigAnswer), ShowProblems)
 )]

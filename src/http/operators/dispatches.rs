@@ -165,6 +165,7 @@ type Uid = Result<Path<Uuid>, PathRejection>;
 #[utoipa::path(
     post,
     path = "/v1/operator/dispatches/search",
+    operation_id = "search_dispatches",
     tag = "operators",
     request_body(content = SearchBody, content_type = "application/json"),
     responses((status = 200, description = "The dispatches", body = DispatchList), SearchProblems)
@@ -206,6 +207,7 @@ pub(in crate::http) async fn search(
 #[utoipa::path(
     get,
     path = "/v1/operator/dispatches/{uid}",
+    operation_id = "show_dispatch",
     tag = "operators",
     params(("uid" = Uuid, Path, description = "otpost's id of the dispatch")),
     responses((status = 200, description = "The timeline", body = Timeline), ShowProblems)
@@ -222,6 +224,7 @@ pub(in crate::http) async fn show(operator: Operator, uid: Uid) -> Result<Json<T
 #[utoipa::path(
     post,
     path = "/v1/operator/dispatches/{uid}/cancel",
+    operation_id = "cancel_dispatch",
     tag = "operators",
     params(("uid" = Uuid, Path, description = "otpost's id of the dispatch")),
     request_body(content = WhyBody, content_type = "application/json"),
@@ -268,6 +271,7 @@ pub(super) async fn cancel_one(operator: &Operator, tenant: &str, id: Uuid) -> R
 #[utoipa::path(
     post,
     path = "/v1/operator/dispatches/{uid}/retry",
+    operation_id = "retry_dispatch",
     tag = "operators",
     params(("uid" = Uuid, Path, description = "otpost's id of the dispatch")),
     request_body(content = WhyBody, content_type = "application/json"),

@@ -67,6 +67,7 @@ pub(in crate::http) struct EraseAnswer {
 #[utoipa::path(
     post,
     path = "/v1/erase",
+    operation_id = "erase_number",
     tag = "operators",
     request_body(content = EraseBody, content_type = "application/json"),
     responses((status = 200, description = "The step was done", body = EraseAnswer), EraseProblems)

@@ -129,6 +129,7 @@ pub(super) fn keys(quotas: &[NamedLimit]) -> Vec<String> {
 #[utoipa::path(
     post,
     path = "/v1/quota/show",
+    operation_id = "show_quota",
     tag = "operators",
     request_body(content = QuotaBody, content_type = "application/json"),
     responses((status = 200, description = "The quotas", body = QuotaList), ShowProblems)
@@ -163,6 +164,7 @@ pub(in crate::http) async fn show(
 #[utoipa::path(
     post,
     path = "/v1/quota/reset",
+    operation_id = "reset_quota",
     tag = "operators",
     request_body(content = QuotaBody, content_type = "application/json"),
     responses((status = 200, description = "The quotas are empty", body = ResetAnswer), ResetProblems)
