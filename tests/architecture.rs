@@ -55,7 +55,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("minijinja", &["messages/"]),
     ("maud", &["ops/page/"]),
     ("ratatui", &["cli/top.rs"]),
-    ("opentelemetry", &["ops/traces.rs"]),
+    ("opentelemetry", &["ops/telemetry.rs", "ops/traces.rs"]),
     ("utoipa", &["http/", "ledger/items/webhook.rs", "domain/words.rs"]),
     ("clap::", &["cli/"]),
     ("SystemTime", &[]),

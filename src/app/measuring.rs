@@ -8,7 +8,7 @@ use crate::config::live::Live;
 use crate::delivery::rules::Rules;
 use crate::domain::attempt_fact::{AttemptEvent, AttemptFact};
 use crate::domain::clock::between;
-use crate::domain::delivery_count::Cell;
+use crate::domain::delivery_cell::Cell;
 use crate::http::Api;
 use crate::ledger::{Ledger, LedgerError, Observer, PoolState};
 use crate::ops::Readiness;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::domain::attempt::{Attempt, AttemptId, Outcome, Receipt, ReceiptStatus};
-use crate::domain::delivery_count::{Cell, UNKNOWN_COUNTRY};
+use crate::domain::delivery_cell::{Cell, UNKNOWN_COUNTRY};
 use crate::domain::dispatch::Dispatch;
 
 /// Something that happened to an attempt.

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::domain::attempt::{NotSentCause, Outcome, ReceiptStatus};
 use crate::domain::attempt_fact::{AttemptEvent, AttemptFact};
-use crate::domain::channel::Channel;
 use crate::domain::clock::between;
+use crate::domain::delivery_cell::Cell;
 use crate::domain::words::words;
 
 /// The interval of recent counts.
@@ -16,33 +16,6 @@ pub const INTERVAL: Duration = Duration::from_secs(10);
 pub const RECEIPT_WAIT: Duration = Duration::from_secs(60);
 /// A code that is entered is reported as verified within this time.
 pub const VERIFIED_WAIT: Duration = Duration::from_secs(5 * 60);
-/// The country of a number whose country is not known.
-pub const UNKNOWN_COUNTRY: &str = "??";
-/// The value of a dimension whose cells are counted together, because there are too many.
-pub const OTHER: &str = "other";
-
-/// The smallest unit of the counts: the attempts of one tenant to one country through one carrier.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cell {
-    /// The channel.
-    pub channel: Channel,
-    /// The configured name of the carrier.
-    pub carrier: String,
-    /// ISO 3166 country of the numbers, or [`UNKNOWN_COUNTRY`].
-    pub country: String,
-    /// The tenant.
-    pub tenant: String,
-}
-
-impl Cell {
-    /// The cell that holds what does not fit.
-    #[must_use]
-    pub fn other(channel: Channel) -> Self {
-        let [carrier, country, tenant] = [OTHER; 3].map(str::to_owned);
-        Self { channel, carrier, country, tenant }
-    }
-}
-
 words! {
     /// What is counted. The words are the columns in the ledger.
     Counted {

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod channel;
 pub mod clock;
 pub mod decide;
+pub mod delivery_cell;
 pub mod delivery_count;
 pub mod dispatch;
 pub mod quota;

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use crate::domain::attempt_fact::AttemptFact;
-use crate::domain::delivery_count::{Cell, CountRow, DeliveryCounts, INTERVAL, interval_start};
+use crate::domain::delivery_cell::Cell;
+use crate::domain::delivery_count::{CountRow, DeliveryCounts, INTERVAL, interval_start};
 
 /// Maximum number of cells in one interval, and of all rows that wait. Further facts count in the cell of their channel, so that odd
 /// numbers cannot fill the ledger.
@@ -77,7 +78,8 @@ mod tests {
     use crate::domain::attempt::{AttemptId, Outcome};
     use crate::domain::attempt_fact::{AttemptEvent, AttemptFact};
     use crate::domain::channel::Channel;
-    use crate::domain::delivery_count::{Cell, Counted, OTHER};
+    use crate::domain::delivery_cell::{Cell, OTHER};
+    use crate::domain::delivery_count::Counted;
 
     fn accepted(second: i64, tenant: &str) -> AttemptFact {
         let at = Timestamp::from_second(second).unwrap();

@@ -104,7 +104,7 @@ mod tests {
     use crate::domain::attempt::{AttemptId, ReceiptStatus};
     use crate::domain::attempt_fact::{AttemptEvent, AttemptFact};
     use crate::domain::channel::Channel;
-    use crate::domain::delivery_count::Cell;
+    use crate::domain::delivery_cell::Cell;
 
     fn t(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()

@@ -181,7 +181,7 @@ mod tests {
     use crate::domain::attempt::{AttemptId, Outcome, ReceiptStatus};
     use crate::domain::attempt_fact::{AttemptEvent, AttemptFact};
     use crate::domain::channel::Channel;
-    use crate::domain::delivery_count::Cell;
+    use crate::domain::delivery_cell::Cell;
 
     const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use otpost::domain::channel::Channel;
-use otpost::domain::delivery_count::{Cell, CountRow, Counted, DeliveryCounts, INTERVAL, interval_start};
+use otpost::domain::delivery_cell::Cell;
+use otpost::domain::delivery_count::{CountRow, Counted, DeliveryCounts, INTERVAL, interval_start};
 use support::deployment::{Deployment, FRONT_END};
 
 /// A day of counts of two carriers, three countries and two tenants. During the last two minutes texts to Indonesia through `acme` do not

@@ -9,7 +9,8 @@ use tokio_postgres::Row;
 
 use super::Postgres;
 use super::columns::Param;
-use crate::domain::delivery_count::{Cell, CountRow, Counted, DeliveryCounts};
+use crate::domain::delivery_cell::Cell;
+use crate::domain::delivery_count::{CountRow, Counted, DeliveryCounts};
 use crate::ledger::LedgerError;
 use crate::ledger::statistics::{ProcessReport, Statistics};
 

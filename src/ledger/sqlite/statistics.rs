@@ -9,7 +9,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::{Fault, Sqlite};
-use crate::domain::delivery_count::{Cell, CountRow, Counted, DeliveryCounts, interval_start};
+use crate::domain::delivery_cell::Cell;
+use crate::domain::delivery_count::{CountRow, Counted, DeliveryCounts, interval_start};
 use crate::ledger::LedgerError;
 use crate::ledger::statistics::{ProcessReport, Statistics};
 

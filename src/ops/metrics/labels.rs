@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 
-use crate::domain::delivery_count::{OTHER, UNKNOWN_COUNTRY};
+use crate::domain::delivery_cell::{OTHER, UNKNOWN_COUNTRY};
 
 /// A label value from a closed set.
 pub(super) type Word = &'static str;

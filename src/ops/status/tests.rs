@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::{Dimension, Input, SeenReport, Status};
 use crate::domain::channel::Channel;
 use crate::domain::clock::after;
-use crate::domain::delivery_count::{Cell, CountRow, Counted, DeliveryCounts};
+use crate::domain::delivery_cell::Cell;
+use crate::domain::delivery_count::{CountRow, Counted, DeliveryCounts};
 use crate::ops::report::{OpenBreaker, Report};
 use crate::ops::verdict::{Cause, Group, OwnProblem, Part};
 

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::channel::Channel;
-use crate::domain::delivery_count::{Cell, OTHER, UNKNOWN_COUNTRY};
+use crate::domain::delivery_cell::{Cell, OTHER, UNKNOWN_COUNTRY};
 pub use history::History;
 
 /// Maximum number of findings.

@@ -75,7 +75,8 @@ mod tests {
 
     use super::{Counts, DeliveryCounts, History, Symptom, Tally, tallies};
     use crate::domain::channel::Channel;
-    use crate::domain::delivery_count::{Cell, CountRow, Counted, INTERVAL};
+    use crate::domain::delivery_cell::Cell;
+    use crate::domain::delivery_count::{CountRow, Counted, INTERVAL};
     use crate::ops::verdict::{Cause, verdict};
 
     fn counts(of: &[(Counted, i64)]) -> DeliveryCounts {
