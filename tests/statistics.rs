@@ -146,8 +146,6 @@ on_both! {
         ledger.report_process("a", "{\"n\":1}").await.unwrap();
         driver.world.at(5.0).await;
         ledger.report_process("a", "{\"n\":2}").await.unwrap();
-        ledger.report_process("b", "{}").await.unwrap();
-        ledger.remove_report("b").await.unwrap();
         let reports = ledger.process_reports().await.unwrap();
         assert_eq!(reports.len(), 1);
         assert_eq!((reports[0].report.as_str(), reports[0].seen_at), ("{\"n\":2}", driver.t(5)));

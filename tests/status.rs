@@ -155,7 +155,7 @@ async fn an_outage_of_the_ledger_is_the_verdict() {
     relay.refuse(true);
     relay.cut();
     wait::until("the page names the ledger", async || {
-        page().await.contains("The ledger: does not answer since")
+        page().await.contains("The ledger: does not answer (since")
     })
     .await;
     relay.refuse(false);

@@ -64,8 +64,8 @@ pub(super) async fn heartbeats(ledger: Ledger, name: String, rules: Live<Rules>,
         metrics.process.set_workers(live_workers);
         let before = crate::domain::clock::now();
         if let Ok(theirs) = ledger.check().await {
-            let middle = before.as_microsecond().midpoint(crate::domain::clock::now().as_microsecond());
-            metrics.process.set_clock_ahead((middle - theirs.as_microsecond()) as f64 / 1e6);
+            let after = crate::domain::clock::now();
+            metrics.process.set_clock_ahead(clock_ahead(before, theirs, after));
         }
     }
 }
@@ -118,9 +118,29 @@ fn show_backlog(metrics: &Metrics, backlog: &Backlog) {
     metrics.outbox.set_outbox("webhook", webhooks.rows, webhooks.oldest, *given_up);
 }
 
+/// The seconds by which this machine's clock is ahead at least. The ledger's clock was read between the two moments; a slow answer is no
+/// sign of a wrong clock.
+fn clock_ahead(before: jiff::Timestamp, theirs: jiff::Timestamp, after: jiff::Timestamp) -> f64 {
+    let seconds = |from: jiff::Timestamp, to: jiff::Timestamp| to.duration_since(from).as_secs_f64();
+    if theirs < before {
+        seconds(theirs, before)
+    } else if theirs > after {
+        -seconds(after, theirs)
+    } else {
+        0.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::warns;
+    use super::{clock_ahead, warns};
+
+    #[test]
+    fn a_slow_answer_is_no_sign_of_a_wrong_clock() {
+        let t = |second: i64| jiff::Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let ahead = [(0, 3, 8), (5, 3, 8), (0, 9, 8)].map(|(b, t_, a)| clock_ahead(t(b), t(t_), t(a)));
+        assert_eq!(ahead, [0.0, 2.0, -1.0]);
+    }
 
     /// Fails if each reading above the limit warns, or if a later increase does not.
     #[test]

@@ -243,7 +243,6 @@ impl App {
                 tokio::time::timeout(Duration::from_secs(2), self.ledger.remove_worker(&self.worker_name))
                     .await;
         }
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.reporter.stop()).await;
         self.stop_publishing.cancel();
         self.tasks.close();
         let closing = async {
@@ -253,6 +252,8 @@ impl App {
             }
         };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+        // Last, because listeners and consumers record facts until they have ended.
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.reporter.stop()).await;
         if let Some(tracer) = self.tracer {
             let _ = tokio::task::spawn_blocking(move || tracer.stop()).await;
         }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::Roles;
+use jiff::Timestamp;
+
 use crate::broker::Broker;
 use crate::broker::topology::DISPATCH;
 use crate::config::live::Live;
@@ -17,6 +19,7 @@ use crate::ops::report::{OpenBreaker, ProblemTracker, REPORT_INTERVAL, Report, S
 /// What a report is made from.
 pub(super) struct Reporter {
     pub(super) name: String,
+    pub(super) started_at: Timestamp,
     pub(super) roles: Roles,
     pub(super) ledger: Ledger,
     pub(super) broker: Option<Broker>,
@@ -30,28 +33,40 @@ impl Reporter {
     /// Reports every five seconds, and stores the counts. Never returns.
     pub(super) async fn run(self: Arc<Self>) {
         let (mut tick, mut tracker) = (tokio::time::interval(REPORT_INTERVAL), ProblemTracker::default());
-        let started_at = crate::domain::clock::now();
         loop {
             tick.tick().await;
             self.store_counts().await;
-            let mut report = self.report(&mut tracker).await;
-            report.started_at = started_at;
-            let report = serde_json::to_string(&report).expect("plain structs with text keys serialise");
+            let report = self.report(&mut tracker).await;
             // During an outage the last report stays. `LedgerHealth` logs the outage.
-            let _ = self.ledger.report_process(&self.name, &report).await;
+            let _ = self.ledger.report_process(&self.name, &json(&report)).await;
         }
     }
 
-    /// Stores the last counts and removes the report, at the end of the process.
+    /// Stores the last counts, and reports the stop, at the end of the process.
     pub(super) async fn stop(&self) {
         self.store_counts().await;
-        let _ = self.ledger.remove_report(&self.name).await;
+        let report = Report { is_stopped: true, ..self.head() };
+        let _ = self.ledger.report_process(&self.name, &json(&report)).await;
     }
 
+    /// Stores what was counted. What cannot be stored is put back, also when the caller stops waiting.
     async fn store_counts(&self) {
-        let rows: Vec<CountRow> = self.counter.take();
-        if !rows.is_empty() && self.ledger.add_counts(&rows).await.is_err() {
-            self.counter.put_back(rows);
+        let mut taken = Taken { counter: &self.counter, rows: self.counter.take() };
+        if taken.rows.is_empty() || self.ledger.add_counts(&taken.rows).await.is_ok() {
+            taken.rows.clear();
+        }
+    }
+
+    /// The part of a report that does not change.
+    fn head(&self) -> Report {
+        let roles =
+            [("api", self.roles.api), ("worker", self.roles.worker), ("receipts", self.roles.receipts)];
+        Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            started_at: self.started_at,
+            roles: roles.into_iter().filter(|(_, has)| *has).map(|(role, _)| role.to_owned()).collect(),
+            ..Report::default()
         }
     }
 
@@ -74,19 +89,31 @@ impl Reporter {
             oldest_due: self.ledger.oldest_due().await.ok().flatten(),
         };
         let breakers = self.rules.current().routes.open_breakers();
-        let roles =
-            [("api", self.roles.api), ("worker", self.roles.worker), ("receipts", self.roles.receipts)];
         Report {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            roles: roles.into_iter().filter(|(_, has)| *has).map(|(role, _)| role.to_owned()).collect(),
             in_flight: self.metrics.delivery.in_flight(),
             clock_ahead_s: seen.clock_ahead_s,
             queues: queues.into_iter().map(|(queue, length)| (queue.to_owned(), length.messages)).collect(),
             breakers: breakers.into_iter().map(OpenBreaker::from).collect(),
             failure_codes: self.codes.recent(self.ledger.now()),
             problems: tracker.update(&seen, self.ledger.now()),
-            ..Report::default()
+            ..self.head()
         }
+    }
+}
+
+fn json(report: &Report) -> String {
+    serde_json::to_string(report).expect("plain structs with text keys serialise")
+}
+
+/// Counts that are not stored yet.
+struct Taken<'a> {
+    counter: &'a DeliveryCounter,
+    rows: Vec<CountRow>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.counter.put_back(std::mem::take(&mut self.rows));
     }
 }
 

@@ -119,6 +119,7 @@ impl Starting {
     pub(super) fn reporter(&self, name: &str, roles: Roles, observers: &Observers) -> Reporter {
         Reporter {
             name: name.to_owned(),
+            started_at: crate::domain::clock::now(),
             roles,
             ledger: self.ledger.clone(),
             broker: self.broker.clone(),

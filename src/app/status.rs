@@ -44,7 +44,8 @@ impl StatusReader {
             by: pause.paused_by,
             until: pause.until,
         });
-        Ok(Input { now, rows, reports, pauses: pauses.collect(), ledger_problem: None })
+        let outage = self.health.last_outage().and_then(|outage| Some((outage.begun_at, outage.ended_at?)));
+        Ok(Input { now, rows, reports, pauses: pauses.collect(), outage, ledger_problem: None })
     }
 }
 
@@ -75,11 +76,13 @@ impl Source for StatusReader {
             Err(e) => {
                 let before = last.as_ref().map(|(_, input)| Input::clone(input)).unwrap_or_default();
                 let now = self.ledger.now();
-                let since = before.ledger_problem.map_or(now, |problem| problem.since);
-                // The reason of an unreachable server holds its address.
+                let outage = self.health.last_outage().filter(|outage| outage.ended_at.is_none());
+                let since = outage.map_or(now, |outage| outage.begun_at);
                 let what = match e {
+                    // The reason of an unreachable server holds its address.
                     LedgerError::Unreachable(_) => "does not answer".to_owned(),
-                    e => e.to_string(),
+                    e if e.is_outage() => e.to_string(),
+                    e => format!("the status cannot be read: {e}"),
                 };
                 let ledger_problem = Some(OwnProblem { part: Part::Ledger, since, what });
                 Input { now, ledger_problem, ..before }

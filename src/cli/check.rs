@@ -1,7 +1,5 @@
 //! `otpost config check`: checks a configuration without its servers, or with them.
 
-use std::net::IpAddr;
-
 use clap::Args;
 
 use super::{ConfigFile, Failure, has_carriers, probe};
@@ -39,9 +37,9 @@ impl Check {
         for note in &config.notes {
             println!("Warning: {note}");
         }
-        if is_loopback(&config.receipts.public_url)
+        if probe::is_loopback(&config.receipts.public_url)
             && let Some(name) =
-                config.carriers.iter().find(|(_, c)| !is_loopback(c.base_url())).map(|(name, _)| name)
+                config.carriers.iter().find(|(_, c)| !probe::is_loopback(c.base_url())).map(|(name, _)| name)
         {
             println!(
                 "Warning: receipts.public_url is a loopback address, so {name} cannot send receipts. A text without a receipt is \
@@ -98,14 +96,4 @@ async fn connect(config: &Config, location: &Location, nodes: Option<&Nodes>) ->
 
 async fn ledger_problem(config: &Config, location: &Location) -> Result<(), LedgerError> {
     ledger::open(location, &crate::app::ledger_options(config))?.check().await.map(drop)
-}
-
-/// Whether the host of a URL is localhost or a loopback address.
-fn is_loopback(url: &str) -> bool {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    let host = authority.rsplit_once(':').filter(|(_, end)| port(end)).map_or(authority, |(host, _)| host);
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

@@ -96,7 +96,7 @@ enum Command {
     Dead(dead::Dead),
     /// Migrate the ledger's schema, and declare RabbitMQ's exchanges and queues
     Migrate(Migrate),
-    /// Look at everything that a deployment needs, and say what to mend
+    /// Check everything that a deployment needs, and say what to fix
     Doctor(doctor::Doctor),
     /// Check or print a configuration
     #[command(subcommand)]

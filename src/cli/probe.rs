@@ -1,5 +1,6 @@
 //! Looks at the servers of a configuration. Each function returns what is wrong and what to do. They send no message.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -38,6 +39,7 @@ pub(super) async fn carrier(name: &str, config: &CarrierConfig) -> Result<(), St
         401 | 403 => {
             Err(format!("it refuses the credentials ({}); check them in carriers.{name}", answer.status))
         }
+        status @ 500.. => Err(format!("it answers with {status}; try again later")),
         _ => Ok(()),
     }
 }
@@ -67,9 +69,13 @@ fn get(url: &str) -> Request {
     }
 }
 
-/// Requests a callback URL that is not valid. The receipts listener answers it with 403 and a problem document.
-pub(super) async fn callback_url(public_url: &str) -> Result<(), String> {
+/// Requests a callback URL that is not valid. The receipts listener answers it with 403 and a problem document. `is_for_others`: carriers on
+/// other machines must reach it.
+pub(super) async fn callback_url(public_url: &str, is_for_others: bool) -> Result<(), String> {
     let url = format!("{}/v1/receipts/doctor/none", public_url.trim_end_matches('/'));
+    if is_for_others && is_loopback(public_url) {
+        return Err("it is a loopback address, which no carrier can call; set receipts.public_url".to_owned());
+    }
     let client = Client::new(TIMEOUT).map_err(|_| "no HTTP client".to_owned())?;
     let answer = client.send(&get(&url), TIMEOUT).await;
     let answer = answer.map_err(|_| {
@@ -85,4 +91,14 @@ pub(super) async fn callback_url(public_url: &str) -> Result<(), String> {
         "something else than otpost answers there ({}); carriers' receipts are lost. Check the proxy in front of receipts.listen",
         answer.status
     ))
+}
+
+/// Whether the host of a URL is localhost or a loopback address.
+pub(super) fn is_loopback(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = authority.rsplit_once(':').filter(|(_, end)| port(end)).map_or(authority, |(host, _)| host);
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

@@ -30,8 +30,8 @@ pub(super) struct StatusCommand {
     exit_code: bool,
 }
 
-/// What the numbers are about. The verdict is always about all.
-#[derive(Debug, Clone, Default, Args)]
+/// Filter of the numbers. The verdict ignores it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(super) struct Filter {
     /// Only the numbers of this channel: sms or voice
     #[arg(long)]
@@ -62,6 +62,16 @@ impl StatusCommand {
 
 /// Reads the status of a running otpost.
 pub(super) async fn fetch(api: &Api, filter: &Filter) -> Result<StatusAnswer, Failure> {
+    let (status, body) = api.get(&path(filter)).await?;
+    if status != 200 {
+        return Err(problem(status, &body));
+    }
+    serde_json::from_value(body).map_err(|_| {
+        Failure::Failed("the server's answer has another format; do both run the same version?".to_owned())
+    })
+}
+
+fn path(filter: &Filter) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     let values = [
         ("channel", filter.channel.map(|channel| channel.to_string())),
@@ -74,13 +84,7 @@ pub(super) async fn fetch(api: &Api, filter: &Filter) -> Result<StatusAnswer, Fa
             query.append_pair(name, &value);
         }
     }
-    let (status, body) = api.get(&format!("/v1/status?{}", query.finish())).await?;
-    if status != 200 {
-        return Err(problem(status, &body));
-    }
-    serde_json::from_value(body).map_err(|_| {
-        Failure::Failed("the server's answer has another format; do both run the same version?".to_owned())
-    })
+    format!("/v1/status?{}", query.finish())
 }
 
 fn format(status: &StatusAnswer, is_coloured: bool) -> String {
@@ -89,7 +93,7 @@ fn format(status: &StatusAnswer, is_coloured: bool) -> String {
         (colour("\x1b[31m"), colour("\x1b[32m"), colour("\x1b[2m"), colour("\x1b[0m"));
     let mut text = String::new();
     if status.findings.is_empty() {
-        let _ = writeln!(text, "{green}Codes arrive as usual.{off}");
+        let _ = writeln!(text, "{green}{}{off}", fine(status));
     }
     for finding in &status.findings {
         let (what, act) = finding.text.split_once(". ").unwrap_or((&finding.text, ""));
@@ -117,6 +121,11 @@ fn format(status: &StatusAnswer, is_coloured: bool) -> String {
         let _ = writeln!(text, "{}", describe(process));
     }
     text
+}
+
+/// What to say when nothing is wrong.
+pub(super) fn fine(status: &StatusAnswer) -> &'static str {
+    if status.quiet { "Nothing was sent during the last 15 minutes." } else { "Codes arrive as usual." }
 }
 
 /// `Last 15 minutes: 120 attempts, 99 % accepted, 97 % delivered; half arrive within 3.1 s, 95 % within 8.0 s.`
@@ -190,17 +199,18 @@ pub(super) fn paused(pause: &PausedAnswer) -> String {
     format!("Paused: {}, \"{}\", {until}", pause.carrier, pause.reason)
 }
 
-/// `api, worker, receipts 0.1.0: 3 requests in progress (1234-…)`
+/// `api, worker, receipts on host1, 0.1.0: 3 requests in progress (1234-…)`
 pub(super) fn describe(process: &ProcessAnswer) -> String {
     let state = if process.alive {
         format!("{} requests in progress", process.in_flight)
     } else {
         format!("gone since {}", process.seen_at.strftime("%Y-%m-%d %H:%M:%S UTC"))
     };
-    format!("{} {}: {state} ({})", process.roles.join(", "), process.version, process.name)
+    let (roles, host) = (process.roles.join(", "), &process.host);
+    format!("{roles} on {host}, {}: {state} ({})", process.version, process.name)
 }
 
-/// The part of a number, in percent.
+/// `part` of `all` in percent.
 pub(super) fn share(part: i64, all: i64) -> String {
     if all <= 0 { "-".to_owned() } else { format!("{:.0} %", 100.0 * part.max(0) as f64 / all as f64) }
 }

@@ -9,16 +9,16 @@ use ratatui::style::{Style, Stylize};
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table, TableState, Wrap};
 use ratatui::{DefaultTerminal, Frame};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Failure;
 use super::client::{Api, Server};
-use super::status::{Filter, breaker, describe, fetch, paused, share, summary};
+use super::status::{Filter, breaker, describe, fetch, fine, paused, share, summary};
 use crate::http::status::{NamedNumbers, StatusAnswer};
 
 /// Interval of the updates.
 const UPDATE_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a key press may wait for the next look at the keyboard.
+/// Time limit of one poll of the keyboard. After the screen has closed, the thread ends within this time.
 const KEY_WAIT: Duration = Duration::from_millis(200);
 
 /// Show the status in this terminal, updated every two seconds. The API key must be an operator's.
@@ -70,45 +70,48 @@ impl Top {
         let terminal = ratatui::try_init().map_err(|e| {
             Failure::Failed(format!("this is not a terminal ({}); use: otpost status", e.kind()))
         })?;
-        let shown = screen.run(terminal, &api, keys).await;
+        let shown = screen.run(terminal, api, keys).await;
         ratatui::restore();
         shown.map_err(|e| Failure::Failed(format!("the terminal cannot be used: {}", e.kind())))
     }
 }
 
 impl Screen {
-    /// Shows the status until the user quits.
+    /// Shows the status until the user quits. Keys are answered also while the server is slow.
     async fn run(
-        mut self, mut terminal: DefaultTerminal, api: &Api, mut keys: mpsc::Receiver<Event>,
+        mut self, mut terminal: DefaultTerminal, api: Api, mut keys: mpsc::Receiver<Event>,
     ) -> std::io::Result<()> {
-        let mut tick = tokio::time::interval(UPDATE_INTERVAL);
-        tick.tick().await;
+        let (to_reader, mut filters) = watch::channel(self.filter.clone());
+        let (to_screen, mut read) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let filter = filters.borrow_and_update().clone();
+                if to_screen.send(fetch(&api, &filter).await).await.is_err() {
+                    return;
+                }
+                let _ = tokio::time::timeout(UPDATE_INTERVAL, filters.changed()).await;
+            }
+        });
         loop {
             terminal.draw(|frame| self.draw(frame))?;
             tokio::select! {
-                _ = tick.tick() => self.read(api).await,
+                Some(status) = read.recv() => self.status = status.map_err(text),
                 event = keys.recv() => match event {
                     Some(Event::Key(key)) if key.kind == KeyEventKind::Press => {
-                        let before = (self.filter.carrier.clone(), self.filter.country.clone(), self.filter.tenant.clone());
                         if self.press(key) {
                             return Ok(());
                         }
-                        if before != (self.filter.carrier.clone(), self.filter.country.clone(), self.filter.tenant.clone()) {
-                            self.read(api).await;
-                        }
+                        to_reader.send_if_modified(|filter| {
+                            let is_new = *filter != self.filter;
+                            filter.clone_from(&self.filter);
+                            is_new
+                        });
                     }
                     Some(_) => {}
                     None => return Ok(()),
                 },
             }
         }
-    }
-
-    async fn read(&mut self, api: &Api) {
-        self.status = fetch(api, &self.filter).await.map_err(|failure| match failure {
-            Failure::Usage(why) | Failure::Failed(why) => why,
-            Failure::AlreadyReported => String::new(),
-        });
     }
 
     /// Applies a key. Returns whether the user quits.
@@ -190,6 +193,14 @@ impl Screen {
     }
 }
 
+/// The failure as a text.
+fn text(failure: Failure) -> String {
+    match failure {
+        Failure::Usage(why) | Failure::Failed(why) => why,
+        Failure::AlreadyReported => String::new(),
+    }
+}
+
 impl View {
     fn next(self) -> Self {
         match self {
@@ -218,7 +229,7 @@ impl View {
 
 fn verdict(status: &StatusAnswer) -> Text<'_> {
     if status.findings.is_empty() {
-        return Text::from("Codes arrive as usual.".green());
+        return Text::from(fine(status).green());
     }
     status.findings.iter().map(|finding| Line::from(finding.text.as_str().red())).collect()
 }

@@ -18,8 +18,15 @@ const SECRET_NAMES: &[&str] = &["url", "proxy"];
 const SHOWN_HASH_CHARS: usize = 8;
 
 /// The settings of a file, by key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Written(BTreeMap<String, Setting>);
+
+impl std::fmt::Debug for Written {
+    /// Leaves out the settings, which the sections of the configuration show.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Written")
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Setting {
@@ -49,7 +56,7 @@ fn flatten(key: &str, value: &Value, all: &mut BTreeMap<String, Setting>) {
         Value::Array(items) if items.iter().any(Value::is_table) => {
             items.iter().enumerate().for_each(|(n, item)| flatten(&below(&n.to_string()), item, all));
         }
-        value if is_secret(key) => {
+        value if is_secret(key) || value.as_str().is_some_and(has_credentials) => {
             all.insert(key.to_owned(), Setting::secret(value.as_str().unwrap_or_default()));
         }
         value => {
@@ -61,6 +68,11 @@ fn flatten(key: &str, value: &Value, all: &mut BTreeMap<String, Setting>) {
 fn is_secret(key: &str) -> bool {
     let name = key.rsplit('.').next().unwrap_or_default();
     SECRET_NAMES.contains(&name) || SECRET_ENDS.iter().any(|end| name.ends_with(end))
+}
+
+/// Whether a text is a URL that may contain a password or a token.
+fn has_credentials(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.contains(['@', '?']))
 }
 
 impl Config {

@@ -24,6 +24,7 @@ words! {
 /// The restrictions that are in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Restrictions {
+    is_read: bool,
     paused: HashSet<String>,
     numbers: HashSet<String>,
     prefixes: HashSet<String>,
@@ -31,6 +32,16 @@ pub struct Restrictions {
 }
 
 impl Restrictions {
+    /// No restrictions yet, but they have been read.
+    pub fn read() -> Self {
+        Self { is_read: true, ..Self::default() }
+    }
+
+    /// Returns whether they have been read. Until then nobody knows what is blocked.
+    pub fn is_read(&self) -> bool {
+        self.is_read
+    }
+
     /// Adds the pause of a carrier.
     pub fn pause(&mut self, carrier: &str) {
         self.paused.insert(carrier.to_owned());
@@ -97,7 +108,7 @@ mod tests {
         restrictions.block(BlockKind::Country, "JE");
         for (number, kind) in [
             ("+447700900123", Some(BlockKind::Prefix)),
-            ("+447700800123", None),
+            ("+447400123456", None),
             ("+447797550150", Some(BlockKind::Country)),
             ("+5491155550150", Some(BlockKind::Number)),
             ("+5219555550150", Some(BlockKind::Prefix)),

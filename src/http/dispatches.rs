@@ -101,6 +101,10 @@ async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: 
         count_refusal(api, "client_flood");
         client_flooded(wait)
     })?;
+    // After a start during an outage: nobody knows yet what operators have blocked.
+    if !rules.restrictions.current().is_read() {
+        return Err(Problem::ledger_away());
+    }
     let body = body::read(body).await?;
     let now = api.state.ledger.now();
     // The later of both clocks limits how far ahead `expires_at` may be, because one clock may be wrong.

@@ -42,6 +42,8 @@ pub struct StatusAnswer {
     pub at: Timestamp,
     /// What is wrong, at most three findings, problems of otpost itself first. Empty: codes arrive as usual.
     pub findings: Vec<FindingAnswer>,
+    /// Whether nothing was sent during the last 15 minutes. Without attempts, nobody knows whether codes would arrive.
+    pub quiet: bool,
     /// The numbers of the filter.
     pub all: NumbersAnswer,
     /// The numbers by channel.
@@ -60,7 +62,7 @@ pub struct StatusAnswer {
     pub breakers: Vec<BreakerAnswer>,
     /// Carriers that operators have paused.
     pub pauses: Vec<PausedAnswer>,
-    /// The processes that reported during the last day.
+    /// The living processes, and the last ones that are gone.
     pub processes: Vec<ProcessAnswer>,
 }
 
@@ -181,6 +183,8 @@ pub struct PausedAnswer {
 pub struct ProcessAnswer {
     /// Its name.
     pub name: String,
+    /// The name of its machine.
+    pub host: String,
     /// Whether it has reported during the last 20 s.
     pub alive: bool,
     /// When it last reported.
@@ -204,6 +208,7 @@ pub struct ProcessAnswer {
 #[utoipa::path(
     get,
     path = "/v1/status",
+    operation_id = "status",
     tag = "operators",
     params(Filter),
     responses((status = 200, description = "The status", body = StatusAnswer), StatusProblems)
@@ -228,6 +233,7 @@ impl From<Status> for StatusAnswer {
         Self {
             at: status.at,
             findings: status.findings.into_iter().map(Into::into).collect(),
+            quiet: status.is_quiet,
             all: status.all.into(),
             channels: named(Dimension::Channel),
             carriers: named(Dimension::Carrier),
@@ -312,6 +318,7 @@ fn process_answer(process: SeenReport, now: Timestamp) -> ProcessAnswer {
     ProcessAnswer {
         alive: process.is_alive(now),
         name: process.name,
+        host: process.report.host,
         seen_at: process.seen_at,
         started_at: process.report.started_at,
         version: process.report.version,

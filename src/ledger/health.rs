@@ -1,10 +1,13 @@
 //! Health of the ledger. During an outage the process takes in no new work and keeps the work it holds.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::domain::clock;
 use crate::ledger::{Ledger, LedgerError};
 
 /// Time without scans after an outage. The workers first write the outcomes of finished attempts.
@@ -16,13 +19,27 @@ pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub struct LedgerHealth {
     outage: watch::Sender<Option<LedgerError>>,
     recovered_at: watch::Sender<Option<Instant>>,
+    last_outage: Mutex<Option<Outage>>,
+}
+
+/// An outage of the ledger, as this process noticed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    /// When a statement failed first.
+    pub begun_at: Timestamp,
+    /// When the ledger answered again. `None`: it does not yet.
+    pub ended_at: Option<Timestamp>,
 }
 
 impl LedgerHealth {
     /// Creates the healthy state.
     #[expect(clippy::new_without_default, reason = "a default would hide that it starts as healthy")]
     pub fn new() -> Self {
-        Self { outage: watch::Sender::new(None), recovered_at: watch::Sender::new(None) }
+        Self {
+            outage: watch::Sender::new(None),
+            recovered_at: watch::Sender::new(None),
+            last_outage: Mutex::default(),
+        }
     }
 
     /// Subscribes to the state: the reason of the outage, or `None` while the ledger answers.
@@ -33,6 +50,15 @@ impl LedgerHealth {
     /// The reason of the current outage, or `None`.
     pub fn reason(&self) -> Option<LedgerError> {
         self.outage.borrow().clone()
+    }
+
+    /// The current outage, or else the last one.
+    pub fn last_outage(&self) -> Option<Outage> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Outage>> {
+        self.last_outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the ledger answers and accepts writes.
@@ -58,6 +84,9 @@ impl LedgerHealth {
             return;
         }
         let update = |outage: &mut Option<LedgerError>| {
+            if outage.is_none() {
+                *self.lock() = Some(Outage { begun_at: clock::now(), ended_at: None });
+            }
             let changed = outage.as_ref().is_none_or(|before| !same_reason(before, e));
             if changed {
                 *outage = Some(e.clone());
@@ -81,6 +110,9 @@ impl LedgerHealth {
                 Ok(_) => {
                     tracing::info!("the ledger answers again");
                     self.recovered_at.send_replace(Some(Instant::now()));
+                    if let Some(outage) = self.lock().as_mut() {
+                        outage.ended_at = Some(clock::now());
+                    }
                     self.outage.send_replace(None);
                 }
                 Err(e) if e.is_outage() => self.report_failure(&e),

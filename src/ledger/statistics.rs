@@ -32,14 +32,14 @@ pub(super) trait Statistics: Send + Sync {
     async fn add_counts(&self, rows: &[CountRow]) -> Result<(), LedgerError>;
     /// All counts of intervals that began at this time or later.
     async fn counts(&self, since: Timestamp) -> Result<Vec<CountRow>, LedgerError>;
-    /// Merges intervals of the narrow width that began before this time.
+    /// Merges intervals of the narrow width that began before this time: those of the oldest wide interval that has some. Returns their
+    /// number.
     async fn merge_counts(
         &self, before: Timestamp, narrow: Duration, wide: Duration,
-    ) -> Result<(), LedgerError>;
+    ) -> Result<u64, LedgerError>;
     /// Deletes counts of intervals that began before this time, and reports that were made before it.
     async fn forget_statistics(&self, before: Timestamp) -> Result<(), LedgerError>;
     async fn report_process(&self, name: &str, report: &str) -> Result<(), LedgerError>;
-    async fn remove_report(&self, name: &str) -> Result<(), LedgerError>;
     async fn process_reports(&self) -> Result<Vec<ProcessReport>, LedgerError>;
     /// The due time of the wake-up that has been due longest. `None` without one.
     async fn oldest_due(&self) -> Result<Option<Timestamp>, LedgerError>;
@@ -60,18 +60,15 @@ impl Ledger {
     /// Merges and deletes old counts, and deletes old reports.
     pub async fn tidy_statistics(&self) -> Result<(), LedgerError> {
         let ago = |time: Duration| self.now().checked_sub(time).unwrap_or(Timestamp::MIN);
-        self.store.merge_counts(ago(MERGE_AFTER), INTERVAL, MERGED_INTERVAL).await?;
-        self.store.forget_statistics(ago(FORGET_AFTER)).await
+        self.store.forget_statistics(ago(FORGET_AFTER)).await?;
+        // Each statement is bounded, so that none reaches its time limit.
+        while self.store.merge_counts(ago(MERGE_AFTER), INTERVAL, MERGED_INTERVAL).await? > 0 {}
+        Ok(())
     }
 
     /// Stores what a process reports of itself.
     pub async fn report_process(&self, name: &str, report: &str) -> Result<(), LedgerError> {
         self.store.report_process(name, report).await
-    }
-
-    /// Deletes the report of a process that ends.
-    pub async fn remove_report(&self, name: &str) -> Result<(), LedgerError> {
-        self.store.remove_report(name).await
     }
 
     /// What the processes of the last day reported of themselves.

@@ -1,6 +1,6 @@
 //! Counts of deliveries that this process has not stored yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -9,8 +9,8 @@ use crate::domain::attempt_fact::AttemptFact;
 use crate::domain::delivery_cell::Cell;
 use crate::domain::delivery_count::{CountRow, DeliveryCounts, INTERVAL, interval_start};
 
-/// Maximum number of cells in one interval, and of all rows that wait. Further facts count in the cell of their channel, so that odd
-/// numbers cannot fill the ledger.
+/// Maximum number of cells of a process, and of all rows that wait. Further facts count in the cell of their channel, so that odd numbers
+/// cannot fill the ledger.
 const MAX_CELLS: usize = 500;
 const MAX_ROWS: usize = 20_000;
 
@@ -21,22 +21,19 @@ pub struct DeliveryCounter(Mutex<Pending>);
 #[derive(Debug, Default)]
 struct Pending {
     counts: HashMap<(Timestamp, Cell), DeliveryCounts>,
-    /// The number of cells of each interval.
-    cells: HashMap<Timestamp, usize>,
+    /// The cells of this process. They stay, so that an attempt and its receipt count in the same cell.
+    cells: HashSet<Cell>,
 }
 
 impl Pending {
     fn add(&mut self, started_at: Timestamp, cell: Cell, counts: &DeliveryCounts) {
-        let mut key = (started_at, cell);
-        if !self.counts.contains_key(&key) {
-            let cells = self.cells.entry(started_at).or_default();
-            if *cells >= MAX_CELLS || self.counts.len() >= MAX_ROWS {
-                key.1 = Cell::other(key.1.channel);
-            } else {
-                *cells += 1;
-            }
+        let is_known = self.cells.contains(&cell);
+        let fits = self.counts.len() < MAX_ROWS && (is_known || self.cells.len() < MAX_CELLS);
+        if fits && !is_known {
+            self.cells.insert(cell.clone());
         }
-        self.counts.entry(key).or_default().add_all(counts);
+        let cell = if fits { cell } else { Cell::other(cell.channel) };
+        self.counts.entry((started_at, cell)).or_default().add_all(counts);
     }
 }
 
@@ -51,10 +48,10 @@ impl DeliveryCounter {
 
     /// Takes what was counted since the last call.
     pub fn take(&self) -> Vec<CountRow> {
-        let pending = std::mem::take(&mut *self.lock());
+        let counts = std::mem::take(&mut self.lock().counts);
         let width_s = INTERVAL.as_secs() as u32;
         let row = |((started_at, cell), counts)| CountRow { started_at, width_s, cell, counts };
-        pending.counts.into_iter().map(row).collect()
+        counts.into_iter().map(row).collect()
     }
 
     /// Puts back what could not be stored.
@@ -122,5 +119,12 @@ mod tests {
         assert_eq!(rows.len(), MAX_CELLS + 1);
         let other = rows.iter().find(|row| row.cell.tenant == OTHER).unwrap();
         assert_eq!(other.counts.of(Counted::Accepted), MAX_CELLS as i64);
+        // Later facts count in the same cells.
+        for tenant in ["0", &(2 * MAX_CELLS - 1).to_string()] {
+            counter.count(&accepted(200, tenant));
+        }
+        let mut tenants: Vec<_> = counter.take().into_iter().map(|row| row.cell.tenant).collect();
+        tenants.sort();
+        assert_eq!(tenants, ["0", OTHER]);
     }
 }

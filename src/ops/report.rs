@@ -13,12 +13,14 @@ use super::verdict::{OwnProblem, Part};
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// A process that has not reported for this time is gone.
 pub const GONE_AFTER: Duration = Duration::from_secs(20);
-/// A clock that differs from the ledger's by more than this, in seconds, is a problem: codes expire early or late.
+/// A clock that differs from the ledger's by more than this, in seconds, is a problem: signatures and logs have the wrong time.
 const MAX_CLOCK_ERROR_S: f64 = 2.0;
 /// More waiting jobs than this are a problem if they stay.
-const MANY_JOBS: u32 = 100;
+const MANY_JOBS: u32 = 500;
 /// How long a state lasts before it is a problem.
 const PROBLEM_AFTER: Duration = Duration::from_secs(15);
+/// The same for jobs and dispatches that wait. The lengths of queues are read every 15 s, and a burst is no problem.
+const JOBS_WAIT_AFTER: Duration = Duration::from_secs(40);
 
 /// The report of a process.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -28,6 +30,10 @@ pub struct Report {
     pub version: String,
     /// When the process started.
     pub started_at: Timestamp,
+    /// Whether the process has stopped in order.
+    pub is_stopped: bool,
+    /// The name of its machine.
+    pub host: String,
     /// Its roles: `api`, `worker`, `receipts`.
     pub roles: Vec<String>,
     /// Requests to carriers in progress.
@@ -70,7 +76,7 @@ pub struct Surroundings {
     pub oldest_due: Option<Timestamp>,
 }
 
-/// Remembers since when each state lasts.
+/// Remembers when each state began.
 #[derive(Debug, Default)]
 pub struct ProblemTracker(BTreeMap<Part, Timestamp>);
 
@@ -99,7 +105,8 @@ impl ProblemTracker {
                 continue;
             };
             let since = *self.0.entry(part).or_insert(begun);
-            if ago(since) >= PROBLEM_AFTER {
+            let after = if part == Part::Queue { JOBS_WAIT_AFTER } else { PROBLEM_AFTER };
+            if ago(since) >= after {
                 problems.push(OwnProblem { part, since, what });
             }
         }
@@ -135,14 +142,14 @@ mod tests {
         let of = |seen: Surroundings| {
             let mut tracker = ProblemTracker::default();
             tracker.update(&seen, t(100));
-            tracker.update(&seen, t(120)).into_iter().map(|p| (p.part, p.what)).collect::<Vec<_>>()
+            tracker.update(&seen, t(140)).into_iter().map(|p| (p.part, p.what)).collect::<Vec<_>>()
         };
         let jobs = Surroundings { waiting_jobs: 1000, ..Surroundings::default() };
         assert_eq!(of(jobs), [(Part::Queue, "1000 jobs wait in otpost.dispatch".to_owned())]);
         let due = Surroundings { oldest_due: Some(t(0)), ..Surroundings::default() };
-        assert_eq!(of(due), [(Part::Queue, "due dispatches have waited for 120 s".to_owned())]);
+        assert_eq!(of(due), [(Part::Queue, "due dispatches have waited for 140 s".to_owned())]);
         let behind = Surroundings { clock_ahead_s: -7.25, ..Surroundings::default() };
         assert_eq!(of(behind), [(Part::Clock, "a machine is 7.2 s behind the ledger".to_owned())]);
-        assert_eq!(of(Surroundings { waiting_jobs: 100, ..Surroundings::default() }), []);
+        assert_eq!(of(Surroundings { waiting_jobs: 500, ..Surroundings::default() }), []);
     }
 }

@@ -1,6 +1,6 @@
 //! Traces: a span for each dispatch, each request to a carrier and each receipt, exported over OTLP.
 //!
-//! Spans are made from the facts that the ledger has committed, so they cost the path of a code nothing. Their ids follow from the
+//! Spans are built from committed facts, so they do not delay a code. Their ids follow from the
 //! dispatch's uid and the attempt's number. So a receipt that another process records is linked to the span of its request.
 
 use std::time::Duration;
@@ -45,7 +45,7 @@ impl Tracer {
         Ok(Self { processor, sampler: Sampler { sample } })
     }
 
-    /// Hands over the spans of a fact. Never waits.
+    /// Queues the spans of a fact for export. Does not block.
     pub fn trace(&self, fact: &AttemptFact) {
         if let Some(parent) = self.sampler.parent(fact) {
             for span in spans(fact, &parent) {
@@ -54,7 +54,7 @@ impl Tracer {
         }
     }
 
-    /// Exports what is left. Blocks for some seconds at most.
+    /// Exports the queued spans and stops. Blocks for a few seconds at most.
     pub fn stop(&self) {
         let _ = self.processor.shutdown();
     }

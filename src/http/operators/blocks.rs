@@ -183,7 +183,10 @@ pub(in crate::http) async fn add(
     let number = body.number.as_ref().map(|number| number.as_str());
     let subject = Subject::of(&operator, number, body.prefix, body.country)?;
     let ledger = &operator.api.state.ledger;
-    if ledger.restrictions().await?.blocks.len() >= MAX_BLOCKS {
+    let mut stored = ledger.restrictions().await?;
+    stored.retain_in_force(ledger.now());
+    let is_same = |block: &Block| block.kind == subject.kind && block.value == subject.value;
+    if stored.blocks.iter().filter(|block| !is_same(block)).count() >= MAX_BLOCKS {
         return Err(full());
     }
     let audit = operator.record(OperatorAct::BlockAdd, subject.text(), Some(reason));

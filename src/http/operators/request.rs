@@ -74,7 +74,23 @@ pub(super) fn bad(field: &str, rule: &str) -> Problem {
 pub(super) fn reason(text: &str) -> Result<&str, Problem> {
     let text = text.trim();
     let fits = (1..=MAX_REASON_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if fits { Ok(text) } else { Err(bad("reason", "must be a text of one line, of 1 to 200 characters")) }
+    if !fits {
+        return Err(bad("reason", "must be a text of one line, of 1 to 200 characters"));
+    }
+    if has_number(text) { Err(bad("reason", "must not contain a phone number")) } else { Ok(text) }
+}
+
+/// Whether a text has seven digits in a row, with or without spaces, dashes and brackets between them.
+fn has_number(text: &str) -> bool {
+    let mut digits = 0;
+    text.chars().any(|c| {
+        digits = match c {
+            c if c.is_ascii_digit() => digits + 1,
+            ' ' | '-' | '(' | ')' | '/' | '.' => digits,
+            _ => 0,
+        };
+        digits >= 7
+    })
 }
 
 /// Checks a reason that may be missing.

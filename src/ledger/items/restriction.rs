@@ -80,7 +80,7 @@ impl StoredRestrictions {
 
     /// Returns all pauses and blocks as a process looks them up.
     pub fn in_force(&self) -> Restrictions {
-        let mut restrictions = Restrictions::default();
+        let mut restrictions = Restrictions::read();
         for pause in &self.pauses {
             restrictions.pause(&pause.carrier);
         }

@@ -32,7 +32,7 @@ fn on_conflict() -> String {
 }
 
 static ADD: LazyLock<String> = LazyLock::new(|| {
-    // The counts of all rows come in one array, because each array is a parameter.
+    // The counts of all rows come in one array, because each array is a parameter. The last table only names its type.
     let counts = columns(&format!("$7[{} * (n - 1) + # + 1]", Counted::ALL.len()));
     let names = columns("{}");
     format!(
@@ -53,7 +53,11 @@ static READ: LazyLock<String> = LazyLock::new(|| {
 static MERGE: LazyLock<String> = LazyLock::new(|| {
     let (names, sums) = (columns("{}"), columns("sum({})::int8"));
     format!(
-        "with gone as (delete from delivery_count where width_s = $2::int4 and started_at < $1 returning *)
+        "with oldest as (select min(started_at) as at from delivery_count where width_s = $2::int4 and started_at < $1),
+              begun as (select to_timestamp(floor(extract(epoch from at) / $3::int4) * $3::int4) as at from oldest),
+              gone as (delete from delivery_count c using begun
+                        where c.width_s = $2::int4 and c.started_at < $1 and c.started_at >= begun.at
+                          and c.started_at < begun.at + make_interval(secs => $3::int4) returning c.*)
          insert into delivery_count ({KEY}, {names})
          select to_timestamp(floor(extract(epoch from started_at) / $3::int4) * $3::int4), $3::int4, channel, carrier, country, tenant, {sums}
            from gone group by 1, 2, 3, 4, 5, 6
@@ -86,9 +90,9 @@ impl Statistics for Postgres {
 
     async fn merge_counts(
         &self, before: Timestamp, narrow: Duration, wide: Duration,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<u64, LedgerError> {
         let [narrow, wide] = [narrow, wide].map(|width| width.as_secs() as i32);
-        self.execute(&MERGE, &[&before, &narrow, &wide]).await.map(drop)
+        self.execute(&MERGE, &[&before, &narrow, &wide]).await
     }
 
     async fn forget_statistics(&self, before: Timestamp) -> Result<(), LedgerError> {
@@ -101,10 +105,6 @@ impl Statistics for Postgres {
         let sql = "insert into process_report values ($1, clock_timestamp(), $2)
                    on conflict (name) do update set seen_at = excluded.seen_at, report = excluded.report";
         self.execute(sql, &[&name, &report]).await.map(drop)
-    }
-
-    async fn remove_report(&self, name: &str) -> Result<(), LedgerError> {
-        self.execute("delete from process_report where name = $1", &[&name]).await.map(drop)
     }
 
     async fn process_reports(&self) -> Result<Vec<ProcessReport>, LedgerError> {

@@ -9,6 +9,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::{Fault, Sqlite};
+use crate::domain::clock::after;
 use crate::domain::delivery_cell::Cell;
 use crate::domain::delivery_count::{CountRow, Counted, DeliveryCounts, interval_start};
 use crate::ledger::LedgerError;
@@ -46,16 +47,24 @@ impl Statistics for Sqlite {
 
     async fn merge_counts(
         &self, before: Timestamp, narrow: Duration, wide: Duration,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<u64, LedgerError> {
         self.write(move |db, _| {
-            let old = "width_s = ?1 and started_at < ?2";
-            let which = [narrow.as_secs() as i64, before.as_microsecond()];
-            for row in select(db, old, &which)? {
-                let started_at = interval_start(row.started_at, wide);
+            let width = narrow.as_secs() as i64;
+            let sql = "select min(started_at) from delivery_count where width_s = ?1 and started_at < ?2";
+            let oldest: Option<i64> =
+                db.prepare_cached(sql)?.query_row([width, before.as_microsecond()], |r| r.get(0))?;
+            let Some(oldest) = oldest else { return Ok(0) };
+            let started_at = interval_start(time(oldest), wide);
+            let end = before.min(after(started_at, wide)).as_microsecond();
+            let old = "width_s = ?1 and started_at >= ?2 and started_at < ?3";
+            let which = [width, started_at.as_microsecond(), end];
+            let rows = select(db, old, &which)?;
+            let merged = rows.len() as u64;
+            for row in rows {
                 add(db, &CountRow { started_at, width_s: wide.as_secs() as u32, ..row })?;
             }
             db.prepare_cached(&format!("delete from delivery_count where {old}"))?.execute(which)?;
-            Ok(())
+            Ok(merged)
         })
         .await
     }
@@ -75,15 +84,6 @@ impl Statistics for Sqlite {
         self.write(move |db, now| {
             let sql = "insert or replace into process_report values (?1, ?2, ?3)";
             db.prepare_cached(sql)?.execute((name, now.as_microsecond(), report))?;
-            Ok(())
-        })
-        .await
-    }
-
-    async fn remove_report(&self, name: &str) -> Result<(), LedgerError> {
-        let name = name.to_owned();
-        self.write(move |db, _| {
-            db.prepare_cached("delete from process_report where name = ?1")?.execute([name])?;
             Ok(())
         })
         .await

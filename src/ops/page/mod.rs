@@ -39,7 +39,7 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// What the numbers of a page are about. Empty values are those of an empty field.
+/// The filter of the page. An empty value filters nothing.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Filter {
@@ -68,7 +68,7 @@ pub(super) async fn show(State(ops): State<Ops>, Query(filter): Query<Filter>) -
     (HEADERS, Html(page(&status, &filter).into_string())).into_response()
 }
 
-/// `GET /live`: the main part of the page, again and again.
+/// `GET /live`: streams the main part of the page every 5 s.
 pub(super) async fn follow(State(ops): State<Ops>, Query(filter): Query<Filter>) -> Response {
     let filter: Group = filter.into();
     let shutdown = ops.shutdown.clone().cancelled_owned();
@@ -113,6 +113,7 @@ fn page(status: &Status, filter: &Group) -> Markup {
             }
             body {
                 main id="status" { (content(status, filter)) }
+                p id="announcement" role="status" {}
             }
         }
     }

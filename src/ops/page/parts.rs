@@ -30,23 +30,26 @@ pub(super) fn heading(status: &Status, filter: &Group) -> Markup {
 
 pub(super) fn verdict(status: &Status) -> Markup {
     html! {
-        section class=(if status.findings.is_empty() { "verdict fine" } else { "verdict" }) aria-live="polite" {
-            @if status.findings.is_empty() {
-                p { strong { "Codes arrive as usual." } }
-            }
-            @for finding in &status.findings { (sentence(finding)) }
+        section class=(if status.findings.is_empty() { "verdict fine" } else { "verdict" }) {
+            @if status.findings.is_empty() { p { strong { (fine(status)) } } }
+            @for (n, finding) in status.findings.iter().enumerate() { (sentence(n, finding)) }
         }
     }
 }
 
-fn sentence(finding: &Finding) -> Markup {
+/// What to say when nothing is wrong. Without attempts, nobody knows whether codes would arrive.
+fn fine(status: &Status) -> &'static str {
+    if status.is_quiet { "Nothing was sent during the last 15 minutes." } else { "Codes arrive as usual." }
+}
+
+fn sentence(n: usize, finding: &Finding) -> Markup {
     // The first sentence says what is wrong, the others say what to do.
     let (what, act) = finding.text.split_once(". ").unwrap_or((finding.text.as_str(), ""));
     html! {
         p {
             strong { (what) "." } " " (act)
             @if let Cause::Cells(group) = &finding.cause {
-                " " a href=(link::to(group)) { "Show these messages" }
+                " " a id=(format!("finding-{n}")) href=(link::to(group)) { "Show these messages" }
             }
         }
     }
@@ -128,7 +131,7 @@ fn table(status: &Status, filter: &Group, dimension: Dimension, name: &str) -> M
         section {
             h2 { (name) }
             @if rows.is_empty() { p class="none" { "Nothing was sent during the last 24 hours." } } @else {
-                div class="scroll" tabindex="0" role="region" aria-label=(name) {
+                div class="scroll" id=(format!("table-{}", dimension.as_str())) tabindex="0" role="region" aria-label=(name) {
                     table {
                         thead { tr {
                             th scope="col" { (dimension.as_str()) }
@@ -205,7 +208,7 @@ pub(super) fn machine(status: &Status) -> Markup {
                     @for process in &status.processes {
                         @let ago = between(process.seen_at, status.at).as_secs();
                         li class=(if process.is_alive(status.at) { "" } else { "gone" }) {
-                            b { (process.report.roles.join(", ")) } " " (process.report.version)
+                            b { (process.report.roles.join(", ")) } " on " (process.report.host) ", " (process.report.version)
                             @if process.is_alive(status.at) {
                                 ", " (process.report.in_flight) " requests in progress"
                             } @else { ", gone " (duration(ago)) " ago" }
@@ -228,7 +231,7 @@ fn bar(part: i64, all: i64) -> Markup {
     }
 }
 
-/// The part of a number, in percent.
+/// `part` of `all` in percent.
 fn share(part: i64, all: i64) -> String {
     if all <= 0 { "–".to_owned() } else { format!("{:.0} %", 100.0 * part.max(0) as f64 / all as f64) }
 }

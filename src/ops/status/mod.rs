@@ -17,16 +17,19 @@ use jiff::Timestamp;
 use super::report::{GONE_AFTER, OpenBreaker, Report};
 use super::verdict::{Finding, Group, History, OwnProblem, verdict};
 use crate::domain::clock::{after, between};
-use crate::domain::delivery_count::{CountRow, DeliveryCounts, interval_start};
+use crate::domain::delivery_count::{CountRow, Counted, DeliveryCounts, RECEIPT_WAIT, interval_start};
 
-/// The time that the recent numbers are about.
+/// Period of the recent numbers.
 pub const RECENT: Duration = Duration::from_secs(15 * 60);
-/// The time that the other numbers are about.
+/// Period of the other numbers.
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The width of a point of the history.
 pub const POINT: Duration = Duration::from_secs(600);
 
-/// What a status is made from.
+/// Maximum number of processes that are gone and still listed.
+const MAX_GONE: usize = 5;
+
+/// The input of a status.
 #[derive(Debug, Clone, Default)]
 pub struct Input {
     /// The time, by the ledger's clock.
@@ -37,6 +40,8 @@ pub struct Input {
     pub reports: Vec<SeenReport>,
     /// The carriers that operators have paused.
     pub pauses: Vec<PausedCarrier>,
+    /// The last outage of the ledger: begin and end. Receipts of that time were recorded late.
+    pub outage: Option<(Timestamp, Timestamp)>,
     /// Why the ledger does not answer. The other values are then those of the last answer.
     pub ledger_problem: Option<OwnProblem>,
 }
@@ -68,7 +73,7 @@ pub struct SeenReport {
 impl SeenReport {
     /// Whether the process still reports.
     pub fn is_alive(&self, now: Timestamp) -> bool {
-        between(self.seen_at, now) <= GONE_AFTER
+        !self.report.is_stopped && between(self.seen_at, now) <= GONE_AFTER
     }
 
     fn has_role(&self, role: &str) -> bool {
@@ -106,15 +111,17 @@ impl Numbers {
 pub struct Status {
     /// When it was read.
     pub at: Timestamp,
-    /// What is wrong, the most certain first. Empty: codes arrive as usual.
+    /// What is wrong: problems of otpost itself first, then the most certain findings. Empty: codes arrive as usual.
     pub findings: Vec<Finding>,
+    /// Whether nothing was sent during the last 15 minutes, whatever the filter.
+    pub is_quiet: bool,
     /// The numbers of all cells of the filter.
     pub all: Numbers,
     /// The numbers by channel, carrier, country and tenant, those with the most attempts of the last day first.
     pub by: BTreeMap<Dimension, Vec<(String, Numbers)>>,
     /// The counts of a day in points of ten minutes, oldest first.
     pub history: Vec<(Timestamp, DeliveryCounts)>,
-    /// The processes that reported during the last day, living ones first.
+    /// The living processes, and the last ones that are gone.
     pub processes: Vec<SeenReport>,
     /// Messages in each queue of otpost. Empty without RabbitMQ.
     pub queues: BTreeMap<String, u32>,
@@ -124,7 +131,7 @@ pub struct Status {
     pub pauses: Vec<PausedCarrier>,
 }
 
-/// What the numbers are divided by.
+/// Dimension by which the numbers are grouped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dimension {
     /// The channel.
@@ -188,14 +195,27 @@ impl Status {
             }
         }
         let mut processes = input.reports.clone();
-        processes.sort_by_key(|process| (!process.is_alive(now), process.name.clone()));
+        processes.sort_by_key(|process| (!process.is_alive(now), std::cmp::Reverse(process.seen_at)));
+        let living = processes.iter().filter(|process| process.is_alive(now)).count();
+        processes.truncate(living + MAX_GONE);
         let alive: Vec<&SeenReport> = processes.iter().filter(|process| process.is_alive(now)).collect();
         let breakers: BTreeSet<&OpenBreaker> = alive.iter().flat_map(|p| &p.report.breakers).collect();
-        let mut history = History::of_counts(&input.rows, now);
+        // During an outage nothing new is counted, and after it the receipts of that time look late.
+        let is_of_outage = |row: &CountRow| {
+            let is_of =
+                |(begun, ended)| row.started_at < ended && after(row.started_at, RECEIPT_WAIT) > begun;
+            input.ledger_problem.is_some() || input.outage.is_some_and(is_of)
+        };
+        let rows = input.rows.iter().filter(|row| !is_of_outage(row));
+        let mut history = History::of_counts(rows, now);
         history.set_codes(alive.iter().flat_map(|process| process.report.failure_codes.clone()).collect());
         Self {
             at: now,
             findings: verdict(&history, &problems::own(input), now),
+            is_quiet: !input
+                .rows
+                .iter()
+                .any(|row| row.started_at >= ago(RECENT) && row.counts.of(Counted::Attempts) > 0),
             all,
             by: by.into_iter().map(|(dimension, values)| (dimension, sorted(values))).collect(),
             history: points.into_iter().collect(),
@@ -210,7 +230,7 @@ impl Status {
 fn sorted(values: BTreeMap<&str, Numbers>) -> Vec<(String, Numbers)> {
     let mut values: Vec<(String, Numbers)> =
         values.into_iter().map(|(name, numbers)| (name.to_owned(), numbers)).collect();
-    let attempts = |numbers: &Numbers| numbers.day.of(crate::domain::delivery_count::Counted::Attempts);
+    let attempts = |numbers: &Numbers| numbers.day.of(Counted::Attempts);
     values.sort_by_key(|(_, numbers)| std::cmp::Reverse(attempts(numbers)));
     values
 }

@@ -35,7 +35,7 @@ fn no_worker(input: &Input) -> Option<OwnProblem> {
         input.reports.iter().filter(|process| process.is_alive(input.now)).map(started).min()?;
     let since = workers().map(|worker| worker.seen_at).max().unwrap_or(first_start);
     let what = match between(since, input.now).as_secs() {
-        // A deployment that is just starting.
+        // The deployment is starting, or its last worker is restarting.
         seconds if seconds < 30 => return None,
         seconds => format!("none has reported for {seconds} s"),
     };

@@ -39,7 +39,7 @@ fn process(name: &str, seconds_ago: i64, role: &str) -> SeenReport {
 }
 
 fn input(rows: Vec<CountRow>, reports: Vec<SeenReport>) -> Input {
-    Input { now: now(), rows, reports, pauses: vec![], ledger_problem: None }
+    Input { now: now(), rows, reports, pauses: vec![], outage: None, ledger_problem: None }
 }
 
 fn attempts(counts: &DeliveryCounts) -> i64 {
@@ -76,7 +76,7 @@ fn a_deployment_without_a_worker_says_so() {
     assert_eq!(
         own(vec![process("a", 1, "api"), process("w", 300, "worker")]),
         [
-            "Workers: none has reported for 300 s since 14:00 UTC. Start a worker: otpost serve --roles worker."
+            "Workers: none has reported for 300 s (since 14:00 UTC). Start a worker: otpost serve --roles worker."
         ]
     );
     assert_eq!(own(vec![]), Vec::<String>::new(), "nothing has reported yet");
@@ -109,4 +109,24 @@ fn what_several_processes_report_is_told_once() {
     assert_eq!(status.findings[0].since, now());
     assert_eq!(status.breakers.len(), 1);
     assert_eq!(status.queues["otpost.dispatch"], 10, "the process that is gone does not count");
+}
+
+/// Fails if receipts that were recorded late, after an outage, are taken for a carrier's fault.
+#[test]
+fn attempts_of_an_outage_blame_no_carrier() {
+    let mut rows = vec![row(200, "acme", "DE", 1000), row(200, "bolt", "DE", 1000)];
+    for minutes in 5..15 {
+        let mut late = row(minutes, "acme", "DE", 20);
+        late.counts.add(Counted::Receipt60s, -20);
+        rows.push(late);
+        rows.push(row(minutes, "bolt", "DE", 20));
+    }
+    let blamed = |outage| {
+        let input = Input { outage, ..input(rows.clone(), vec![process("w", 1, "worker")]) };
+        Status::new(&input, &Group::default()).findings.len()
+    };
+    assert_eq!(blamed(None), 1);
+    let ago = |minutes: i64| Timestamp::from_second(now().as_second() - 60 * minutes).unwrap();
+    assert_eq!(blamed(Some((ago(16), ago(4)))), 0);
+    assert_eq!(blamed(Some((ago(60), ago(30)))), 1, "an outage of another time explains nothing");
 }

@@ -111,7 +111,7 @@ pub enum Part {
     Broker,
     /// No worker runs.
     Workers,
-    /// Jobs wait longer than they should.
+    /// Many jobs wait in `otpost.dispatch`, or due dispatches are late.
     Queue,
     /// The clock of a machine is wrong.
     Clock,
@@ -137,7 +137,7 @@ pub struct OwnProblem {
     pub part: Part,
     /// Since when.
     pub since: Timestamp,
-    /// The problem, such as `the oldest job has waited for 4 min`.
+    /// The problem, such as `1000 jobs wait in otpost.dispatch`.
     pub what: String,
 }
 
@@ -150,7 +150,7 @@ pub enum Cause {
     Cells(Group),
 }
 
-/// Cells that share values. `None` stands for all.
+/// Cells that share values. `None` matches every value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Group {
     /// The channel.
@@ -189,7 +189,7 @@ pub fn verdict(history: &History, own: &[OwnProblem], now: Timestamp) -> Vec<Fin
     });
     let mut findings: Vec<Finding> = own.collect();
     findings.extend(scan::scan(history).into_iter().map(|found| Finding {
-        since: now.saturating_sub(found.window).unwrap_or(now),
+        since: now.saturating_sub(found.since).unwrap_or(now),
         certainty: found.certainty,
         text: sentence::of_cells(&found, history.main_code(&found.group), now),
         symptom: Some(found.symptom),

@@ -17,7 +17,8 @@ const LATE_AFTER_S: u64 = 30;
 
 impl History {
     /// The history that the counts of a day show at this time.
-    pub fn of_counts(rows: &[CountRow], now: Timestamp) -> Self {
+    pub fn of_counts<'a>(rows: impl IntoIterator<Item = &'a CountRow>, now: Timestamp) -> Self {
+        let rows: Vec<&CountRow> = rows.into_iter().collect();
         let mut history = Self::default();
         // A tenant that never sends feedback says nothing about codes that are not entered.
         let tenants_with_feedback: BTreeSet<&str> = rows
@@ -34,7 +35,7 @@ impl History {
         let recent = INTERVAL * u32::try_from(RECENT).unwrap_or(u32::MAX);
         let begin = end.checked_sub(recent).unwrap_or(Timestamp::MIN);
         let mut intervals: BTreeMap<Timestamp, Vec<(Cell, Counts)>> = BTreeMap::new();
-        for row in rows.iter().filter(|row| row.started_at < end) {
+        for row in rows.into_iter().filter(|row| row.started_at < end) {
             if row.started_at >= begin && row.width_s == INTERVAL.as_secs() as u32 {
                 intervals.entry(row.started_at).or_default().push((row.cell.clone(), tallies(row)));
             } else {

@@ -24,7 +24,7 @@ const DIMENSION_COST: f64 = 1.0;
 const COMPARED_COST: f64 = 3.0;
 /// The usual rate of a cell is drawn towards that of all cells as if this many trials of all cells belonged to it.
 const PRIOR_TRIALS: f64 = 30.0;
-/// Without any history, this part fails.
+/// Assumed failure rate without any history.
 const DEFAULT_RATE: f64 = 0.05;
 
 /// A finding needs a rate that is higher than the usual one by this much. Whether users enter their codes depends on more than delivery.
@@ -37,7 +37,8 @@ fn min_rise(symptom: Symptom) -> f64 {
 pub(super) struct Found {
     pub(super) group: Group,
     pub(super) symptom: Symptom,
-    pub(super) window: Duration,
+    /// The time for which the group has failed.
+    pub(super) since: Duration,
     pub(super) certainty: f64,
     /// The tally of the group in the window.
     pub(super) tally: Tally,
@@ -103,7 +104,7 @@ impl Windows {
     }
 }
 
-/// Returns the findings, the most certain first. Each explains failures that none before it explains.
+/// Returns the findings, the most certain first. A cell counts for one finding only, of the earliest symptom in [`Symptom::ALL`].
 pub(super) fn scan(history: &History) -> Vec<Found> {
     let windows = Windows::of(history);
     let mut found: Vec<Found> = vec![];
@@ -113,7 +114,10 @@ pub(super) fn scan(history: &History) -> Vec<Found> {
         let usual = usual_rates(history, symptom);
         // Two groups may fail at the same time for different reasons.
         for _ in 0..2 {
-            let Some((group, best)) = best(history, &windows, symptom, &usual, &is_explained) else { break };
+            let Some((group, mut best)) = best(history, &windows, symptom, &usual, &is_explained) else {
+                break;
+            };
+            best.since = INTERVAL * intervals_since(history, group, symptom, &usual).max(1);
             for (cell, explained) in is_explained.iter_mut().enumerate() {
                 *explained |= history.groups_of(cell).contains(&group);
             }
@@ -122,6 +126,21 @@ pub(super) fn scan(history: &History) -> Vec<Found> {
     }
     found.sort_by(|a, b| b.certainty.total_cmp(&a.certainty));
     found
+}
+
+/// The number of intervals, from now back, for which the failures of a group are most certain: since then it fails.
+fn intervals_since(history: &History, group: usize, symptom: Symptom, usual: &[f64]) -> u32 {
+    let (mut sum, mut best) = (Sum::default(), (0.0, 0));
+    for (n, interval) in history.newest_first().enumerate() {
+        for (cell, counts) in interval.iter().filter(|(cell, _)| history.groups_of(*cell).contains(&group)) {
+            sum.add(counts.of(symptom), usual[*cell]);
+        }
+        let certainty = sum.certainty();
+        if sum.is_risen(symptom) && certainty > best.0 {
+            best = (certainty, n as u32 + 1);
+        }
+    }
+    best.1
 }
 
 /// The usual rate of each cell.
@@ -168,10 +187,10 @@ fn best(
                 Tally { all: all.tally.all - sum.tally.all, failed: all.tally.failed - sum.tally.failed };
             let others_usual = (all.expected - sum.expected).max(0.0) / others.all.max(1) as f64;
             let (tally, usual, group) = (sum.tally, sum.usual(), group.clone());
-            let window = INTERVAL * u32::try_from(*window).unwrap_or(1);
+            let since = INTERVAL * u32::try_from(*window).unwrap_or(1);
             best = Some((
                 number,
-                Found { group, symptom, window, certainty, tally, usual, others, others_usual },
+                Found { group, symptom, since, certainty, tally, usual, others, others_usual },
             ));
         }
     }

@@ -1,11 +1,16 @@
 //! A finding in words: what is wrong since when, what is not, and what to do.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::scan::Found;
 use super::{Group, OwnProblem, Part, Symptom, Tally};
 use crate::domain::channel::Channel;
+
+/// The time that is looked at. What has lasted longer began before.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Describes a problem of otpost itself.
 pub(super) fn of_own(problem: &OwnProblem, now: Timestamp) -> String {
@@ -18,14 +23,20 @@ pub(super) fn of_own(problem: &OwnProblem, now: Timestamp) -> String {
         }
         Part::Workers => ("Workers", "Start a worker: otpost serve --roles worker."),
         Part::Queue => ("The queue", "Add workers, or raise the carriers' rate_per_s."),
-        Part::Clock => ("A clock", "Synchronise the machine's clock; until then codes expire early or late."),
+        Part::Clock => {
+            ("A clock", "Synchronise the machine's clock; it signs webhooks and logs with the wrong time.")
+        }
     };
-    format!("{who}: {} since {}. {act}", problem.what, time(problem.since, now))
+    format!("{who}: {} (since {}). {act}", problem.what, time(problem.since, now))
 }
 
 /// Describes what a group of cells shows. `code` is the carrier's error code that most of its failures have.
 pub(super) fn of_cells(found: &Found, code: Option<&str>, now: Timestamp) -> String {
-    let since = now.saturating_sub(found.window).unwrap_or(now);
+    let since = if found.since >= LONGEST {
+        "for more than an hour".to_owned()
+    } else {
+        format!("since {}", time(now.saturating_sub(found.since).unwrap_or(now), now))
+    };
     let rate = percent(found.tally.rate());
     let usual = percent(found.usual);
     let what = match found.symptom {
@@ -39,9 +50,8 @@ pub(super) fn of_cells(found: &Found, code: Option<&str>, now: Timestamp) -> Str
     let code = code.filter(|_| has_code).map(|code| format!(", code {code}")).unwrap_or_default();
     let (subject, others) = (subject(&found.group), others(found));
     format!(
-        "{subject} {} since {}: of {}, {what}{code}, usually {usual}{others}. {}",
+        "{subject} {} {since}: of {}, {what}{code}, usually {usual}{others}. {}",
         verb(found.symptom),
-        time(since, now),
         found.tally.all,
         advice(found),
     )
@@ -106,7 +116,7 @@ fn advice(found: &Found) -> String {
         }
         (Symptom::NoReceipt, ..) => "See whether carriers can reach receipts.public_url.".to_owned(),
         (Symptom::Unverified, _, Some(country), _) => format!(
-            "A route may report delivery falsely, or somebody requests codes for a fee; to stop: otpost block add --country {country} --reason …"
+            "A route may report delivery falsely, or somebody requests codes to earn money (SMS pumping); to stop: otpost block add --country {country} --reason …"
         ),
         (Symptom::Unverified, ..) => {
             "Compare with the codes that users enter; a route may report delivery falsely.".to_owned()

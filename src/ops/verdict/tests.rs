@@ -125,7 +125,7 @@ fn our_own_problems_come_first() {
     let findings = verdict(&history, &[own], now());
     assert_eq!(findings[0].cause, Cause::Own(Part::Ledger));
     assert!(
-        findings[0].text.starts_with("The ledger: it does not answer since 2026-05-03 14:05 UTC."),
+        findings[0].text.starts_with("The ledger: it does not answer (since 2026-05-03 14:05 UTC)."),
         "{}",
         findings[0].text
     );
