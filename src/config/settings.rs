@@ -17,11 +17,17 @@ const SECRET_NAMES: &[&str] = &["url", "proxy"];
 /// Number of characters of a keyed hash that are shown.
 const SHOWN_HASH_CHARS: usize = 8;
 
-/// The settings of a file, by key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The settings of a file, by key. `Debug` prints none of them.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Written(BTreeMap<String, Setting>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Written")
+    }
+}
+
+#[derive(Clone, PartialEq, Eq)]
 enum Setting {
     Plain(String),
     /// SHA-256 of a secret. It is never shown, because short secrets could be guessed from it.
