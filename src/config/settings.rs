@@ -17,18 +17,17 @@ const SECRET_NAMES: &[&str] = &["url", "proxy"];
 /// Number of characters of a keyed hash that are shown.
 const SHOWN_HASH_CHARS: usize = 8;
 
-/// The settings of a file, by key.
+/// The settings of a file, by key. `Debug` prints none of them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Written(BTreeMap<String, Setting>);
 
 impl std::fmt::Debug for Written {
-    /// Leaves out the settings, which the sections of the configuration show.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Written")
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Setting {
     Plain(String),
     /// SHA-256 of a secret. It is never shown, because short secrets could be guessed from it.

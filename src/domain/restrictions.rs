@@ -108,7 +108,7 @@ mod tests {
         restrictions.block(BlockKind::Country, "JE");
         for (number, kind) in [
             ("+447700900123", Some(BlockKind::Prefix)),
-            ("+447400123456", None),
+            ("+447911123456", None),
             ("+447797550150", Some(BlockKind::Country)),
             ("+5491155550150", Some(BlockKind::Number)),
             ("+5219555550150", Some(BlockKind::Prefix)),

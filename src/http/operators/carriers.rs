@@ -168,7 +168,7 @@ pub(in crate::http) async fn pause(
     operation_id = "resume_carrier",
     tag = "operators",
     params(("name" = String, Path, description = "The configured name of the carrier")),
-    request_body(content = WhyBody, content_type = "application/json"),
+    request_body(content = ref("#/components/schemas/WhyBody"), content_type = "application/json"),
     responses((status = 200, description = "The carrier is not paused", body = ChangeAnswer), ResumeProblems)
 )]
 pub(in crate::http) async fn resume(
@@ -195,7 +195,7 @@ pub(in crate::http) async fn resume(
     operation_id = "probe_carrier",
     tag = "operators",
     params(("name" = String, Path, description = "The configured name of the carrier")),
-    request_body(content = WhyBody, content_type = "application/json"),
+    request_body(content = ref("#/components/schemas/WhyBody"), content_type = "application/json"),
     responses((status = 200, description = "The next message is let through", body = ChangeAnswer), ProbeProblems)
 )]
 pub(in crate::http) async fn probe(

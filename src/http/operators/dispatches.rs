@@ -8,13 +8,13 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use super::log;
-use super::request::{self, Body, WhyBody, bad};
+use super::request::{self, WhyBody, bad};
+use super::search_body::SearchBody;
 use crate::delivery::act::{ActRefusal, ActResult, perform};
 use crate::domain::attempt::{Reason, State};
 use crate::domain::channel::Channel;
@@ -36,42 +36,6 @@ const DEFAULT_DISPATCHES: usize = 50;
 const MAX_DISPATCHES: usize = 200;
 /// The period of a search by neither number nor id, unless the request names its beginning.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(3600);
-
-/// What to search for. All given fields must match.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::http) struct SearchBody {
-    /// A number in E.164. All spellings of it are found.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, pattern = "^\\+[1-9][0-9]{6,14}$")]
-    number: Option<Zeroizing<String>>,
-    /// The sender's id, or otpost's.
-    #[serde(default)]
-    id: Option<Uuid>,
-    /// A state.
-    #[serde(default)]
-    state: Option<State>,
-    /// A tenant.
-    #[serde(default)]
-    tenant: Option<String>,
-    /// The beginning of the period of admission. Default: an hour ago, or with a number or an id no limit.
-    #[serde(default)]
-    from: Option<Timestamp>,
-    /// The end of the period, exclusive. Default: now.
-    #[serde(default)]
-    to: Option<Timestamp>,
-    /// Maximum number of dispatches; default 50.
-    #[serde(default)]
-    #[schema(minimum = 1, maximum = 200)]
-    limit: Option<usize>,
-    /// The `next` of the page before.
-    #[serde(default)]
-    cursor: Option<Uuid>,
-}
-
-impl Body for SearchBody {
-    const FIELDS: &'static str = "number, id, state, tenant, from, to, limit and cursor, all of them optional; see the contract for their forms";
-}
 
 /// Found dispatches.
 #[derive(Debug, Serialize, ToSchema)]
@@ -167,7 +131,7 @@ type Uid = Result<Path<Uuid>, PathRejection>;
     path = "/v1/operator/dispatches/search",
     operation_id = "search_dispatches",
     tag = "operators",
-    request_body(content = SearchBody, content_type = "application/json"),
+    request_body(content = ref("#/components/schemas/SearchBody"), content_type = "application/json"),
     responses((status = 200, description = "The dispatches", body = DispatchList), SearchProblems)
 )]
 pub(in crate::http) async fn search(
@@ -227,7 +191,7 @@ pub(in crate::http) async fn show(operator: Operator, uid: Uid) -> Result<Json<T
     operation_id = "cancel_dispatch",
     tag = "operators",
     params(("uid" = Uuid, Path, description = "otpost's id of the dispatch")),
-    request_body(content = WhyBody, content_type = "application/json"),
+    request_body(content = ref("#/components/schemas/WhyBody"), content_type = "application/json"),
     responses(
         (status = 200, description = "No further attempt begins", body = StateAnswer),
         CancelProblems
@@ -274,7 +238,7 @@ pub(super) async fn cancel_one(operator: &Operator, tenant: &str, id: Uuid) -> R
     operation_id = "retry_dispatch",
     tag = "operators",
     params(("uid" = Uuid, Path, description = "otpost's id of the dispatch")),
-    request_body(content = WhyBody, content_type = "application/json"),
+    request_body(content = ref("#/components/schemas/WhyBody"), content_type = "application/json"),
     responses((status = 200, description = "The dispatch is due", body = StateAnswer), RetryProblems)
 )]
 pub(in crate::http) async fn retry(

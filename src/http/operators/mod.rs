@@ -11,7 +11,10 @@ pub(super) mod dispatches;
 pub(super) mod erase;
 pub(super) mod quota;
 mod request;
+mod search_body;
 
+pub(super) use request::WhyBody;
+pub(super) use search_body::SearchBody;
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -27,7 +27,7 @@ pub(super) trait Body: DeserializeOwned {
 /// The body of a request that needs nothing but may say why.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WhyBody {
+pub(in crate::http) struct WhyBody {
     /// Why; for the audit.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 200)]

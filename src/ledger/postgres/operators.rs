@@ -138,9 +138,13 @@ static BY_ID: LazyLock<String> = LazyLock::new(|| {
     )
 });
 static BY_PERIOD: LazyLock<String> = LazyLock::new(|| {
-    // `$1` is not used. The bounds are here too, so that the scan of the primary key begins and ends at them.
+    // `$1` is not used.
     search("select uid, state, tenant from dispatch where uid >= $2 and uid < $3 and $1::text[] is not null")
 });
+/// Without these settings the planner may sort a whole period, however long. With them it walks the primary key backwards, and stops at
+/// the limit.
+const WALK_INDEX: &str =
+    "select set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)";
 
 #[async_trait]
 impl Operators for Postgres {
@@ -204,8 +208,16 @@ impl Operators for Postgres {
         };
         let state = search.state.map(crate::domain::attempt::State::as_str);
         let limit = i64::try_from(search.limit).unwrap_or(i64::MAX);
-        let rows = self.query(sql, &[&which, &from, &before, &state, &search.tenant, &limit]).await?;
-        let row = rows.first().ok_or_else(|| LedgerError::Unusable(INCOMPLETE_ANSWER.to_owned()))?;
+        let connection = self.connect().await?;
+        let walk = connection.step(WALK_INDEX, vec![]).await?;
+        let params: Vec<Param<'_>> = vec![&which, &from, &before, &state, &search.tenant, &limit];
+        let find = connection.step(sql, params).await?;
+        connection.begin_with(&[walk]).await?;
+        let rows = connection.commit_with(&[find], "search").await?;
+        let row = rows
+            .first()
+            .and_then(|rows| rows.first())
+            .ok_or_else(|| LedgerError::Unusable(INCOMPLETE_ANSWER.to_owned()))?;
         let examined = usize::try_from(row.get::<_, i64>(1)).unwrap_or(usize::MAX);
         Ok(FoundRows { uids: row.get(0), examined, oldest: row.get(2) })
     }
