@@ -91,6 +91,11 @@ async fn the_status_counts_what_became_of_codes_and_names_the_cause() {
     assert!(finding["text"].as_str().unwrap().contains("to FR fail since "), "{finding}");
     let (_, page) = deployment.get(&format!("http://{}/", front_end.ops)).await;
     assert!(page.contains("to FR fail since") && page.contains("/?country=FR"), "{page}");
+    // The link of the sentence leads to the messages.
+    let (_, page) = deployment.get(&format!("http://{}/?country=FR", front_end.ops)).await;
+    assert_eq!(page.matches("undelivered (").count(), 20, "{page}");
+    assert!(page.contains("<td>30003</td>") && page.contains("<td>+33") && !page.contains("<td>+44"), "{page}");
+    assert!(!page.contains("+33600000"), "numbers are masked: {page}");
     worker.stop().await;
     front_end.stop().await;
 }

@@ -60,13 +60,13 @@ pub(super) struct Starting {
 impl Starting {
     /// Serves health and metrics, from the beginning of the start.
     pub(super) fn health(&self, listener: TcpListener) {
-        let health = Ops {
-            metrics: Arc::clone(&self.metrics),
-            roles: self.ready.clone(),
-            token: self.config.ops.token.clone(),
-            status: Arc::clone(&self.status) as _,
-            shutdown: self.shutdown.clone(),
-        };
+        let health = Ops::new(
+            Arc::clone(&self.metrics),
+            self.ready.clone(),
+            self.config.ops.token.clone(),
+            Arc::clone(&self.status) as _,
+            self.shutdown.clone(),
+        );
         self.serve(listener, health.router());
     }
 

@@ -4,21 +4,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 
+use crate::domain::attempt::State;
+use crate::domain::delivery_cell::Cell;
+use crate::domain::dispatch::Dispatch;
 use crate::ledger::health::LedgerHealth;
-use crate::ledger::{Ledger, LedgerError, ProcessReport};
-use crate::ops::status::{DAY, Input, PausedCarrier, SeenReport, Source};
-use crate::ops::verdict::{OwnProblem, Part};
+use crate::ledger::{DispatchSearch, Ledger, LedgerError, ProcessReport, SearchBy};
+use crate::ops::status::{DAY, FailedDispatch, Input, PausedCarrier, RECENT, SeenReport, Snapshot, Source};
+use crate::ops::verdict::{Group, OwnProblem, Part};
 
 /// How long an input is used again. It bounds the load of many viewers.
 const REUSE_FOR: Duration = Duration::from_secs(3);
+/// Maximum number of failed dispatches that are read for each state, and that are listed.
+const MAX_SEARCHED: usize = 200;
+const MAX_FAILED: usize = 20;
 
 /// Reads from the ledger, at most every three seconds.
 pub(super) struct StatusReader {
     ledger: Ledger,
     health: Arc<LedgerHealth>,
-    last: Mutex<Option<(Instant, Arc<Input>)>>,
+    last: Mutex<Option<(Instant, Arc<Snapshot>)>>,
 }
 
 impl StatusReader {
@@ -66,15 +73,15 @@ fn seen_report(row: ProcessReport) -> Option<SeenReport> {
 
 #[async_trait]
 impl Source for StatusReader {
-    async fn input(&self) -> Arc<Input> {
+    async fn snapshot(&self) -> Arc<Snapshot> {
         let mut last = self.last.lock().await;
-        if let Some((_, input)) = last.as_ref().filter(|(read_at, _)| read_at.elapsed() < REUSE_FOR) {
-            return Arc::clone(input);
+        if let Some((_, snapshot)) = last.as_ref().filter(|(read_at, _)| read_at.elapsed() < REUSE_FOR) {
+            return Arc::clone(snapshot);
         }
         let input = match self.read().await {
             Ok(input) => input,
             Err(e) => {
-                let before = last.as_ref().map(|(_, input)| Input::clone(input)).unwrap_or_default();
+                let before = last.as_ref().map(|(_, before)| before.input.clone()).unwrap_or_default();
                 let now = self.ledger.now();
                 let outage = self.health.last_outage().filter(|outage| outage.ended_at.is_none());
                 let since = outage.map_or(now, |outage| outage.begun_at);
@@ -88,8 +95,51 @@ impl Source for StatusReader {
                 Input { now, ledger_problem, ..before }
             }
         };
-        let input = Arc::new(input);
-        *last = Some((Instant::now(), Arc::clone(&input)));
-        input
+        // Not on the threads that send codes.
+        let judged = tokio::task::spawn_blocking(move || Snapshot::new(input)).await;
+        let snapshot = Arc::new(judged.unwrap_or_default());
+        *last = Some((Instant::now(), Arc::clone(&snapshot)));
+        snapshot
     }
+
+    async fn failed(&self, group: &Group) -> Vec<FailedDispatch> {
+        if *group == Group::default() || !self.health.is_healthy() {
+            return vec![];
+        }
+        let mut failed = vec![];
+        for state in [State::Undelivered, State::Failed] {
+            let search = DispatchSearch {
+                by: SearchBy::Period,
+                from: self.ledger.now().checked_sub(RECENT).unwrap_or(Timestamp::MIN),
+                to: None,
+                before: None,
+                state: Some(state),
+                tenant: group.tenant.clone(),
+                limit: MAX_SEARCHED,
+            };
+            let found = self.ledger.search(&search).await.map(|page| page.dispatches).unwrap_or_default();
+            failed.extend(found.iter().filter_map(|d| failed_dispatch(d, group)));
+        }
+        failed.sort_by_key(|d| std::cmp::Reverse(d.admitted_at));
+        failed.truncate(MAX_FAILED);
+        failed
+    }
+}
+
+/// What operators see of a failed dispatch. `None` if its last attempt is not of the group.
+fn failed_dispatch(d: &Dispatch, group: &Group) -> Option<FailedDispatch> {
+    let last = d.attempts.last()?;
+    if !group.holds(&Cell::of(d, last)) {
+        return None;
+    }
+    let reason = d.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    Some(FailedDispatch {
+        admitted_at: d.admitted_at,
+        tenant: d.order.tenant.clone(),
+        id: d.order.id,
+        mask: d.order.mask.clone(),
+        carrier: last.carrier.clone(),
+        what: format!("{}{reason}", d.state),
+        code: last.receipt_code.clone().or_else(|| last.details.carrier_code.clone()),
+    })
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::domain::attempt::{Attempt, AttemptId, Outcome, Receipt, ReceiptStatus};
-use crate::domain::delivery_cell::{Cell, UNKNOWN_COUNTRY};
+use crate::domain::delivery_cell::Cell;
 use crate::domain::dispatch::Dispatch;
 
 /// Something that happened to an attempt.
@@ -71,12 +71,7 @@ impl AttemptEvent {
 impl AttemptFact {
     /// A fact about an attempt of this dispatch.
     pub fn new(d: &Dispatch, attempt: &Attempt, at: Timestamp, event: AttemptEvent) -> Self {
-        let cell = Cell {
-            channel: attempt.channel,
-            carrier: attempt.carrier.clone(),
-            country: d.order.country.clone().unwrap_or_else(|| UNKNOWN_COUNTRY.to_owned()),
-            tenant: d.order.tenant.clone(),
-        };
+        let cell = Cell::of(d, attempt);
         let (id, traceparent) = (AttemptId { uid: d.order.uid, n: attempt.n }, d.order.traceparent.clone());
         Self {
             attempt: id,

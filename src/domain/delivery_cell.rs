@@ -1,6 +1,8 @@
 //! The smallest unit of what is counted about deliveries.
 
+use crate::domain::attempt::Attempt;
 use crate::domain::channel::Channel;
+use crate::domain::dispatch::Dispatch;
 
 /// The country of a number whose country is not known.
 pub const UNKNOWN_COUNTRY: &str = "??";
@@ -21,6 +23,17 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// The cell of an attempt.
+    #[must_use]
+    pub fn of(d: &Dispatch, attempt: &Attempt) -> Self {
+        Self {
+            channel: attempt.channel,
+            carrier: attempt.carrier.clone(),
+            country: d.order.country.clone().unwrap_or_else(|| UNKNOWN_COUNTRY.to_owned()),
+            tenant: d.order.tenant.clone(),
+        }
+    }
+
     /// The cell that holds what does not fit.
     #[must_use]
     pub fn other(channel: Channel) -> Self {

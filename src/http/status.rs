@@ -219,8 +219,8 @@ pub(super) async fn show(
     let Query(Filter { channel, carrier, country, tenant }) = filter.map_err(|_| bad_filter())?;
     let country = country.map(|country| country.to_ascii_uppercase());
     let filter = Group { channel, carrier, country, tenant };
-    let input = api.state.status.input().await;
-    Ok(Json(Status::new(&input, &filter).into()))
+    let snapshot = api.state.status.snapshot().await;
+    Ok(Json(Status::new(&snapshot, &filter).into()))
 }
 
 impl From<Status> for StatusAnswer {

@@ -30,6 +30,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::live::Live;
@@ -50,11 +51,22 @@ pub struct Ops {
     pub token: Option<SecretString>,
     /// The status of the deployment, which the page shows.
     pub status: Arc<dyn Source>,
+    /// Permits of open pages.
+    viewers: Arc<Semaphore>,
     /// Ends open streams on cancellation.
     pub shutdown: CancellationToken,
 }
 
 impl Ops {
+    /// The operations endpoint of a process.
+    pub fn new(
+        metrics: Arc<Metrics>, roles: Live<BTreeMap<&'static str, Readiness>>, token: Option<SecretString>,
+        status: Arc<dyn Source>, shutdown: CancellationToken,
+    ) -> Self {
+        let viewers = Arc::new(Semaphore::new(page::MAX_VIEWERS));
+        Self { metrics, roles, token, status, viewers, shutdown }
+    }
+
     /// The routes of the operations endpoint.
     pub fn router(self) -> Router {
         let page = Router::new()

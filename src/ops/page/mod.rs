@@ -7,6 +7,7 @@ mod link;
 mod parts;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
@@ -18,12 +19,14 @@ use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
 use super::Ops;
-use super::status::Status;
+use super::status::{FailedDispatch, Status};
 use super::verdict::Group;
 use crate::domain::channel::Channel;
 
 /// Interval at which an open page is updated.
 const UPDATE_INTERVAL: Duration = Duration::from_secs(5);
+/// Maximum number of open pages of a process.
+pub(super) const MAX_VIEWERS: usize = 32;
 /// Interval of reloads without a script, in seconds.
 const RELOAD_S: u64 = 15;
 const STYLE: &str = include_str!("page.css");
@@ -64,19 +67,22 @@ impl From<Filter> for Group {
 /// `GET /`
 pub(super) async fn show(State(ops): State<Ops>, Query(filter): Query<Filter>) -> Response {
     let filter = filter.into();
-    let status = Status::new(&*ops.status.input().await, &filter);
-    (HEADERS, Html(page(&status, &filter).into_string())).into_response()
+    let status = Status::new(&*ops.status.snapshot().await, &filter);
+    let failed = ops.status.failed(&filter).await;
+    (HEADERS, Html(page(&status, &failed, &filter).into_string())).into_response()
 }
 
 /// `GET /live`: streams the main part of the page every 5 s.
 pub(super) async fn follow(State(ops): State<Ops>, Query(filter): Query<Filter>) -> Response {
     let filter: Group = filter.into();
+    let Ok(viewer) = Arc::clone(&ops.viewers).try_acquire_owned() else { return too_many_viewers() };
     let shutdown = ops.shutdown.clone().cancelled_owned();
-    let updates = stream::unfold((ops, filter), |(ops, filter)| async move {
+    let updates = stream::unfold((ops, filter, viewer), |(ops, filter, viewer)| async move {
         tokio::time::sleep(UPDATE_INTERVAL).await;
-        let status = Status::new(&*ops.status.input().await, &filter);
-        let event = Event::default().data(content(&status, &filter).into_string());
-        Some((Ok::<_, Infallible>(event), (ops, filter)))
+        let status = Status::new(&*ops.status.snapshot().await, &filter);
+        let failed = ops.status.failed(&filter).await;
+        let event = Event::default().data(content(&status, &failed, &filter).into_string());
+        Some((Ok::<_, Infallible>(event), (ops, filter, viewer)))
     });
     let updates = updates.take_until(shutdown);
     (HEADERS, Sse::new(updates).keep_alive(KeepAlive::default())).into_response()
@@ -96,7 +102,12 @@ pub(super) fn foreign_host() -> Response {
     (StatusCode::FORBIDDEN, text).into_response()
 }
 
-fn page(status: &Status, filter: &Group) -> Markup {
+fn too_many_viewers() -> Response {
+    let text = "Too many pages are open. Close some, or look at the page of another process.\n";
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+fn page(status: &Status, failed: &[FailedDispatch], filter: &Group) -> Markup {
     let title = if status.findings.is_empty() { "Codes arrive" } else { "Look here" };
     html! {
         (DOCTYPE)
@@ -112,7 +123,7 @@ fn page(status: &Status, filter: &Group) -> Markup {
                 noscript { meta http-equiv="refresh" content=(RELOAD_S); }
             }
             body {
-                main id="status" { (content(status, filter)) }
+                main id="status" { (content(status, failed, filter)) }
                 p id="announcement" role="status" {}
             }
         }
@@ -120,7 +131,7 @@ fn page(status: &Status, filter: &Group) -> Markup {
 }
 
 /// The part of the page that updates itself.
-fn content(status: &Status, filter: &Group) -> Markup {
+fn content(status: &Status, failed: &[FailedDispatch], filter: &Group) -> Markup {
     html! {
         (parts::heading(status, filter))
         (parts::verdict(status))
@@ -128,6 +139,7 @@ fn content(status: &Status, filter: &Group) -> Markup {
         (parts::tiles(status))
         (chart::throughput(status))
         (chart::handset_time(status))
+        (parts::failed(failed, filter))
         (parts::tables(status, filter))
         (parts::machine(status))
     }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::link;
 use crate::domain::clock::between;
 use crate::domain::delivery_count::{Counted, DeliveryCounts};
-use crate::ops::status::{Dimension, Numbers, Status};
+use crate::ops::status::{Dimension, FailedDispatch, Numbers, Status};
 use crate::ops::verdict::{Cause, Finding, Group};
 
 /// Maximum number of rows of a table.
@@ -107,6 +107,37 @@ pub(super) fn tiles(status: &Status) -> Markup {
                 div { span { (name) } b { (value) } small { "24 h: " (usual) } }
             }
             div { span { "Waiting jobs" } b { (jobs) } small { "otpost.dispatch" } }
+        }
+    }
+}
+
+/// The latest messages of the filter that did not arrive.
+pub(super) fn failed(failed: &[FailedDispatch], filter: &Group) -> Markup {
+    html! {
+        @if *filter != Group::default() {
+            section {
+                h2 { "Latest messages that did not arrive" }
+                @if failed.is_empty() { p class="none" { "None during the last 15 minutes." } } @else {
+                    div class="scroll" id="table-failed" tabindex="0" role="region" aria-label="Latest messages that did not arrive" {
+                        table class="texts" {
+                            thead { tr {
+                                th scope="col" { "admitted" } th scope="col" { "number" } th scope="col" { "tenant" } th scope="col" { "carrier" }
+                                th scope="col" { "state" } th scope="col" { "code" } th scope="col" { "id" }
+                            } }
+                            tbody {
+                                @for d in failed {
+                                    tr {
+                                        th scope="row" { (d.admitted_at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S").to_string()) }
+                                        td { (d.mask) } td { (d.tenant) } td { (d.carrier) } td { (d.what) }
+                                        td { (d.code.as_deref().unwrap_or("–")) } td { (d.id) }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                    p class="none" { "The timeline of one: otpost dispatch show ID" }
+                }
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::report::{GONE_AFTER, OpenBreaker, Report};
 use super::verdict::{Finding, Group, History, OwnProblem, verdict};
@@ -81,11 +82,49 @@ impl SeenReport {
     }
 }
 
+/// An input, and the verdict on it. Many viewers share one.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The input.
+    pub input: Input,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+impl Snapshot {
+    /// Computes the verdict. It takes some milliseconds for each hundred thousand counts.
+    pub fn new(input: Input) -> Self {
+        let findings = findings(&input);
+        Self { input, findings }
+    }
+}
+
+/// A dispatch whose message did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedDispatch {
+    /// When it was admitted.
+    pub admitted_at: Timestamp,
+    /// Its tenant.
+    pub tenant: String,
+    /// The sender's id.
+    pub id: Uuid,
+    /// The masked number.
+    pub mask: String,
+    /// The configured carrier of the last attempt.
+    pub carrier: String,
+    /// The state and its reason.
+    pub what: String,
+    /// The carrier's error code.
+    pub code: Option<String>,
+}
+
 /// Reads what a status is made from.
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// The newest input. Many callers may share one.
-    async fn input(&self) -> Arc<Input>;
+    /// The newest snapshot.
+    async fn snapshot(&self) -> Arc<Snapshot>;
+    /// The latest dispatches of a group whose messages did not arrive. Empty if the ledger does not answer.
+    async fn failed(&self, group: &Group) -> Vec<FailedDispatch>;
 }
 
 /// The counts of the last 15 minutes and of the last day.
@@ -170,7 +209,7 @@ impl Dimension {
 
 impl Status {
     /// Makes a status. The filter applies to the numbers and the history, not to the verdict.
-    pub fn new(input: &Input, filter: &Group) -> Self {
+    pub fn new(Snapshot { input, findings }: &Snapshot, filter: &Group) -> Self {
         let now = input.now;
         let ago = |time: Duration| now.checked_sub(time).unwrap_or(Timestamp::MIN);
         let mut all = Numbers::default();
@@ -200,18 +239,9 @@ impl Status {
         processes.truncate(living + MAX_GONE);
         let alive: Vec<&SeenReport> = processes.iter().filter(|process| process.is_alive(now)).collect();
         let breakers: BTreeSet<&OpenBreaker> = alive.iter().flat_map(|p| &p.report.breakers).collect();
-        // During an outage nothing new is counted, and after it the receipts of that time look late.
-        let is_of_outage = |row: &CountRow| {
-            let is_of =
-                |(begun, ended)| row.started_at < ended && after(row.started_at, RECEIPT_WAIT) > begun;
-            input.ledger_problem.is_some() || input.outage.is_some_and(is_of)
-        };
-        let rows = input.rows.iter().filter(|row| !is_of_outage(row));
-        let mut history = History::of_counts(rows, now);
-        history.set_codes(alive.iter().flat_map(|process| process.report.failure_codes.clone()).collect());
         Self {
             at: now,
-            findings: verdict(&history, &problems::own(input), now),
+            findings: findings.clone(),
             is_quiet: !input
                 .rows
                 .iter()
@@ -225,6 +255,27 @@ impl Status {
             processes,
         }
     }
+}
+
+/// Returns what is wrong.
+fn findings(input: &Input) -> Vec<Finding> {
+    let now = input.now;
+    // During an outage nothing new is counted, and after it the receipts of that time look late.
+    let is_of_outage = |row: &CountRow| {
+        let is_of = |(begun, ended)| row.started_at < ended && after(row.started_at, RECEIPT_WAIT) > begun;
+        input.ledger_problem.is_some() || input.outage.is_some_and(is_of)
+    };
+    let rows = input.rows.iter().filter(|row| !is_of_outage(row));
+    let mut history = History::of_counts(rows, now);
+    history.set_codes(
+        input
+            .reports
+            .iter()
+            .filter(|process| process.is_alive(now))
+            .flat_map(|process| process.report.failure_codes.clone())
+            .collect(),
+    );
+    verdict(&history, &problems::own(input), now)
 }
 
 fn sorted(values: BTreeMap<&str, Numbers>) -> Vec<(String, Numbers)> {

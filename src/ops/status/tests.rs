@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Dimension, Input, SeenReport, Status};
+use super::{Dimension, Input, SeenReport, Snapshot, Status};
 use crate::domain::channel::Channel;
 use crate::domain::clock::after;
 use crate::domain::delivery_cell::Cell;
@@ -55,7 +55,7 @@ fn numbers_are_divided_and_filtered() {
         row(1500, "old", "DE", 9),
     ];
     let input = input(rows, vec![process("w", 1, "worker")]);
-    let status = Status::new(&input, &Group::default());
+    let status = Status::new(&Snapshot::new(input.clone()), &Group::default());
     assert_eq!((attempts(&status.all.recent), attempts(&status.all.day)), (7, 10));
     let carriers: Vec<_> =
         status.by[&Dimension::Carrier].iter().map(|(name, n)| (name.as_str(), attempts(&n.day))).collect();
@@ -63,13 +63,13 @@ fn numbers_are_divided_and_filtered() {
     assert_eq!(status.history.len(), 144);
     assert_eq!(status.history.iter().map(|(_, counts)| attempts(counts)).sum::<i64>(), 10);
     let filter = Group { country: Some("DE".to_owned()), ..Group::default() };
-    assert_eq!(attempts(&Status::new(&input, &filter).all.day), 7);
+    assert_eq!(attempts(&Status::new(&Snapshot::new(input.clone()), &filter).all.day), 7);
 }
 
 #[test]
 fn a_deployment_without_a_worker_says_so() {
     let own = |reports| {
-        let status = Status::new(&input(vec![], reports), &Group::default());
+        let status = Status::new(&Snapshot::new(input(vec![], reports)), &Group::default());
         status.findings.into_iter().map(|finding| finding.text).collect::<Vec<_>>()
     };
     assert_eq!(own(vec![process("w", 19, "worker")]), Vec::<String>::new());
@@ -88,8 +88,11 @@ fn during_an_outage_of_the_ledger_only_the_ledger_is_named() {
     let what = "does not answer".to_owned();
     let problem = OwnProblem { part: Part::Ledger, since: now(), what };
     let input = Input { ledger_problem: Some(problem), ..input(vec![], vec![process("w", 300, "worker")]) };
-    let causes: Vec<_> =
-        Status::new(&input, &Group::default()).findings.into_iter().map(|finding| finding.cause).collect();
+    let causes: Vec<_> = Status::new(&Snapshot::new(input.clone()), &Group::default())
+        .findings
+        .into_iter()
+        .map(|finding| finding.cause)
+        .collect();
     assert_eq!(causes, [Cause::Own(Part::Ledger)]);
 }
 
@@ -104,7 +107,7 @@ fn what_several_processes_report_is_told_once() {
         process.report.breakers.push(OpenBreaker { carrier, channel, country: None, probe_in_s: n as u64 });
         process.report.queues.insert("otpost.dispatch".to_owned(), 10 * n as u32);
     }
-    let status = Status::new(&input(vec![], reports), &Group::default());
+    let status = Status::new(&Snapshot::new(input(vec![], reports)), &Group::default());
     assert_eq!(status.findings.len(), 1);
     assert_eq!(status.findings[0].since, now());
     assert_eq!(status.breakers.len(), 1);
@@ -123,7 +126,7 @@ fn attempts_of_an_outage_blame_no_carrier() {
     }
     let blamed = |outage| {
         let input = Input { outage, ..input(rows.clone(), vec![process("w", 1, "worker")]) };
-        Status::new(&input, &Group::default()).findings.len()
+        Status::new(&Snapshot::new(input.clone()), &Group::default()).findings.len()
     };
     assert_eq!(blamed(None), 1);
     let ago = |minutes: i64| Timestamp::from_second(now().as_second() - 60 * minutes).unwrap();
