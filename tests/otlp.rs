@@ -76,8 +76,6 @@ async fn a_collector_that_is_away_delays_no_code() {
     let all = deployment.start(config, Roles::ALL).await;
     let id = deployment.publish(&job("+447701000203", json!({}))).await;
     deployment.until_state(id, "delivered").await;
-    let (_, page) = deployment.get(&format!("http://{}/", all.ops)).await;
-    assert!(page.contains("Codes arrive as usual."));
     let stopping = std::time::Instant::now();
     all.stop().await;
     assert!(stopping.elapsed() < Duration::from_secs(15));

@@ -94,7 +94,10 @@ async fn the_status_counts_what_became_of_codes_and_names_the_cause() {
     // The link of the sentence leads to the messages.
     let (_, page) = deployment.get(&format!("http://{}/?country=FR", front_end.ops)).await;
     assert_eq!(page.matches("undelivered (").count(), 20, "{page}");
-    assert!(page.contains("<td>30003</td>") && page.contains("<td>+33") && !page.contains("<td>+44"), "{page}");
+    assert!(
+        page.contains("<td>30003</td>") && page.contains("<td>+33") && !page.contains("<td>+44"),
+        "{page}"
+    );
     assert!(!page.contains("+33600000"), "numbers are masked: {page}");
     worker.stop().await;
     front_end.stop().await;
@@ -156,7 +159,7 @@ async fn an_outage_of_the_ledger_is_the_verdict() {
     config.ledger.url = Some(deployment.ledger_by(&relay).into());
     let all = deployment.start(config, Roles::ALL).await;
     let page = async || deployment.get(&format!("http://{}/", all.ops)).await.1;
-    assert!(page().await.contains("Codes arrive as usual."));
+    assert!(page().await.contains("Nothing was sent during the last 15 minutes."));
     relay.refuse(true);
     relay.cut();
     wait::until("the page names the ledger", async || {
@@ -164,6 +167,9 @@ async fn an_outage_of_the_ledger_is_the_verdict() {
     })
     .await;
     relay.refuse(false);
-    wait::until("the page is fine again", async || page().await.contains("Codes arrive as usual.")).await;
+    wait::until("the page is fine again", async || {
+        page().await.contains("Nothing was sent during the last 15 minutes.")
+    })
+    .await;
     all.stop().await;
 }
