@@ -9,10 +9,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use otpost::app::Roles;
 use otpost::domain::channel::Channel;
 use otpost::domain::delivery_cell::Cell;
 use otpost::domain::delivery_count::{CountRow, Counted, DeliveryCounts, INTERVAL, interval_start};
-use support::deployment::{Deployment, FRONT_END};
+use support::deployment::Deployment;
 
 /// A day of counts of two carriers, three countries and two tenants. During the last two minutes texts to Indonesia through `acme` do not
 /// arrive.
@@ -65,9 +66,9 @@ async fn the_page_names_the_cause_on_a_desk_and_on_a_phone_without_and_with_a_sc
     let deployment = Deployment::build(Duration::from_millis(20)).await;
     let now = deployment.ledger.check().await.unwrap();
     deployment.ledger.add_counts(&a_day(now)).await.unwrap();
-    let all = deployment.start(deployment.config(&["acme", "bolt"]), otpost::app::Roles::ALL).await;
+    let all = deployment.start(deployment.config(&["acme", "bolt"]), Roles::ALL).await;
     let empty = Deployment::build(Duration::from_millis(20)).await;
-    let quiet = empty.start(empty.config(&["acme"]), FRONT_END).await;
+    let quiet = empty.start(empty.config(&["acme"]), Roles::ALL).await;
     let node = std::env::var("TWO_STEP_TEST_NODE").expect("TWO_STEP_TEST_NODE is not set: run scripts/test");
     let shots = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("ops-page");
     std::fs::create_dir_all(&shots).unwrap();
