@@ -29,7 +29,7 @@ pub(super) struct Doctor {
 /// One check.
 struct Finding {
     what: String,
-    /// What is wrong and what to do. `None`: nothing is wrong.
+    /// The problem and its remedy. `None`: nothing is wrong.
     problem: Option<String>,
 }
 

@@ -17,7 +17,7 @@ pub const RECEIPT_WAIT: Duration = Duration::from_secs(60);
 /// A code that is entered is reported as verified within this time.
 pub const VERIFIED_WAIT: Duration = Duration::from_secs(5 * 60);
 words! {
-    /// What is counted. The words are the columns in the ledger.
+    /// The kinds of counts. The words are the columns in the ledger.
     Counted {
         /// Attempts that were answered, or had no answer in time.
         Attempts = "attempts",

@@ -40,7 +40,7 @@ pub(super) struct Filter {
 pub struct StatusAnswer {
     /// When the numbers were read, by the ledger's clock.
     pub at: Timestamp,
-    /// What is wrong, at most three findings, problems of otpost itself first. Empty: codes arrive as usual.
+    /// The findings, at most three, problems of otpost itself first. Empty: codes arrive as usual.
     pub findings: Vec<FindingAnswer>,
     /// Whether nothing was sent during the last 15 minutes. Without attempts, nobody knows whether codes would arrive.
     pub quiet: bool,
@@ -69,7 +69,7 @@ pub struct StatusAnswer {
 /// Something that is wrong.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FindingAnswer {
-    /// What is wrong, since when, and what to do.
+    /// The problem, its begin, and the remedy, in sentences.
     pub text: String,
     /// Since when.
     pub since: Timestamp,

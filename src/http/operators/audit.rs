@@ -54,7 +54,7 @@ struct AuditAnswer {
     at: Timestamp,
     /// The id of the operator's API key.
     who: String,
-    /// What was done, such as `carrier_pause`.
+    /// The act, such as `carrier_pause`.
     act: String,
     /// To what. Numbers are masked.
     subject: String,

@@ -31,7 +31,7 @@ pub(in crate::http) struct BlockList {
 /// A block: numbers that get nothing.
 #[derive(Debug, Serialize, ToSchema)]
 struct BlockAnswer {
-    /// What is blocked.
+    /// The kind of the block.
     kind: BlockKind,
     /// The masked number, the prefix, or the country.
     value: String,

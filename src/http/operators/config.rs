@@ -19,7 +19,7 @@ pub(in crate::http) struct ConfigAnswer {
 
 /// Read the settings in force
 ///
-/// Those of the process that answers, after its last reload. A change that needs a restart is not in force before it.
+/// The settings are those of the process that answers, after its last reload. A change that needs a restart is not in force before it.
 #[utoipa::path(
     get,
     path = "/v1/config",

@@ -36,7 +36,7 @@ struct RuleAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     tenant: Option<String>,
-    /// What is counted: `codes`, `notices`, `codes by voice`, … or `all`.
+    /// The counted dispatches: `codes`, `notices`, `codes by voice`, … or `all`.
     counts: String,
     /// The rule, such as `5/10m`.
     rule: String,

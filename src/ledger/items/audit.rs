@@ -37,7 +37,7 @@ pub struct NewAuditRecord {
     pub id: Uuid,
     /// The id of the API key.
     pub who: String,
-    /// What was done.
+    /// The act.
     pub act: OperatorAct,
     /// To what. Never a whole number.
     pub subject: String,
@@ -54,7 +54,7 @@ pub struct AuditRecord {
     pub at: Timestamp,
     /// The id of the API key.
     pub who: String,
-    /// What was done: a word of [`OperatorAct`], or one of another version.
+    /// The act: a word of [`OperatorAct`], or one of another version.
     pub act: String,
     /// To what. Never a whole number.
     pub subject: String,

@@ -35,7 +35,7 @@ pub struct Probe {
 /// Numbers that get nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
-    /// What is blocked.
+    /// The kind of the block.
     pub kind: BlockKind,
     /// The keyed hash of the number, the prefix, or the country.
     pub value: String,
@@ -105,7 +105,7 @@ pub struct NewPause {
 /// A block to store. It replaces an earlier one of the same kind and value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBlock {
-    /// What is blocked.
+    /// The kind of the block.
     pub kind: BlockKind,
     /// The keyed hash of the number, the prefix, or the country.
     pub value: String,

@@ -9,7 +9,7 @@ use crate::domain::dispatch::Dispatch;
 /// Which rows a search reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SearchBy {
-    /// Those of a number: the look-up keys of its spellings.
+    /// The dispatches of a number: the look-up keys of its spellings.
     Number(Vec<String>),
     /// Those with this id: otpost's, or that of the sender of one of these tenants.
     Id {

@@ -87,7 +87,7 @@ impl SeenReport {
 pub struct Snapshot {
     /// The input.
     pub input: Input,
-    /// What is wrong.
+    /// The findings of the verdict.
     pub findings: Vec<Finding>,
 }
 
@@ -130,9 +130,9 @@ pub trait Source: Send + Sync {
 /// The counts of the last 15 minutes and of the last day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Numbers {
-    /// Those of the last 15 minutes.
+    /// The counts of the last 15 minutes.
     pub recent: DeliveryCounts,
-    /// Those of the last day.
+    /// The counts of the last day.
     pub day: DeliveryCounts,
 }
 
@@ -150,7 +150,7 @@ impl Numbers {
 pub struct Status {
     /// When it was read.
     pub at: Timestamp,
-    /// What is wrong: problems of otpost itself first, then the most certain findings. Empty: codes arrive as usual.
+    /// The findings of the verdict: problems of otpost itself first, then the most certain ones. Empty: codes arrive as usual.
     pub findings: Vec<Finding>,
     /// Whether nothing was sent during the last 15 minutes, whatever the filter.
     pub is_quiet: bool,
