@@ -100,6 +100,7 @@ async fn a_block_refuses_jobs_at_both_doors(backend: Backend) {
         (json!({"country": "XX", "reason": "x"}), "country"),
         (json!({"country": "GB", "reason": ""}), "reason"),
         (json!({"country": "GB", "reason": "a\nb"}), "reason"),
+        (json!({"country": "GB", "reason": format!(" {}", "x".repeat(200))}), "reason"),
         (json!({"country": "GB", "reason": "x", "for_s": 0}), "for_s"),
     ] {
         let (status, problem) = office.act("POST", "/v1/blocks", &body).await;

@@ -72,8 +72,10 @@ pub(super) fn bad(field: &str, rule: &str) -> Problem {
 
 /// Checks a reason.
 pub(super) fn reason(text: &str) -> Result<&str, Problem> {
+    // As in the schema of the API, spaces around it count towards its length.
+    let short = text.chars().count() <= MAX_REASON_CHARS;
     let text = text.trim();
-    let fits = (1..=MAX_REASON_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    let fits = short && !text.is_empty() && !text.chars().any(char::is_control);
     if !fits {
         return Err(bad("reason", "must be a text of one line, of 1 to 200 characters"));
     }
