@@ -32,6 +32,7 @@ class Producer {
       persistent: true,
       mandatory: true,
       contentType: "application/json",
+      timestamp: Math.floor(Date.now() / 1000), // otpost measures how long jobs wait
       userId: decodeURIComponent(new URL(AMQP).username), // RabbitMQ checks it, so otpost can trust it
     };
     for (const pause of [100, 1000, 3000, undefined]) {

@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import sys
+import time
 import uuid
 
 import pika  # pip install pika
@@ -25,7 +26,7 @@ channel.basic_publish(
     exchange="otpost",
     routing_key="dispatch",
     body=json.dumps(job),
-    properties=pika.BasicProperties(delivery_mode=2, content_type="application/json"),
+    properties=pika.BasicProperties(delivery_mode=2, content_type="application/json", timestamp=int(time.time())),
     mandatory=True,  # without a queue, pika raises UnroutableError
 )
 connection.close()

@@ -6,6 +6,7 @@ import json
 import os
 import struct
 import sys
+import time
 import uuid
 
 import nacl.utils  # pip install pynacl
@@ -40,7 +41,7 @@ channel.basic_publish(
     exchange="otpost",
     routing_key="dispatch",
     body=json.dumps(job),
-    properties=pika.BasicProperties(delivery_mode=2, content_type="application/json"),
+    properties=pika.BasicProperties(delivery_mode=2, content_type="application/json", timestamp=int(time.time())),
     mandatory=True,
 )
 connection.close()

@@ -29,6 +29,7 @@ class Producer:
         properties = pika.BasicProperties(
             delivery_mode=2,
             content_type="application/json",
+            timestamp=int(time.time()),  # otpost measures how long jobs wait
             user_id=AMQP.credentials.username,  # RabbitMQ checks it, so otpost can trust it
         )
         for pause in (0.1, 1, 3, None):

@@ -87,6 +87,8 @@ impl Reporter {
             waiting_jobs: queues.get(DISPATCH).map_or(0, |length| length.messages),
             clock_ahead_s: self.metrics.process.clock_ahead(),
             oldest_due: self.ledger.oldest_due().await.ok().flatten(),
+            transactions: self.metrics.ledger.take_slow(),
+            jobs: self.metrics.intake.take_old_jobs(),
         };
         let breakers = self.rules.current().routes.open_breakers();
         Report {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::attempt::{NotSentCause, Outcome, ReceiptStatus};
+use crate::domain::attempt::{Outcome, ReceiptStatus};
 use crate::domain::attempt_fact::{AttemptEvent, AttemptFact};
 use crate::domain::clock::between;
 use crate::domain::delivery_cell::Cell;
@@ -139,7 +139,7 @@ impl DeliveryCounts {
         let after = between(fact.begun_at, fact.at);
         match &fact.event {
             // Nothing was sent, and no carrier is to blame.
-            AttemptEvent::Answered { outcome: Outcome::NotSent(NotSentCause::TooLate), .. } => {}
+            AttemptEvent::Answered { outcome: Outcome::NotSent(cause), .. } if cause.is_own() => {}
             AttemptEvent::Answered { outcome, segments, .. } => {
                 self.add(Counted::Attempts, 1);
                 self.add(Counted::Segments, i64::from(segments.unwrap_or(0)));

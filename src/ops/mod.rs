@@ -10,6 +10,7 @@ pub mod failure_codes;
 pub mod metrics;
 mod page;
 pub mod report;
+mod share;
 pub mod status;
 pub mod telemetry;
 pub mod traces;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::failure_codes::FailureCode;
-use super::verdict::{OwnProblem, Part};
+use super::metrics::{OLD_JOB, SLOW_TRANSACTION};
+use super::verdict::{OwnProblem, Part, Tally};
 
 /// Interval of the reports.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -46,7 +47,8 @@ pub struct Report {
     pub breakers: Vec<OpenBreaker>,
     /// The most frequent error codes of recent failures.
     pub failure_codes: Vec<FailureCode>,
-    /// Problems of this process or of what it uses.
+    /// Problems of this process or of what it uses. Those that this version does not know are left out.
+    #[serde(deserialize_with = "known_problems")]
     pub problems: Vec<OwnProblem>,
 }
 
@@ -74,6 +76,20 @@ pub struct Surroundings {
     pub clock_ahead_s: f64,
     /// When the dispatch that has been due longest became due.
     pub oldest_due: Option<Timestamp>,
+    /// Transactions since the last report, and how many of them were slow.
+    pub transactions: Tally,
+    /// Jobs of known age since the last report, and how many of them were old.
+    pub jobs: Tally,
+}
+
+fn known_problems<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OwnProblem>, D::Error> {
+    let problems = Vec::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(problems.into_iter().filter_map(|problem| serde_json::from_value(problem).ok()).collect())
+}
+
+/// Whether one in ten or more failed.
+fn many(Tally { all, failed }: Tally) -> bool {
+    failed > 0 && failed * 10 >= all
 }
 
 /// Remembers when each state began.
@@ -90,13 +106,23 @@ impl ProblemTracker {
             let direction = if ahead > 0.0 { "ahead of" } else { "behind" };
             format!("a machine is {:.1} s {direction} the ledger", ahead.abs())
         });
-        let many = (seen.waiting_jobs > MANY_JOBS)
+        let waiting = (seen.waiting_jobs > MANY_JOBS)
             .then(|| format!("{} jobs wait in otpost.dispatch", seen.waiting_jobs));
         let late = late.map(|due| (due, format!("due dispatches have waited for {} s", ago(due).as_secs())));
+        let old = many(seen.jobs).then(|| {
+            let Tally { all, failed } = seen.jobs;
+            format!("{failed} of {all} jobs were older than {} s when a worker got them", OLD_JOB.as_secs())
+        });
+        let slow = many(seen.transactions).then(|| {
+            let Tally { all, failed } = seen.transactions;
+            format!("{failed} of {all} transactions took more than {} ms", SLOW_TRANSACTION.as_millis())
+        });
+        let begins_now = |what: Option<String>| what.map(|what| (now, what));
         let states = [
-            (Part::Broker, seen.broker_problem.clone().map(|what| (now, what))),
-            (Part::Clock, clock.map(|what| (now, what))),
-            (Part::Queue, many.map(|what| (now, what)).or(late)),
+            (Part::SlowLedger, begins_now(slow)),
+            (Part::Broker, begins_now(seen.broker_problem.clone())),
+            (Part::Clock, begins_now(clock)),
+            (Part::Queue, begins_now(waiting).or(late).or(begins_now(old))),
         ];
         let mut problems = vec![];
         for (part, state) in states {
@@ -118,8 +144,8 @@ impl ProblemTracker {
 mod tests {
     use jiff::Timestamp;
 
-    use super::{ProblemTracker, Surroundings};
-    use crate::ops::verdict::Part;
+    use super::{ProblemTracker, Report, Surroundings};
+    use crate::ops::verdict::{Part, Tally};
 
     fn t(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -150,6 +176,26 @@ mod tests {
         assert_eq!(of(due), [(Part::Queue, "due dispatches have waited for 140 s".to_owned())]);
         let behind = Surroundings { clock_ahead_s: -7.25, ..Surroundings::default() };
         assert_eq!(of(behind), [(Part::Clock, "a machine is 7.2 s behind the ledger".to_owned())]);
-        assert_eq!(of(Surroundings { waiting_jobs: 500, ..Surroundings::default() }), []);
+        let old = Surroundings { jobs: Tally { all: 20, failed: 2 }, ..Surroundings::default() };
+        let what = "2 of 20 jobs were older than 30 s when a worker got them";
+        assert_eq!(of(old), [(Part::Queue, what.to_owned())]);
+        let slow = Surroundings { transactions: Tally { all: 9, failed: 1 }, ..Surroundings::default() };
+        assert_eq!(of(slow), [(Part::SlowLedger, "1 of 9 transactions took more than 500 ms".to_owned())]);
+        for tally in [Tally { all: 21, failed: 2 }, Tally::default()] {
+            let few =
+                Surroundings { waiting_jobs: 500, jobs: tally, transactions: tally, ..Surroundings::default() };
+            assert_eq!(of(few), []);
+        }
+    }
+
+    /// Fails if a process of a newer version, with a problem that this one does not know, counts as gone.
+    #[test]
+    fn an_unknown_problem_is_left_out() {
+        let report = r#"{"version": "9", "problems": [
+            {"part": "mailbox", "since": "2026-05-04T14:05:00Z", "what": "full"},
+            {"part": "broker", "since": "2026-05-04T14:05:00Z", "what": "refused"}]}"#;
+        let report: Report = serde_json::from_str(report).unwrap();
+        assert_eq!((report.version.as_str(), report.problems.len()), ("9", 1));
+        assert_eq!(report.problems[0].part, Part::Broker);
     }
 }

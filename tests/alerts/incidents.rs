@@ -1,4 +1,4 @@
-//! Prometheus scrapes two workers, and the shipped rules fire in scripted incidents.
+//! Prometheus scrapes two workers, and the shipped rules fire in scripted incidents. The page names the cause of each.
 //!
 //! The rules are those of `ops/prometheus`, with shorter times: each `for` is 2 s, each range is 12 s, and each offset is a minute. All
 //! thresholds are the shipped ones.
@@ -106,6 +106,32 @@ impl Site {
         }
     }
 
+    /// Waits until the page of the first process names a cause. Jobs of the incident are sent until then.
+    async fn page_names(&mut self, cause: &str, jobs: u32, number: &str) {
+        let url = format!("http://{}/", self.apps[0].ops);
+        let end = tokio::time::Instant::now() + 2 * FIRES_WITHIN;
+        loop {
+            let (status, page) = self.deployment.get(&url).await;
+            assert_eq!(status, 200, "{page}");
+            if page.contains(cause) {
+                return;
+            }
+            let verdict = page.split("</section>").next().unwrap_or_default();
+            assert!(tokio::time::Instant::now() < end, "the page does not name “{cause}”: {verdict}");
+            self.send(jobs, number).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Publishes a job as if it had been published a minute ago.
+    async fn send_old(&mut self) {
+        self.numbers += 1;
+        let old = u64::try_from(otpost::domain::clock::now().as_second() - 60).unwrap();
+        let body = job(&format!("+4477065{:05}", self.numbers), json!({})).to_string();
+        let properties = BasicProperties::default().with_timestamp(old);
+        self.deployment.publish_with(properties, "dispatch", body.as_bytes()).await;
+    }
+
     /// Waits until an alert no longer fires, while some good messages are sent.
     async fn ends(&mut self, alert: &str) {
         let end = tokio::time::Instant::now() + 2 * FIRES_WITHIN;
@@ -138,44 +164,54 @@ async fn each_incident_fires_its_alert_and_a_quiet_time_fires_none() {
     let client = connect(&site.deployment.ledger_url).await;
     client.batch_execute("update moved set by = '-3 s'").await.unwrap();
     site.fires("OtpostClockOff", ("severity", "page"), 1, DELIVERED).await;
+    site.page_names("A clock: a machine is 3.0 s ahead of the ledger", 1, DELIVERED).await;
     client.batch_execute("update moved set by = '0'").await.unwrap();
     site.ends("OtpostClockOff").await;
 
     let alert = site.fires("OtpostReceiptsMissing", ("carrier", "c1"), 8, WITHOUT_RECEIPT).await;
     assert_eq!(summary(&alert), "The carrier c1 sends too few receipts");
+    site.page_names("have no receipts", 8, WITHOUT_RECEIPT).await;
 
     let alert = site.fires("OtpostCountryFailing", ("country", "DE"), 4, REFUSED).await;
     assert_eq!(summary(&alert), "Messages to DE do not arrive");
+    site.page_names(" to DE fail", 4, REFUSED).await;
 
     // Each way of a statement takes 400 ms.
     site.database.delay(Duration::from_millis(400));
     site.fires("OtpostDatabaseSlow", ("operation", "check"), 0, "").await;
+    site.page_names("The ledger is slow:", 1, DELIVERED).await;
     site.database.pass();
 
     site.broker.refuse(true);
     site.broker.cut();
     site.fires("OtpostBrokerAway", ("connection", "consuming"), 0, "").await;
+    site.page_names("RabbitMQ:", 0, "").await;
     site.broker.pass();
     site.ends("OtpostBrokerAway").await;
 
     // Jobs were published a minute before a worker gets them.
-    let old = u64::try_from(otpost::domain::clock::now().as_second() - 60).unwrap();
-    for i in 0..10 {
-        let body = job(&format!("+4477065{i:05}"), json!({})).to_string();
-        let properties = BasicProperties::default().with_timestamp(old);
-        site.deployment.publish_with(properties, "dispatch", body.as_bytes()).await;
+    for _ in 0..10 {
+        site.send_old().await;
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     site.fires("OtpostJobsOld", ("severity", "page"), 0, "").await;
+    // They are a problem when they have come for 40 s.
+    for _ in 0..45 {
+        site.send_old().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    site.page_names("jobs were older than 30 s when a worker got them", 0, "").await;
 
     let alert = site.fires("OtpostCarrierDown", ("carrier", "c1"), 4, UNAVAILABLE).await;
     assert_eq!(summary(&alert), "The carrier c1 accepts no messages (sms)");
+    site.page_names("not accepted by the carrier", 4, UNAVAILABLE).await;
     site.fires("OtpostBreakerOpen", ("channel", "sms"), 1, UNAVAILABLE).await;
 
     // Without a database, workers do not consume.
     site.database.refuse(true);
     site.database.cut();
     site.fires("OtpostDatabaseAway", ("severity", "page"), 0, "").await;
+    site.page_names("The ledger:", 0, "").await;
     site.send(600, DELIVERED).await;
     site.fires("OtpostQueueGrowing", ("queue", "otpost.dispatch"), 5, DELIVERED).await;
     site.database.pass();

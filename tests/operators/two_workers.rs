@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use otpost::app::App;
+use otpost::app::{App, Roles};
+use otpost::domain::attempt::Attempt;
 use otpost::http::{NewKey, Scope};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::deployment::{Deployment, FRONT_END, WORKER, job};
 use crate::support::wait;
+use crate::support::world::connect;
 
 /// Returns the sum of a worker's admissions with this result.
 async fn admissions(deployment: &Deployment, worker: &App, result: &str) -> u64 {
@@ -79,6 +81,44 @@ async fn a_paused_carrier_gets_nothing_from_any_worker() {
     for app in workers.into_iter().chain([front_end]) {
         app.stop().await;
     }
+}
+
+/// The commit of the attempt takes 2.2 s, and the carrier is paused meanwhile.
+///
+/// Fails if a worker looks at the pauses only when it chooses a carrier.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_holds_for_a_message_whose_commit_is_under_way() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let worker = deployment.start(deployment.config(&["c1"]), Roles::ALL).await;
+    deployment.until_consumed().await;
+    let slow = "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(2.2); return new; end $$;
+        create trigger slow before insert on dispatch for each row execute function slow()";
+    let client = connect(&deployment.ledger_url).await;
+    client.batch_execute(slow).await.unwrap();
+    let to = "+447709034000";
+    let id = deployment.publish(&job(to, json!({}))).await;
+    let under_way = "select 1 from pg_stat_activity where wait_event = 'PgSleep'";
+    wait::until("the commit is under way", async || !client.query(under_way, &[]).await.unwrap().is_empty()).await;
+    let operator = NewKey::make("*", &[Scope::Admin]);
+    deployment.ledger.add_key(&operator.row).await.unwrap();
+    let act = async |verb: &str, body: Value| {
+        let url = format!("http://{}/v1/carriers/c1/{verb}", worker.api.unwrap());
+        let key = format!("Bearer {}", operator.text);
+        let (status, answer) =
+            deployment.post_form(&url, &[("authorization", &key)], body.to_string().into_bytes()).await;
+        assert_eq!(status, 200, "{verb}: {answer}");
+    };
+    act("pause", json!({"reason": "a test"})).await;
+    let outcomes = |attempts: &[Attempt]| {
+        attempts.iter().map(|a| a.outcome.map(|o| (o.word(), o.detail()))).collect::<Vec<_>>()
+    };
+    let withheld = Some(("not_sent", Some("paused")));
+    let held = deployment.until(id, "held back", |d| d.snoozed_until.is_some()).await;
+    assert_eq!((outcomes(&held.attempts), deployment.accepted(to).await), (vec![withheld], 0));
+    act("resume", json!({})).await;
+    let sent = deployment.until_state(id, "delivered").await;
+    assert_eq!(outcomes(&sent.attempts), [withheld, Some(("accepted", None))]);
+    worker.stop().await;
 }
 
 /// Fails if a probe does not reach the worker, which is another process than the one that took the request. Two refusals of the account

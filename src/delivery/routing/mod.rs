@@ -361,7 +361,7 @@ impl Account {
                 let breaker = breakers.entry((channel, country.map(str::to_owned))).or_default();
                 changes.opened(channel, country, breaker.open(now));
             }
-            Outcome::NotSent(crate::domain::attempt::NotSentCause::TooLate) => {}
+            Outcome::NotSent(cause) if cause.is_own() => {}
             Outcome::NotSent(_) | Outcome::Unavailable | Outcome::Unknown => {
                 changes.opened(channel, None, breakers.entry((channel, None)).or_default().fail(now));
             }

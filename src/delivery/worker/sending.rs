@@ -53,6 +53,11 @@ impl Worker {
                 dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n,
                 "attempt too late after its commit: nothing sent"
             );
+        } else if judgement.outcome == Outcome::NotSent(NotSentCause::Paused) {
+            tracing::info!(
+                dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n, carrier = open.carrier,
+                "an operator has paused the carrier: nothing sent"
+            );
         } else if is_refused {
             tracing::error!(
                 dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n, carrier = open.carrier,
@@ -109,6 +114,10 @@ impl Worker {
         let late = crate::domain::clock::boot().saturating_sub(sending.handed_at) > BEGIN_TO_SEND;
         if late || life < sending.ready.min_life {
             return Outcome::NotSent(NotSentCause::TooLate).into();
+        }
+        // The commit of the begin may have taken seconds.
+        if snapshot.rules.restrictions.current().is_paused(&account.name) {
+            return Outcome::NotSent(NotSentCause::Paused).into();
         }
         crash::at(Point::AttemptToBeSent);
         let metrics = &self.deps.metrics.delivery;

@@ -107,10 +107,11 @@ impl Outcome {
 
     /// Returns whether the attempt counts toward the maximum number of requests of a step.
     pub fn counts(self) -> bool {
-        !matches!(
-            self,
-            Self::Throttled { .. } | Self::Misconfigured(_) | Self::NotSent(NotSentCause::TooLate)
-        )
+        match self {
+            Self::Throttled { .. } | Self::Misconfigured(_) => false,
+            Self::NotSent(cause) => !cause.is_own(),
+            _ => true,
+        }
     }
 }
 

@@ -98,6 +98,15 @@ words! {
         Connect = "connect",
         /// Too much time passed after the begin, so nothing was sent.
         TooLate = "too_late",
+        /// An operator paused the carrier between the begin and the request.
+        Paused = "paused",
+    }
+}
+
+impl NotSentCause {
+    /// Returns whether otpost itself decided not to send. Then the carrier is not to blame.
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::TooLate | Self::Paused)
     }
 }
 

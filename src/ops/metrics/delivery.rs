@@ -18,6 +18,8 @@ use crate::domain::attempt::{Attempt, Details, Outcome, State};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::Order;
 
+/// The outcome of a request that otpost itself decided not to send: too late after its commit, or the carrier was paused.
+const WITHHELD: Word = "withheld";
 /// Upper bounds of the time until the first request, in seconds.
 const FIRST_REQUEST: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// Upper bounds of a carrier's answer time, in seconds.
@@ -185,7 +187,10 @@ impl DeliveryMetrics {
         self.in_flight.dec();
         self.request_seconds.observe(since_begin.as_secs_f64());
         let (carrier, channel) = (self.names.get(&attempt.carrier), attempt.channel.as_str());
-        let outcome = outcome.word();
+        let outcome = match outcome {
+            Outcome::NotSent(cause) if cause.is_own() => WITHHELD,
+            outcome => outcome.word(),
+        };
         self.attempts.with(&AttemptLabels { carrier: carrier.clone(), channel, outcome }, increment);
         let country = country.into();
         self.requests.with(&RequestLabels { carrier: carrier.clone(), channel, country, outcome }, increment);

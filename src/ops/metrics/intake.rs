@@ -9,9 +9,14 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::bounded::{Bounded, increment};
 use super::labels::{ActLabels, AdmissionLabels, Names, QuotaLabels, RefusalLabels, Word};
+use crate::ops::share::Share;
+use crate::ops::verdict::Tally;
 
 /// Upper bounds of the age of a job, in seconds.
 const JOB_AGES: [f64; 9] = [0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// A job that is older when a worker gets it is old. Many codes expire after minutes.
+pub const OLD_JOB: Duration = Duration::from_secs(30);
 
 /// Counts of jobs and acts.
 #[derive(Debug)]
@@ -21,6 +26,7 @@ pub struct IntakeMetrics {
     refusals: Bounded<RefusalLabels, Counter>,
     quota_refusals: Bounded<QuotaLabels, Counter>,
     job_age: Histogram,
+    old_jobs: Share,
     acts: Bounded<ActLabels, Counter>,
 }
 
@@ -32,6 +38,7 @@ impl IntakeMetrics {
             refusals: Bounded::counters(names),
             quota_refusals: Bounded::counters(names),
             job_age: Histogram::new(JOB_AGES),
+            old_jobs: Share::default(),
             acts: Bounded::counters(names),
         };
         r.register("admissions", "Jobs received, by source and result", m.admissions.family());
@@ -73,6 +80,12 @@ impl IntakeMetrics {
     /// Records the age of a job from RabbitMQ when a worker gets it.
     pub fn observe_job_age(&self, age: Duration) {
         self.job_age.observe(age.as_secs_f64());
+        self.old_jobs.count(age > OLD_JOB);
+    }
+
+    /// Returns how many jobs of known age have arrived since the last call, and how many of them were old.
+    pub fn take_old_jobs(&self) -> Tally {
+        self.old_jobs.take()
     }
 
     /// Counts an act.

@@ -10,11 +10,18 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::bounded::{Bounded, increment};
 use super::labels::{LedgerErrorLabels, Names, OperationLabels, PoolLabels, Word};
+use crate::ops::share::Share;
+use crate::ops::verdict::Tally;
 
 /// Upper bounds of the size of a group.
 const GROUP: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 /// Upper bounds of the time of a transaction, in seconds.
 const TRANSACTION: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// A transaction that takes longer is slow.
+pub const SLOW_TRANSACTION: Duration = Duration::from_millis(500);
+/// The operations that a code waits for, and the check of the health. Others may take long.
+const WAITED_FOR: [Word; 5] = ["admit", "begin", "write_unlocked", "record", "check"];
 
 /// Counts and times of the ledger's operations.
 #[derive(Debug)]
@@ -28,6 +35,7 @@ pub struct LedgerMetrics {
     connections: Bounded<PoolLabels, Gauge>,
     connections_max: Gauge,
     waiting: Gauge,
+    slow: Share,
 }
 
 impl LedgerMetrics {
@@ -46,6 +54,7 @@ impl LedgerMetrics {
             connections: Bounded::new(names, Gauge::default, 1),
             connections_max: Gauge::default(),
             waiting: Gauge::default(),
+            slow: Share::default(),
         };
         r.register(
             "ledger_lost_commits",
@@ -101,7 +110,15 @@ impl LedgerMetrics {
 
     /// Records the time of a transaction, whether or not it succeeded.
     pub fn observe_transaction(&self, operation: Word, time: Duration) {
+        if WAITED_FOR.contains(&operation) {
+            self.slow.count(time > SLOW_TRANSACTION);
+        }
         self.transaction_seconds.with(&OperationLabels { operation }, |m| m.observe(time.as_secs_f64()));
+    }
+
+    /// Returns how many transactions that codes wait for have ended since the last call, and how many of them were slow.
+    pub fn take_slow(&self) -> Tally {
+        self.slow.take()
     }
 
     /// Counts a transaction that is run again.

@@ -1,10 +1,22 @@
 //! The problems of otpost itself, from the reports of its processes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::{Input, SeenReport};
-use crate::domain::clock::between;
+use crate::domain::clock::{after, between};
+use crate::domain::delivery_count::{CountRow, Counted, INTERVAL};
 use crate::ops::verdict::{OwnProblem, Part};
+
+/// A shorter time without a request is no problem.
+const MIN_SILENCE: Duration = Duration::from_secs(5 * 60);
+/// The time before a silence that says how much was to be expected in it. Each of its minutes had requests.
+const BEFORE_SILENCE: Duration = Duration::from_secs(15 * 60);
+/// At least so many requests were to be expected.
+const MIN_EXPECTED: f64 = 50.0;
 
 /// Returns the problems of otpost itself, each part once.
 pub(super) fn own(input: &Input) -> Vec<OwnProblem> {
@@ -20,8 +32,42 @@ pub(super) fn own(input: &Input) -> Vec<OwnProblem> {
         problems.insert(Part::Ledger, problem.clone());
     } else if let Some(problem) = no_worker(input) {
         problems.insert(Part::Workers, problem);
+    } else if problems.is_empty()
+        && let Some(problem) = silence(&input.rows, input.now)
+    {
+        // Another problem explains it.
+        problems.insert(Part::Traffic, problem);
     }
     problems.into_values().collect()
+}
+
+/// The problem that no request is made, although there were many and steady ones. Only the last hour or so is looked at, because older
+/// counts have no short intervals: who stops for longer wants to.
+pub(super) fn silence(rows: &[CountRow], now: Timestamp) -> Option<OwnProblem> {
+    let width = INTERVAL.as_secs() as u32;
+    let busy = || rows.iter().filter(|row| row.width_s == width && row.counts.of(Counted::Attempts) > 0);
+    let since = after(busy().map(|row| row.started_at).max()?, INTERVAL);
+    let silent = between(since, now);
+    if silent < MIN_SILENCE {
+        return None;
+    }
+    let minutes = BEFORE_SILENCE.as_secs() / 60;
+    let (mut requests, mut busy_minutes) = (0, BTreeSet::new());
+    for row in busy() {
+        let before = between(row.started_at, since);
+        if before <= BEFORE_SILENCE {
+            requests += row.counts.of(Counted::Attempts);
+            // The newest interval begins 10 s before the silence.
+            busy_minutes.insert(before.saturating_sub(INTERVAL).as_secs() / 60);
+        }
+    }
+    let per_minute = requests as f64 / minutes as f64;
+    let expected = per_minute * silent.as_secs_f64() / 60.0;
+    if (busy_minutes.len() as u64) < minutes || expected < MIN_EXPECTED {
+        return None;
+    }
+    let what = format!("no request to a carrier, after {per_minute:.0} a minute");
+    Some(OwnProblem { part: Part::Traffic, since, what })
 }
 
 /// The problem that no worker runs, although some process does.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::problems::silence;
 use super::{Dimension, Input, SeenReport, Snapshot, Status};
 use crate::domain::channel::Channel;
 use crate::domain::clock::after;
@@ -80,6 +81,58 @@ fn a_deployment_without_a_worker_says_so() {
         ]
     );
     assert_eq!(own(vec![]), Vec::<String>::new(), "nothing has reported yet");
+}
+
+/// Fails if the end of a burst, a quiet night or a short gap counts as a problem.
+#[test]
+fn traffic_that_stops_is_a_problem_if_it_was_steady() {
+    // Requests in each of the last 60 minutes, newest first.
+    let of = |minutes: &dyn Fn(i64) -> i64, reports: Vec<SeenReport>| {
+        let rows = (1..=60).map(|minute| row(minute, "acme", "DE", minutes(minute))).collect();
+        let status = Status::new(&Snapshot::new(input(rows, reports)), &Group::default());
+        status.findings.into_iter().map(|finding| finding.text).collect::<Vec<_>>()
+    };
+    let worker = || vec![process("w", 1, "worker")];
+    let stopped = |minute: i64| if minute > 6 { 20 } else { 0 };
+    assert_eq!(
+        of(&stopped, worker()),
+        [
+            "Traffic has stopped: no request to a carrier, after 20 a minute (since 13:58 UTC). See whether senders still publish jobs, and whether carriers are paused or their breakers open: otpost carrier list."
+        ]
+    );
+    let none = Vec::<String>::new();
+    assert_eq!(of(&|_| 20, worker()), none, "it has not stopped");
+    assert_eq!(of(&|minute| if minute > 4 { 20 } else { 0 }, worker()), none, "for four minutes");
+    assert_eq!(of(&|minute| if minute > 6 { 7 } else { 0 }, worker()), none, "little was to be expected");
+    assert_eq!(of(&|minute| if (7..20).contains(&minute) { 900 } else { 0 }, worker()), none, "a burst");
+    let away = of(&stopped, vec![process("w", 300, "worker"), process("a", 1, "api")]);
+    assert!(away[0].starts_with("Workers:") && away.len() == 1, "that explains it: {away:?}");
+}
+
+/// A week with busy days, quiet nights and bursts.
+#[test]
+fn a_quiet_week_never_looks_as_if_traffic_had_stopped() {
+    let mut state = 11_u64;
+    let mut unit = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let mut rows: std::collections::VecDeque<CountRow> = std::collections::VecDeque::new();
+    for interval in 0..7 * 8640_i64 {
+        let day = (interval % 8640) as f64 / 8640.0;
+        let busy = (0.5 - 0.5 * (std::f64::consts::TAU * day).cos()).powi(4);
+        let burst = if unit() < 0.002 { 200.0 } else { 0.0 };
+        let requests = ((20.0 * busy + burst) * 2.0 * unit()) as i64;
+        let mut next = row(0, "acme", "DE", requests);
+        next.started_at = after(now(), Duration::from_secs(10 * interval as u64));
+        rows.push_back(next);
+        if rows.len() > 420 {
+            rows.pop_front();
+        }
+        let end = after(now(), Duration::from_secs(10 * interval as u64 + 10));
+        let found = silence(rows.make_contiguous(), end);
+        assert!(found.is_none(), "{found:?} at {day} of a day");
+    }
 }
 
 /// Fails if the last reports, which are old during an outage, are taken for the cause.

@@ -107,12 +107,16 @@ impl Counts {
 pub enum Part {
     /// The ledger does not answer, or refuses writes.
     Ledger,
+    /// The ledger answers slowly.
+    SlowLedger,
     /// RabbitMQ does not answer.
     Broker,
     /// No worker runs.
     Workers,
-    /// Many jobs wait in `otpost.dispatch`, or due dispatches are late.
+    /// Many jobs wait in `otpost.dispatch`, jobs are old when they arrive, or due dispatches are late.
     Queue,
+    /// Nothing is sent, although much was sent before.
+    Traffic,
     /// The clock of a machine is wrong.
     Clock,
 }
@@ -122,9 +126,11 @@ impl Part {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ledger => "ledger",
+            Self::SlowLedger => "slow_ledger",
             Self::Broker => "broker",
             Self::Workers => "workers",
             Self::Queue => "queue",
+            Self::Traffic => "traffic",
             Self::Clock => "clock",
         }
     }

@@ -18,11 +18,21 @@ pub(super) fn of_own(problem: &OwnProblem, now: Timestamp) -> String {
         Part::Ledger => {
             ("The ledger", "See /readyz and the PostgreSQL log; codes wait and are sent when it answers.")
         }
+        Part::SlowLedger => {
+            ("The ledger is slow", "See PostgreSQL for locks, long statements and the disk: docs/runbook/database-slow.md.")
+        }
         Part::Broker => {
             ("RabbitMQ", "See /readyz and the RabbitMQ log; jobs wait at their senders or in the queue.")
         }
         Part::Workers => ("Workers", "Start a worker: otpost serve --roles worker."),
-        Part::Queue => ("The queue", "Add workers, or raise the carriers' rate_per_s."),
+        Part::Queue => (
+            "The queue",
+            "Add workers, or raise the carriers' rate_per_s. If the queue is short, jobs wait at their senders.",
+        ),
+        Part::Traffic => (
+            "Traffic has stopped",
+            "See whether senders still publish jobs, and whether carriers are paused or their breakers open: otpost carrier list.",
+        ),
         Part::Clock => {
             ("A clock", "Synchronise the machine's clock; it signs webhooks and logs with the wrong time.")
         }
