@@ -120,7 +120,7 @@ impl Amqp {
             .with_content_type("application/json".into())
             .with_message_id(Uuid::new_v4().to_string().into())
             // otpost measures how long jobs wait.
-            .with_timestamp(u64::try_from(crate::clock::now().as_second()).unwrap_or(0))
+            .with_timestamp(u64::try_from(crate::clock::machine_now().as_second()).unwrap_or(0))
             // RabbitMQ checks the user id, so otpost can trust it.
             .with_user_id(self.user.as_str().into());
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
