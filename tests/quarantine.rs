@@ -152,6 +152,48 @@ async fn receipts_are_queued_during_a_ledger_outage_and_recorded_afterwards() {
     front_end.stop().await;
 }
 
+/// Fails if they are recorded one at a time: then dispatches end as `unconfirmed` before their receipt is recorded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queued_receipts_are_recorded_in_groups() {
+    const RECEIPTS: u32 = 200;
+    let deployment = Deployment::build(Duration::from_millis(50)).await;
+    let relay = Relay::start(deployment.database().await).await;
+    let kept = deployment.copy_of("receipt").await;
+    let mut behind = deployment.config(&["c1"]);
+    behind.ledger.url = Some(deployment.ledger_by(&relay).into());
+    let front_end = deployment.start(behind, FRONT_END).await;
+    let worker = deployment.start(deployment.config_behind(&front_end), WORKER).await;
+    // The carrier sends no receipt to these numbers by itself.
+    let mut ids = vec![];
+    for n in 0..RECEIPTS {
+        ids.push(deployment.publish(&job(&format!("+4477{:04}0104", 1000 + n), json!({}))).await);
+    }
+    let mut sids = vec![];
+    for id in &ids {
+        let d = deployment.until_state(*id, "sent").await;
+        sids.push(d.attempts[0].details.message_id.clone().unwrap());
+    }
+    relay.refuse(true);
+    relay.cut();
+    for sid in &sids {
+        deployment.receipt(sid, "delivered").await;
+    }
+    deployment.until_waiting(&kept, RECEIPTS).await;
+    relay.refuse(false);
+    for id in &ids {
+        deployment.until_state(*id, "delivered").await;
+    }
+    let (_, metrics) = deployment.get(&format!("http://{}/metrics", front_end.ops)).await;
+    let of = |name: &str| -> f64 {
+        let line = format!("otpost_ledger_group_items_{name}{{operation=\"record\"}} ");
+        metrics.lines().find_map(|l| l.strip_prefix(&line)?.parse().ok()).unwrap_or_default()
+    };
+    let (receipts, groups) = (of("sum"), of("count"));
+    assert!(receipts >= f64::from(RECEIPTS) && groups <= receipts / 4.0, "{receipts} receipts in {groups} groups");
+    worker.stop().await;
+    front_end.stop().await;
+}
+
 /// Fails if the process waits for the ledger after a stop signal (it takes 65 s).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopping_worker_gives_back_messages_that_wait_for_the_ledger() {
