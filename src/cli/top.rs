@@ -288,3 +288,93 @@ fn value_table(view: View, values: &[NamedNumbers]) -> Table<'_> {
         .row_highlight_style(Style::new().reversed())
         .block(Block::bordered().title(view.title()))
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+    use ratatui::widgets::TableState;
+
+    use super::{Filter, Screen, View};
+    use crate::domain::channel::Channel;
+    use crate::domain::delivery_cell::Cell;
+    use crate::domain::delivery_count::{CountRow, Counted, DeliveryCounts};
+    use crate::ops::report::Report;
+    use crate::ops::status::{Input, SeenReport, Snapshot, Status};
+    use crate::ops::verdict::Group;
+
+    /// A minute of attempts through two carriers.
+    fn screen() -> Screen {
+        let now: Timestamp = "2026-05-04T14:05:00Z".parse().unwrap();
+        let row = |carrier: &str, country: &str, attempts| {
+            let [carrier, country, tenant] = [carrier, country, "shop"].map(str::to_owned);
+            let mut counts = DeliveryCounts::default();
+            for counted in [Counted::Attempts, Counted::Accepted, Counted::Delivered5s] {
+                counts.add(counted, attempts);
+            }
+            let started_at = Timestamp::from_second(now.as_second() - 60).unwrap();
+            CountRow {
+                started_at,
+                width_s: 10,
+                cell: Cell { channel: Channel::Sms, carrier, country, tenant },
+                counts,
+            }
+        };
+        let roles = vec!["worker".to_owned()];
+        let report = Report { roles, started_at: now, host: "host-1".to_owned(), ..Report::default() };
+        let reports = vec![SeenReport { name: "w1".to_owned(), seen_at: now, report }];
+        let rows = vec![row("acme", "DE", 40), row("bolt", "ID", 10)];
+        let input = Input { now, rows, reports, ..Input::default() };
+        let status = Status::new(&Snapshot::new(input), &Group::default()).into();
+        let (filter, rows) = (Filter::default(), TableState::default());
+        Screen { view: View::Carriers, filter, rows, status: Ok(status) }
+    }
+
+    fn drawn(screen: &mut Screen, width: u16, height: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| screen.draw(frame)).unwrap();
+        terminal.backend().to_string()
+    }
+
+    fn press(screen: &mut Screen, keys: &[KeyCode]) -> bool {
+        keys.iter().any(|code| screen.press(KeyEvent::new(*code, KeyModifiers::NONE)))
+    }
+
+    #[test]
+    fn it_shows_the_verdict_the_numbers_and_the_processes() {
+        let text = drawn(&mut screen(), 120, 32);
+        for expected in
+            ["Codes arrive as usual.", "Last 15 minutes: 50 attempts", "acme", "bolt", "w1", "14:05:00 UTC", "q: quit"]
+        {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+    }
+
+    #[test]
+    fn enter_filters_by_the_selected_row_and_backspace_ends_it() {
+        let mut screen = screen();
+        assert!(!press(&mut screen, &[KeyCode::Enter]));
+        assert_eq!((&screen.filter, screen.view), (&Filter::default(), View::Carriers), "no row is selected");
+        press(&mut screen, &[KeyCode::Down, KeyCode::Down, KeyCode::Enter]);
+        assert_eq!(screen.filter.carrier.as_deref(), Some("bolt"));
+        assert_eq!(screen.view, View::Countries);
+        assert!(drawn(&mut screen, 100, 30).contains("Only bolt."));
+        press(&mut screen, &[KeyCode::Backspace]);
+        assert_eq!(screen.filter, Filter::default());
+        press(&mut screen, &[KeyCode::BackTab]);
+        assert_eq!(screen.view, View::Carriers);
+    }
+
+    #[test]
+    fn a_small_terminal_and_a_failed_request_can_be_shown() {
+        drawn(&mut screen(), 20, 5);
+        let mut away = Screen { status: Err("the server does not answer".to_owned()), ..screen() };
+        assert!(drawn(&mut away, 60, 10).contains("the server does not answer"));
+        assert!(!press(&mut away, &[KeyCode::Down, KeyCode::Enter, KeyCode::Tab]));
+        assert!(press(&mut away, &[KeyCode::Char('q')]));
+        let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        assert!(away.press(interrupt) && !press(&mut away, &[KeyCode::Char('c')]));
+    }
+}
