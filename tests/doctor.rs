@@ -21,7 +21,8 @@ async fn doctor(file: &Path) -> (i32, Vec<(String, Option<String>)>) {
     let printed: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {out:?}"));
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let checks = printed["checks"].as_array().unwrap().iter();
-    let found: Vec<_> = checks.map(|check| (text(&check["what"]).unwrap(), text(&check["problem"]))).collect();
+    let found: Vec<_> =
+        checks.map(|check| (text(&check["what"]).unwrap(), text(&check["problem"]))).collect();
     assert_eq!(printed["ok"] == true, found.iter().all(|(_, problem)| problem.is_none()));
     (out.status.code().unwrap(), found)
 }
@@ -48,8 +49,7 @@ impl Site {
         assert!(self.text.contains(from), "{from} is in the configuration");
         let file = self.deployment.write_config("doctor", &self.text.replace(from, to));
         let (code, found) = doctor(&file).await;
-        let wrong: Vec<_> =
-            found.into_iter().filter_map(|(what, problem)| Some((what, problem?))).collect();
+        let wrong: Vec<_> = found.into_iter().filter_map(|(what, problem)| Some((what, problem?))).collect();
         assert_eq!(code, i32::from(!wrong.is_empty()), "{wrong:?}");
         wrong
     }
@@ -79,15 +79,26 @@ async fn each_fault_is_named_with_its_remedy() {
     let receipts = format!("http://{}", site.app.receipts.unwrap());
     let token = mock_gateway::Config::default().auth_token;
     for (from, to, check, remedy) in [
-        (token.as_str(), "another", "carrier c1", "it refuses the credentials (401); check them in carriers.c1"),
+        (
+            token.as_str(),
+            "another",
+            "carrier c1",
+            "it refuses the credentials (401); check them in carriers.c1",
+        ),
         (&gateway, &ops, "carrier c1", "is not one of the carrier's API; check carriers.c1.base_url"),
-        (&gateway, "http://127.0.0.1:1", "carrier c1", "does not answer; check base_url, the network, proxy and ca_file"),
+        (
+            &gateway,
+            "http://127.0.0.1:1",
+            "carrier c1",
+            "does not answer; check base_url, the network, proxy and ca_file",
+        ),
         (&receipts, &ops, "receipts.public_url", "something else than otpost answers there"),
         (&receipts, "http://127.0.0.1:1", "receipts.public_url", "start a process with the role receipts"),
         ("from = \"+15005550006\"", "from = \"\"", "configuration", "from"),
     ] {
         let wrong = site.problems(from, to).await;
-        let is_named = |(what, problem): &(String, String)| what.starts_with(check) && problem.contains(remedy);
+        let is_named =
+            |(what, problem): &(String, String)| what.starts_with(check) && problem.contains(remedy);
         assert!(wrong.len() == 1 && is_named(&wrong[0]), "{to} for {from}: {wrong:?}");
     }
 

@@ -189,7 +189,10 @@ async fn queued_receipts_are_recorded_in_groups() {
         metrics.lines().find_map(|l| l.strip_prefix(&line)?.parse().ok()).unwrap_or_default()
     };
     let (receipts, groups) = (of("sum"), of("count"));
-    assert!(receipts >= f64::from(RECEIPTS) && groups <= receipts / 4.0, "{receipts} receipts in {groups} groups");
+    assert!(
+        receipts >= f64::from(RECEIPTS) && groups <= receipts / 4.0,
+        "{receipts} receipts in {groups} groups"
+    );
     worker.stop().await;
     front_end.stop().await;
 }

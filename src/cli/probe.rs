@@ -41,9 +41,9 @@ pub(super) async fn carrier(name: &str, config: &CarrierConfig) -> Result<(), St
         }
         status @ 500.. => Err(format!("it answers with {status}; try again later")),
         // Every answer of a carrier's API is JSON, also the one about an unknown message.
-        status if answer.json().is_none() => {
-            Err(format!("its answer ({status}) is not one of the carrier's API; check carriers.{name}.base_url"))
-        }
+        status if answer.json().is_none() => Err(format!(
+            "its answer ({status}) is not one of the carrier's API; check carriers.{name}.base_url"
+        )),
         _ => Ok(()),
     }
 }

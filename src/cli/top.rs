@@ -345,9 +345,15 @@ mod tests {
     #[test]
     fn it_shows_the_verdict_the_numbers_and_the_processes() {
         let text = drawn(&mut screen(), 120, 32);
-        for expected in
-            ["Codes arrive as usual.", "Last 15 minutes: 50 attempts", "acme", "bolt", "w1", "14:05:00 UTC", "q: quit"]
-        {
+        for expected in [
+            "Codes arrive as usual.",
+            "Last 15 minutes: 50 attempts",
+            "acme",
+            "bolt",
+            "w1",
+            "14:05:00 UTC",
+            "q: quit",
+        ] {
             assert!(text.contains(expected), "{expected}: {text}");
         }
     }

@@ -182,8 +182,12 @@ mod tests {
         let slow = Surroundings { transactions: Tally { all: 9, failed: 1 }, ..Surroundings::default() };
         assert_eq!(of(slow), [(Part::SlowLedger, "1 of 9 transactions took more than 500 ms".to_owned())]);
         for tally in [Tally { all: 21, failed: 2 }, Tally::default()] {
-            let few =
-                Surroundings { waiting_jobs: 500, jobs: tally, transactions: tally, ..Surroundings::default() };
+            let few = Surroundings {
+                waiting_jobs: 500,
+                jobs: tally,
+                transactions: tally,
+                ..Surroundings::default()
+            };
             assert_eq!(of(few), []);
         }
     }

@@ -98,7 +98,8 @@ async fn a_pause_holds_for_a_message_whose_commit_is_under_way() {
     let to = "+447709034000";
     let id = deployment.publish(&job(to, json!({}))).await;
     let under_way = "select 1 from pg_stat_activity where wait_event = 'PgSleep'";
-    wait::until("the commit is under way", async || !client.query(under_way, &[]).await.unwrap().is_empty()).await;
+    wait::until("the commit is under way", async || !client.query(under_way, &[]).await.unwrap().is_empty())
+        .await;
     let operator = NewKey::make("*", &[Scope::Admin]);
     deployment.ledger.add_key(&operator.row).await.unwrap();
     let act = async |verb: &str, body: Value| {

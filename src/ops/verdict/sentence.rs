@@ -18,9 +18,10 @@ pub(super) fn of_own(problem: &OwnProblem, now: Timestamp) -> String {
         Part::Ledger => {
             ("The ledger", "See /readyz and the PostgreSQL log; codes wait and are sent when it answers.")
         }
-        Part::SlowLedger => {
-            ("The ledger is slow", "See PostgreSQL for locks, long statements and the disk: docs/runbook/database-slow.md.")
-        }
+        Part::SlowLedger => (
+            "The ledger is slow",
+            "See PostgreSQL for locks, long statements and the disk: docs/runbook/database-slow.md.",
+        ),
         Part::Broker => {
             ("RabbitMQ", "See /readyz and the RabbitMQ log; jobs wait at their senders or in the queue.")
         }
