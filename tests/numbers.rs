@@ -60,6 +60,12 @@ async fn premium_numbers_are_not_called_unless_the_configuration_says_so() {
     let id = deployment.publish(&job(premium, json!({"channels": ["voice"]}))).await;
     deployment.until_state(id, "refused").await;
 
+    // What is said of texts leaves the default of calls.
+    let (deployment, api, _process) =
+        self::deployment("[numbers]\nrefused_kinds.sms = [\"premium\"]\n").await;
+    assert_eq!(post(&deployment, &api, premium, &["sms"]).await.0, 422);
+    assert_eq!(post(&deployment, &api, premium, &["voice"]).await.0, 422);
+
     let (deployment, api, _process) =
         self::deployment("[numbers]\nrefused_kinds.voice = [\"pager\"]\n").await;
     assert_eq!(post(&deployment, &api, premium, &["voice"]).await.0, 202);

@@ -68,21 +68,31 @@ async fn a_missing_right_is_named_and_row_rights_are_enough_for_the_service() {
     let schema = url.rsplit_once("%3D").unwrap().1;
     let admin = connect(&url).await;
     let role = format!("r_{}", Uuid::now_v7().simple());
-    admin
-        .batch_execute(&format!(
-            "create role {role} login password 'secret'; grant usage on schema {schema} to {role}"
-        ))
-        .await
-        .unwrap();
+    let run = async |sql: String| admin.batch_execute(&sql).await.unwrap();
+    run(format!("create role {role} login password 'secret'")).await;
     let (_, place) = url.split_once('@').unwrap();
     let theirs = ledger_at(&format!("postgres://{role}:secret@{place}"), Clock::System);
+    let usage = format!("GRANT USAGE ON SCHEMA {schema} TO it");
+    let problem = theirs.migrate().await.unwrap_err().to_string();
+    assert!(problem.contains(&usage), "{problem}");
+    run(format!("grant usage on schema {schema} to {role}")).await;
     let problem = theirs.migrate().await.unwrap_err().to_string();
     assert!(problem.contains("needs CREATE on the schema"), "{problem}");
+    run(format!("revoke usage on schema {schema} from {role}")).await;
     ledger_at(&url, Clock::System).migrate().await.unwrap();
     let problem = theirs.check().await.unwrap_err().to_string();
+    assert!(problem.contains(&usage), "{problem}");
+    run(format!("grant usage on schema {schema} to {role}")).await;
+    let problem = theirs.check().await.unwrap_err().to_string();
     assert!(problem.contains("GRANT SELECT, INSERT, UPDATE, DELETE ON "), "{problem}");
-    let grant = format!("grant select, insert, update, delete on all tables in schema {schema} to {role}");
-    admin.batch_execute(&grant).await.unwrap();
+    run(format!("grant select on all tables in schema {schema} to {role}")).await;
+    let problem = theirs.check().await.unwrap_err().to_string();
+    assert!(problem.contains("may not INSERT in the table api_key"), "{problem}");
+    run(format!("grant insert, update, delete on all tables in schema {schema} to {role}")).await;
+    run(format!("revoke delete on quota from {role}")).await;
+    let problem = theirs.check().await.unwrap_err().to_string();
+    assert!(problem.contains("may not DELETE in the table quota"), "{problem}");
+    run(format!("grant delete on quota to {role}")).await;
     theirs.check().await.unwrap();
     let uid = {
         let job = queued("a");

@@ -16,6 +16,7 @@ use otpost::ledger::{Ledger, LedgerError, Location, Options, open};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use support::ledger_driver::{SMS, job};
+use support::relay::Relay;
 use support::wait;
 use support::world::{TempDir, fresh_schema};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -225,9 +226,13 @@ struct PgBouncer {
 
 impl PgBouncer {
     async fn start(pool_mode: &str) -> Self {
+        Self::before(&address(&support::world::database_url()), pool_mode).await
+    }
+
+    /// Starts it before a server with this address.
+    async fn before(server: &str, pool_mode: &str) -> Self {
         let files = TempDir::new();
         let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let server = address(&support::world::database_url());
         let (host, port) = server.split_once(':').unwrap();
         let config = format!(
             "[databases]\n* = host={host} port={port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\n\
@@ -277,6 +282,57 @@ async fn pgbouncer_in_session_mode_works() {
     // The search path of the URL was set.
     let look = support::world::connect(&direct).await;
     assert_eq!(look.query_one("select count(*) from dispatch", &[]).await.unwrap().get::<_, i64>(0), 200);
+}
+
+/// PgBouncer answers while PostgreSQL is away, with errors of its own.
+///
+/// Fails if they count as a wrong configuration, so that the process goes on taking jobs, or does not wait at its start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_away_behind_pgbouncer_is_an_outage() {
+    let direct = fresh_schema().await;
+    let relay = Relay::start(address(&support::world::database_url()).parse().unwrap()).await;
+    let bouncer = PgBouncer::before(&relay.addr().to_string(), "session").await;
+    let url = bouncer.url(&direct);
+    let running = ledger(&url, None).unwrap();
+    running.migrate().await.unwrap();
+    running.check().await.unwrap();
+    relay.refuse(true);
+    relay.cut();
+    let admitted = running.admit(job(&[SMS], "a", after(now(), Duration::from_secs(300)))).await;
+    assert!(admitted.as_ref().is_err_and(LedgerError::is_outage), "{admitted:?}");
+    let starting = ledger(&url, None).unwrap().check().await;
+    assert!(starting.as_ref().is_err_and(LedgerError::is_outage), "{starting:?}");
+    relay.refuse(false);
+    // PgBouncer waits 15 s before it tries a server again (server_login_retry).
+    let answers = async || running.check().await.is_ok();
+    wait::until("the ledger answers again", answers).await;
+}
+
+/// A server accepts connections and never answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_never_answers_is_an_outage_after_some_seconds() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://otpost@{}/otpost", silent.local_addr().unwrap());
+    let ledger = ledger(&url, None).unwrap();
+    let checked = tokio::time::timeout(Duration::from_secs(20), ledger.check()).await.expect("in time");
+    assert!(checked.as_ref().is_err_and(LedgerError::is_outage), "{checked:?}");
+    let migrated = tokio::time::timeout(Duration::from_secs(20), ledger.migrate()).await.expect("in time");
+    assert!(migrated.as_ref().is_err_and(LedgerError::is_outage), "{migrated:?}");
+}
+
+/// Each is wrong until somebody changes it, so it has a sentence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_waiting_mends_is_not_an_outage() {
+    let direct = fresh_schema().await;
+    let with = |parameter: &str| format!("{direct}{}{parameter}", if direct.contains('?') { '&' } else { '?' });
+    for (url, expected) in [
+        (with("channel_binding=require"), "channel binding"),
+        (with("sslnegotiation=direct"), "cannot be used with this ledger.url"),
+        (direct.replace("search_path", "serch_path"), "options of ledger.url"),
+    ] {
+        let checked = ledger(&url, None).unwrap().check().await.unwrap_err();
+        assert!(!checked.is_temporary() && checked.to_string().contains(expected), "{url}: {checked}");
+    }
 }
 
 /// Fails if otpost starts with connections whose settings and statements belong to other clients.

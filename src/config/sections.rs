@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::by_channel::{Key, SectionKey, section_by_channel};
 use crate::carriers::{AccountConfig, Callbacks, with_all_carriers};
@@ -162,6 +162,7 @@ section! {
         /// Countries that are never served.
         blocked_countries: Vec<Country> = vec![],
         /// Kinds of numbers that get no message, by channel.
+        #[serde(deserialize_with = "with_default_kinds")]
         refused_kinds: BTreeMap<Channel, Vec<NumberKind>> = refused_kinds(),
     }
 }
@@ -321,6 +322,15 @@ fn every_account() -> BTreeMap<Channel, Vec<String>> {
 /// A call to some of these costs much, or pays somebody else. None of them belongs to one person's handset.
 fn refused_kinds() -> BTreeMap<Channel, Vec<NumberKind>> {
     [(Channel::Sms, vec![]), (Channel::Voice, NumberKind::ALL.to_vec())].into()
+}
+
+/// A channel that is not named keeps its default: who refuses some texts still refuses calls that earn somebody money.
+fn with_default_kinds<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<Channel, Vec<NumberKind>>, D::Error> {
+    let mut kinds = refused_kinds();
+    kinds.extend(BTreeMap::<Channel, Vec<NumberKind>>::deserialize(deserializer)?);
+    Ok(kinds)
 }
 
 fn rules(texts: &[&str]) -> Vec<Rule> {

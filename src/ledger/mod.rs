@@ -312,7 +312,7 @@ impl Ledger {
         self.outgoing.take_missed()
     }
 
-    /// Deletes at most `limit` rows of the outbox that were created before this time, and that have failed or whose receiver is not
+    /// Deletes at most `limit` rows of the outbox that were created before this time: those of webhooks, and those of a broker that is not
     /// configured any more. Returns their number.
     pub async fn forget_events(
         &self, created_before: Timestamp, configured: &[Receiver], limit: usize,

@@ -92,13 +92,13 @@ impl<S: Sink> Delivery<S> {
             };
             let result = result.unwrap_or_else(late);
             let own = result.as_ref().err().and_then(|failure| failure.retry);
-            self.sink.record(pending, &result, own.unwrap_or(retry));
+            self.sink.record(pending, &result, retry.with_word(own));
             result
         };
         let results = join_all(batch.events.iter().map(deliver)).await;
         // The events of a batch share a row and its schedule. The receiver's word counts, and the longest pause of several.
         let own = results.iter().filter_map(|result| result.as_ref().err()?.retry).max();
-        let retry = own.unwrap_or(retry);
+        let retry = retry.with_word(own);
         let (left, problem) = left_of(&batch, results);
         let left_count: u64 = left.iter().map(|pending| pending.events.len() as u64).sum();
         let is_any_delivered = left_count < batch.event_count();

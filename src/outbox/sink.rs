@@ -34,6 +34,17 @@ pub(super) trait Sink: Send + Sync + 'static {
     fn record(&self, _: &PendingEvents, _: &Result<(), Failure>, _: Retry) {}
 }
 
+impl Retry {
+    /// The regular retry with what the receiver has said: it may lengthen a pause or end the tries, but it adds no try.
+    pub(super) fn with_word(self, receivers: Option<Self>) -> Self {
+        match (self, receivers) {
+            (regular, None) | (regular @ Self::Never, Some(Self::After(_))) => regular,
+            (Self::After(regular), Some(Self::After(own))) => Self::After(regular.max(own)),
+            (_, Some(own)) => own,
+        }
+    }
+}
+
 /// Why events were not delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -56,4 +67,30 @@ pub(super) enum Retry {
     After(Duration),
     /// Never.
     Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Retry;
+
+    /// Fails if a receiver that always asks for a pause gets an event for ever, or at once with `Retry-After: 0`.
+    #[test]
+    fn a_receivers_word_lengthens_a_pause_and_adds_no_try() {
+        let after = |s| Retry::After(Duration::from_secs(s));
+        let wait = Retry::Wait(Duration::from_secs(9));
+        for (regular, word, expected) in [
+            (after(300), None, after(300)),
+            (after(300), Some(after(600)), after(600)),
+            (after(300), Some(after(0)), after(300)),
+            (after(300), Some(Retry::Never), Retry::Never),
+            (Retry::Never, Some(after(600)), Retry::Never),
+            (Retry::Never, Some(wait), wait),
+            (after(300), Some(wait), wait),
+            (Retry::AtLeaseEnd, None, Retry::AtLeaseEnd),
+        ] {
+            assert_eq!(regular.with_word(word), expected, "{regular:?} {word:?}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Connections to PostgreSQL: the pool, single statements, and transactions.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tokio_postgres::{Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::columns::Param;
-use super::error::{INCOMPLETE_ANSWER, connect_error, ledger_error, no_connection};
+use super::error::{INCOMPLETE_ANSWER, connect_error, ledger_error, no_connection, settings_error};
 use super::scan_start::ScanStarts;
 use super::server::Server;
 use crate::ledger::measures::PoolState;
@@ -52,12 +53,14 @@ pub(in crate::ledger) struct Postgres {
     tls: MakeRustlsConnect,
     /// Host and port for error texts, without user and password.
     address: String,
+    /// Time limit of a new connection, over all hosts.
+    connect_timeout: Duration,
     /// Time limit of a round trip, longer than the server's `statement_timeout`. After it the result is unknown.
     timeout: Duration,
     /// A write was refused. Only a successful trial write clears it, because reads succeed on a full disk.
     write_refused: AtomicBool,
-    /// No pooler gives each transaction another server process; checked once.
-    pub(super) keeps_backends: OnceCell<()>,
+    /// No pooler gives each transaction another server process, and the user has all rights. Checked once.
+    pub(super) is_suitable: OnceCell<()>,
     pub(super) outgoing: Arc<Outgoing>,
     pub(super) scan_starts: ScanStarts,
 }
@@ -94,9 +97,20 @@ impl Postgres {
             .build()
             .map_err(|_| LedgerError::Unusable("the connection pool cannot be built".to_owned()))?;
         let timeout = options.statement_timeout + Duration::from_secs(1);
-        let (write_refused, keeps_backends) = (AtomicBool::new(false), OnceCell::new());
+        let (write_refused, is_suitable) = (AtomicBool::new(false), OnceCell::new());
         let scan_starts = ScanStarts::default();
-        Ok(Self { pool, config, tls, address, timeout, write_refused, keeps_backends, outgoing, scan_starts })
+        Ok(Self {
+            pool,
+            config,
+            tls,
+            address,
+            connect_timeout: create_timeout,
+            timeout,
+            write_refused,
+            is_suitable,
+            outgoing,
+            scan_starts,
+        })
     }
 
     /// A connection of the pool, for statements and transactions.
@@ -115,9 +129,20 @@ impl Postgres {
     /// A connection of its own, without the settings. The task drives it until it is dropped.
     pub(super) async fn connect_alone(&self) -> Result<tokio_postgres::Client, LedgerError> {
         let failed = |e| connect_error(&e, &self.address);
-        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(failed)?;
+        let connecting = tokio::time::timeout(self.connect_timeout, self.config.connect(self.tls.clone()));
+        let connected = connecting.await.map_err(|_| self.no_connection_in_time())?;
+        let (client, connection) = connected.map_err(failed)?;
         tokio::spawn(connection);
         Ok(client)
+    }
+
+    pub(super) fn no_connection_in_time(&self) -> LedgerError {
+        LedgerError::Unreachable(format!("no connection to {} in time", self.address))
+    }
+
+    /// Time limit of several small statements on new connections.
+    pub(super) fn checks_timeout(&self) -> Duration {
+        2 * self.connect_timeout + self.timeout
     }
 
     /// Whether the server accepts a new connection.
@@ -133,13 +158,12 @@ impl Postgres {
 
     pub(super) async fn object(&self) -> Result<Object, LedgerError> {
         self.pool.get().await.map_err(|e| match e {
-            PoolError::Backend(e) | PoolError::PostCreateHook(HookError::Backend(e)) => {
-                connect_error(&e, &self.address)
+            PoolError::Backend(e) => connect_error(&e, &self.address),
+            PoolError::PostCreateHook(HookError::Backend(e)) => {
+                settings_error(&e).unwrap_or_else(|| connect_error(&e, &self.address))
             }
             PoolError::Timeout(TimeoutType::Wait) => LedgerError::NoConnection,
-            PoolError::Timeout(_) => {
-                LedgerError::Unreachable(format!("no connection to {} in time", self.address))
-            }
+            PoolError::Timeout(_) => self.no_connection_in_time(),
             _ => no_connection(&self.address),
         })
     }
@@ -341,5 +365,10 @@ fn address(config: &tokio_postgres::Config) -> String {
         tokio_postgres::config::Host::Tcp(name) => format!("{name}:{}", port(i)),
         tokio_postgres::config::Host::Unix(path) => format!("{}:{}", path.display(), port(i)),
     });
-    hosts.collect::<Vec<_>>().join(", ")
+    let mut places: Vec<String> = hosts.collect();
+    if places.is_empty() {
+        let addresses = config.get_hostaddrs().iter().enumerate();
+        places = addresses.map(|(i, ip)| SocketAddr::new(*ip, port(i)).to_string()).collect();
+    }
+    places.join(", ")
 }

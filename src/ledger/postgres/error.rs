@@ -24,19 +24,36 @@ pub(super) fn connect_error(e: &tokio_postgres::Error, address: &str) -> LedgerE
     let cause = std::error::Error::source(e);
     let said = cause.map(ToString::to_string).unwrap_or_default();
     let certificate = cause.and_then(|e| e.downcast_ref::<std::io::Error>()).and_then(certificate_error);
+    // The driver's errors of these kinds have fixed texts, and an unchanged URL and server will have them again.
+    let kind = e.to_string();
+    let is_permanent = kind.starts_with("authentication error")
+        || kind.starts_with("invalid configuration")
+        || (kind.starts_with("error performing TLS handshake")
+            && cause.is_some_and(|e| e.downcast_ref::<std::io::Error>().is_none()));
     let why = match (said.as_str(), certificate) {
         (_, Some(why)) => format!("the TLS certificate of {address} {why}"),
         ("password missing", _) => format!("{address} asks for a password, and ledger.url has none"),
         ("server does not support TLS", _) => {
             format!("{address} offers no TLS, which sslmode in ledger.url requires")
         }
+        ("server did not use channel binding", _) => format!(
+            "{address} does not offer channel binding, which channel_binding in ledger.url requires; it needs TLS and scram-sha-256"
+        ),
+        ("unsupported authentication method" | "unsupported SASL mechanism", _) => format!(
+            "{address} asks for a login that is not supported, such as gss or oauth; use scram-sha-256 for this user in the server's \
+             pg_hba.conf"
+        ),
+        ("no hostname provided for TLS handshake", _) => format!(
+            "{address} has no host name, which TLS needs; name host beside hostaddr in ledger.url, or use sslmode=disable for a socket"
+        ),
+        _ if is_permanent => format!("{address} cannot be used with this ledger.url: {said}"),
         _ => return no_connection(address),
     };
     LedgerError::Unusable(why)
 }
 
 /// Names the right that the user in the URL lacks. PostgreSQL's message holds the name of a table or schema, and no values.
-fn missing_right(message: &str) -> String {
+pub(super) fn missing_right(message: &str) -> String {
     let object = message.strip_prefix("permission denied for ").unwrap_or_default();
     let grant = match object.split_once(' ') {
         Some(("schema", name)) => format!(
@@ -46,10 +63,50 @@ fn missing_right(message: &str) -> String {
         Some(("table", name)) => {
             format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO it, and on all other tables of otpost")
         }
+        Some(("database", name)) => format!("GRANT CONNECT ON DATABASE {name} TO it"),
         _ if message.starts_with("must be owner") => "run `otpost migrate` as the owner of otpost's tables".to_owned(),
         _ => "`otpost migrate` needs CREATE on the schema; the service needs SELECT, INSERT, UPDATE and DELETE on all tables".to_owned(),
     };
     format!("the user in ledger.url lacks a right (SQLSTATE 42501): {grant}")
+}
+
+/// The first words of PgBouncer's errors that stay until somebody changes a configuration.
+const PERMANENT_POOLER_ERRORS: &[&str] = &[
+    "unsupported startup parameter",
+    "no such database",
+    "no such user",
+    "bouncer config error",
+    "transaction blocks not allowed",
+    "password authentication failed",
+    "SASL authentication failed",
+    "login rejected",
+    "SSL required",
+];
+
+/// Maps an error of PgBouncer itself. All of them have this state, also those of a server that is away.
+fn pooler_error(message: &str) -> LedgerError {
+    if PERMANENT_POOLER_ERRORS.iter().any(|permanent| message.starts_with(permanent)) {
+        LedgerError::Unusable(
+            "the pooler in front of PostgreSQL refuses the connection (SQLSTATE 08P01); its log says why. PgBouncer must know the \
+             database and the user, and use pool_mode = session"
+                .to_owned(),
+        )
+    } else {
+        LedgerError::Unreachable(
+            "the pooler in front of PostgreSQL cannot use the server (SQLSTATE 08P01); its log says why".to_owned(),
+        )
+    }
+}
+
+/// Maps an error of the statement that applies the settings of the URL's parameter `options`. otpost's own settings are valid.
+pub(super) fn settings_error(e: &tokio_postgres::Error) -> Option<LedgerError> {
+    let state = e.code()?.code();
+    // Undefined, invalid, not allowed, or not changeable now.
+    ["22", "42", "55"].contains(&&state[..2]).then(|| {
+        LedgerError::Unusable(format!(
+            "the parameter options of ledger.url has a setting that PostgreSQL refuses (SQLSTATE {state}); correct its name or value"
+        ))
+    })
 }
 
 /// Why a server's certificate is refused, if it is.
@@ -97,13 +154,7 @@ pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
     match *state {
         SqlState::INSUFFICIENT_PRIVILEGE => return LedgerError::Unusable(missing_right(db.message())),
         SqlState::DUPLICATE_PSTATEMENT => return LedgerError::Unusable(TRANSACTION_POOLER.to_owned()),
-        SqlState::PROTOCOL_VIOLATION => {
-            return LedgerError::Unusable(
-                "the server or a pooler in front of it refuses the connection (SQLSTATE 08P01); its log says why. PgBouncer must use \
-                 pool_mode = session"
-                    .to_owned(),
-            );
-        }
+        SqlState::PROTOCOL_VIOLATION => return pooler_error(db.message()),
         // The pool may not grow now. Its connections go on.
         SqlState::TOO_MANY_CONNECTIONS => return LedgerError::NoConnection,
         SqlState::OUT_OF_MEMORY => {

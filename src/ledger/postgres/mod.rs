@@ -14,6 +14,7 @@ mod operators;
 mod outbox;
 mod pooler;
 mod reading;
+mod rights;
 mod rows;
 mod scan_start;
 mod server;
@@ -76,6 +77,12 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
 }
 
 impl Postgres {
+    /// Checks what does not change while the process runs.
+    async fn check_suitable(&self) -> Result<(), LedgerError> {
+        self.check_pooler().await?;
+        self.check_rights().await
+    }
+
     /// Reads one dispatch.
     async fn read_one(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Dispatch>, LedgerError> {
         self.query(sql, params).await?.first().map(|row| reading::read(row, 0)).transpose()
@@ -86,6 +93,7 @@ impl Postgres {
 impl Store for Postgres {
     async fn migrate(&self) -> Result<(), LedgerError> {
         self.check_pooler().await?;
+        self.check_schema_right().await?;
         // A connection outside the pool. Closing it releases the advisory lock in every case.
         let mut connection = Object::take(self.object().await?);
         let setting = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0";
@@ -110,7 +118,7 @@ impl Store for Postgres {
     }
 
     async fn check(&self) -> Result<Timestamp, LedgerError> {
-        self.keeps_backends.get_or_try_init(|| self.check_pooler()).await?;
+        self.is_suitable.get_or_try_init(|| self.check_suitable()).await?;
         let sql = "select clock_timestamp(), (select max(version) from refinery_schema_history)::int8,
                           (select max(oldest_version) from compatibility)::int8";
         let rows = self.query(sql, &[]).await?;

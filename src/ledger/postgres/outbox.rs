@@ -327,7 +327,7 @@ impl Postgres {
         let configured: Vec<String> = configured.iter().map(ToString::to_string).collect();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = "delete from outbox where id in (select id from outbox
-                    where created_at < $1 and (due_at is null or receiver <> all($2)) limit $3)";
+                    where created_at < $1 and (receiver <> 'broker' or receiver <> all($2)) limit $3)";
         self.execute(sql, &[&created_before, &configured, &limit]).await
     }
 }

@@ -11,6 +11,11 @@ const BACKEND: &str = "select pg_backend_pid()";
 impl Postgres {
     /// Fails if a connection does not keep its server process: another connection gets it between two transactions.
     pub(super) async fn check_pooler(&self) -> Result<(), LedgerError> {
+        let checked = tokio::time::timeout(self.checks_timeout(), self.compare_backends()).await;
+        checked.unwrap_or_else(|_| Err(self.no_connection_in_time()))
+    }
+
+    async fn compare_backends(&self) -> Result<(), LedgerError> {
         let (one, other) = (self.connect_alone().await?, self.connect_alone().await?);
         let before = backend(&one, BACKEND).await?;
         let others = backend(&other, &format!("begin; {BACKEND}")).await?;

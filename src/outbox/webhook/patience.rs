@@ -57,7 +57,7 @@ impl Patience {
         }
         let named = headers.get("retry-after").and_then(|value| retry_after(value.to_str().ok()?, now()));
         let is_overloaded = matches!(status.as_u16(), 429 | 502 | 504);
-        let pause = named.or(is_overloaded.then_some(PAUSE))?.min(MAX_PAUSE);
+        let pause = named.max(is_overloaded.then_some(PAUSE))?.min(MAX_PAUSE);
         state.pause_ends = state.pause_ends.max(Instant::now().checked_add(pause));
         named.map(|_| Retry::After(pause))
     }
@@ -103,6 +103,8 @@ mod tests {
             assert_eq!(retry, None, "{status}: the regular pause");
             about(pause, PAUSE.as_secs());
         }
+        about(refused(429, Some("0")).1, PAUSE.as_secs());
+        assert_eq!(refused(503, Some("0")), (Some(Retry::After(Duration::ZERO)), None), "the regular pause");
         assert_eq!(refused(500, None), (None, None));
         assert_eq!(refused(308, None), (None, None));
         assert_eq!(refused(410, Some("1")), (Some(Retry::Never), Some(Retry::Never)));

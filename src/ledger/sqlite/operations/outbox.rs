@@ -174,7 +174,7 @@ pub(in crate::ledger::sqlite) fn forget_events(
 ) -> Result<u64, Fault> {
     let configured: Vec<String> = configured.iter().map(ToString::to_string).collect();
     let sql = "delete from outbox where id in (select id from outbox
-                where created_at < ?1 and (due_at is null or receiver not in (select value from json_each(?2))) limit ?3)";
+                where created_at < ?1 and (receiver <> 'broker' or receiver not in (select value from json_each(?2))) limit ?3)";
     let configured = serde_json::to_string(&configured)?;
     Ok(db.prepare_cached(sql)?.execute((created_before.as_microsecond(), configured, limit as i64))? as u64)
 }
