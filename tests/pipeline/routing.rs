@@ -10,23 +10,33 @@ use serde_json::json;
 use crate::support::deployment::{Deployment, in_seconds, job};
 use crate::support::relay::Relay;
 
+/// Fails if a code waits for a carrier that refuses the account, although a call would reach its user: for 30 s, or until its last chance.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_step_without_a_usable_carrier_yields_to_the_next_at_its_last_possible_begin() {
+async fn a_step_whose_carrier_refuses_the_account_yields_to_the_next_at_once() {
     let deployment = Deployment::build(Duration::from_millis(50)).await;
     let mut config = deployment.config(&["c1", "c2"]);
     config.routes.channels =
         [(Channel::Sms, vec!["c1".to_owned()]), (Channel::Voice, vec!["c2".to_owned()])].into();
-    let app = deployment.start(config, Roles::ALL).await;
-    // The carrier refuses the account, so c1 is not used for a while.
-    deployment.script("+447701000301", json!(["unauthorized"])).await;
-    let first = deployment.publish(&job("+447701000301", json!({}))).await;
-    deployment.until(first, "refused", |d| d.attempts.first().is_some_and(|a| a.outcome.is_some())).await;
-    let plan = json!({"channels": ["sms", "voice"], "expires_at": in_seconds(14)});
-    let id = deployment.publish(&job("+447701000302", plan)).await;
-    let d = deployment.until_state(id, "delivered").await;
-    assert_eq!(d.attempts.len(), 1, "no request at c1: {:?}", d.attempts);
-    assert_eq!((d.attempts[0].carrier.as_str(), d.attempts[0].step), ("c2", 2));
-    app.stop().await;
+    for (refused, other, answer) in [
+        ("+447701000301", "+447701000302", json!(["unauthorized"])),
+        ("+447701000303", "+447701000304", json!([{"outcome": "throttle", "retry_after_s": 7200}])),
+    ] {
+        let app = deployment.start(config.clone(), Roles::ALL).await;
+        deployment.script(refused, answer).await;
+        let plan = || json!({"channels": ["sms", "voice"]});
+        let since = tokio::time::Instant::now();
+        let first = deployment.publish(&job(refused, plan())).await;
+        let d = deployment.until_state(first, "delivered").await;
+        let carriers: Vec<&str> = d.attempts.iter().map(|a| a.carrier.as_str()).collect();
+        assert_eq!(carriers, ["c1", "c2"]);
+        // The breaker is open, so c1 gets no request.
+        let id = deployment.publish(&job(other, plan())).await;
+        let d = deployment.until_state(id, "delivered").await;
+        assert_eq!(d.attempts.len(), 1, "no request at c1: {:?}", d.attempts);
+        assert_eq!((d.attempts[0].carrier.as_str(), d.attempts[0].step), ("c2", 2));
+        assert!(since.elapsed() < Duration::from_secs(10), "after {:?}", since.elapsed());
+        app.stop().await;
+    }
 }
 
 /// A worker with four permits, a backlog of slow jobs, and one retry among them.

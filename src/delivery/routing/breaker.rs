@@ -9,12 +9,22 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// Upper bound of the pause.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
+/// Why a breaker is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Broken {
+    /// Requests fail.
+    Failing,
+    /// The carrier refuses the account or the sender, or wants a long pause. Soon it will refuse again.
+    Refused,
+}
+
 /// A circuit breaker. All times count from boot.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: u32,
     opened: u32,
     until: Option<Duration>,
+    is_refused: bool,
     /// Whether the probe request is under way.
     probing: bool,
 }
@@ -51,6 +61,11 @@ impl Breaker {
         self.until.is_some_and(|until| now < until)
     }
 
+    /// Why the breaker is open, if it is.
+    pub(super) fn broken(&self, now: Duration) -> Option<Broken> {
+        self.is_open(now).then_some(if self.is_refused { Broken::Refused } else { Broken::Failing })
+    }
+
     /// The time until the next request passes as a probe: zero if it may pass now. `None` unless the breaker has opened and no request has
     /// succeeded since.
     pub(super) fn probe_in(&self, now: Duration) -> Option<Duration> {
@@ -62,10 +77,25 @@ impl Breaker {
         self.until = self.until.map(|until| until.min(now));
     }
 
+    /// Opens the breaker after a refusal of the account or the sender. Returns whether it was closed.
+    pub(super) fn refuse(&mut self, now: Duration) -> bool {
+        let was_closed = self.open(now);
+        self.is_refused = true;
+        was_closed
+    }
+
+    /// Opens the breaker for a pause that the carrier wants. Returns whether it was closed.
+    pub(super) fn pause_for(&mut self, pause: Duration, now: Duration) -> bool {
+        let was_closed = self.refuse(now);
+        self.until = Some(now + pause);
+        was_closed
+    }
+
     /// Opens the breaker. Returns whether it was closed: nothing has failed since the last success.
-    pub(super) fn open(&mut self, now: Duration) -> bool {
+    fn open(&mut self, now: Duration) -> bool {
         self.opened += 1;
         self.probing = false;
+        self.is_refused = false;
         self.until = Some(now + self.pause());
         self.opened == 1
     }
@@ -84,7 +114,7 @@ impl Breaker {
 mod tests {
     use std::time::Duration;
 
-    use super::{Breaker, MAX_CONSECUTIVE_FAILURES};
+    use super::{Breaker, Broken, MAX_CONSECUTIVE_FAILURES};
 
     #[test]
     fn it_opens_after_failures_in_a_row_and_tries_with_one_request() {
@@ -123,6 +153,23 @@ mod tests {
             b.fail(end);
             now = end;
         }
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_failures_and_a_long_pause_lasts_as_asked() {
+        let mut b = Breaker::default();
+        let s = Duration::from_secs;
+        assert!(b.refuse(s(0)));
+        assert_eq!((b.broken(s(4)), b.broken(s(5))), (Some(Broken::Refused), None));
+        assert!(!b.pause_for(s(600), s(5)), "it was open");
+        assert_eq!((b.broken(s(604)), b.broken(s(605))), (Some(Broken::Refused), None));
+        assert!(b.try_pass(s(605)));
+        for _ in 0..MAX_CONSECUTIVE_FAILURES {
+            b.fail(s(700));
+        }
+        assert_eq!(b.broken(s(700)), Some(Broken::Failing), "the probe was not refused");
+        b.succeed();
+        assert_eq!(b.broken(s(700)), None);
     }
 
     #[test]

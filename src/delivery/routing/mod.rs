@@ -19,9 +19,9 @@ use crate::config::live::Live;
 use crate::config::{BadConfig, Config};
 use crate::domain::attempt::{Outcome, RefusalScope};
 use crate::domain::channel::Channel;
-use crate::domain::decide::{Candidate, MIN_LIFE, Policy, UnknownPolicy};
+use crate::domain::decide::{Candidate, MIN_LIFE, NoRoom, Policy, UnknownPolicy};
 use crate::domain::restrictions::Restrictions;
-use breaker::Breaker;
+use breaker::{Breaker, Broken};
 use rate_limit::RateLimit;
 pub use state::{AccountState, BreakerChange, BreakerChanges, ChannelState};
 
@@ -29,6 +29,11 @@ pub use state::{AccountState, BreakerChange, BreakerChanges, ChannelState};
 const MAX_CACHED_POLICIES: usize = 512;
 /// If an account finished a request within this time, a dispatch without a permit waits for one instead of snoozing.
 const RECENTLY_FREED_WITHIN: Duration = Duration::from_secs(1);
+
+/// A carrier that asks for a longer pause than this gets it for the whole account and channel: every further request would be refused.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
+/// The longest such pause. After it one request is let through as a probe.
+const MAX_PAUSE: Duration = Duration::from_mins(10);
 
 /// An account at a carrier, with the limits and circuit breakers that decide whether it may be used now.
 pub struct Account {
@@ -86,14 +91,6 @@ pub struct AccountOverview<'a> {
     pub rate_per_s: u32,
     /// Whether it sends nothing any more, and only takes receipts.
     pub is_retired: bool,
-}
-
-/// The error of a choice for which no account had room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoRoom {
-    /// The time until the turn that the rate limit reserved for the dispatch. Set if an account lacks only rate limit capacity, or
-    /// a permit that will soon be free. `None` otherwise.
-    pub wait: Option<Duration>,
 }
 
 impl Ready {
@@ -240,15 +237,21 @@ impl Routes {
     }
 
     /// Chooses the first of these carriers that is not paused, is healthy, and has a free permit and rate limit capacity. `has_waited` is set for a
-    /// dispatch that has waited for its turn before.
+    /// dispatch that has waited for its turn before. The error has a turn if an account lacks only rate limit capacity, or a permit that
+    /// will soon be free.
     pub fn choose(
         &self, channel: Channel, country: Option<&str>, carriers: &[String], has_waited: bool,
     ) -> Result<Ready, NoRoom> {
         let now = crate::domain::clock::boot();
         let restrictions = self.restrictions.current();
-        let mut soon: Vec<&Arc<Account>> = vec![];
+        let (mut soon, mut is_closed): (Vec<&Arc<Account>>, _) = (vec![], true);
         for account in carriers.iter().filter_map(|name| self.accounts.get(name)) {
-            if restrictions.is_paused(&account.name) || account.is_broken(channel, country) {
+            let broken = account.broken(channel, country);
+            if restrictions.is_paused(&account.name) || broken == Some(Broken::Refused) {
+                continue;
+            }
+            is_closed = false;
+            if broken.is_some() {
                 continue;
             }
             let Some(permit) = account.permit() else {
@@ -264,7 +267,23 @@ impl Routes {
             }
         }
         let shortest = soon.into_iter().min_by_key(|account| account.limits.rate_limit.wait(now));
-        Err(NoRoom { wait: shortest.map(|account| account.limits.rate_limit.enqueue(now)) })
+        Err(match shortest {
+            Some(account) => NoRoom::Turn(account.limits.rate_limit.enqueue(now)),
+            None if is_closed => NoRoom::Closed,
+            None => NoRoom::Busy,
+        })
+    }
+
+    /// Returns whether each carrier of a channel is paused by an operator, or refuses the account or the sender.
+    pub fn is_closed(&self, channel: Channel, country: Option<&str>) -> bool {
+        let restrictions = self.restrictions.current();
+        self.candidates(channel, country).iter().all(|candidate| {
+            restrictions.is_paused(&candidate.carrier)
+                || self
+                    .accounts
+                    .get(&candidate.carrier)
+                    .is_none_or(|account| account.broken(channel, country) == Some(Broken::Refused))
+        })
     }
 
     /// The open circuit breakers of this process.
@@ -323,10 +342,11 @@ impl Account {
         Arc::clone(&self.limits.permits).try_acquire_owned().ok()
     }
 
-    fn is_broken(&self, channel: Channel, country: Option<&str>) -> bool {
+    /// Whether a circuit breaker is open, and why.
+    fn broken(&self, channel: Channel, country: Option<&str>) -> Option<Broken> {
         let now = crate::domain::clock::boot();
         let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        breaker_keys(channel, country).iter().any(|key| breakers.get(key).is_some_and(|b| b.is_open(now)))
+        breaker_keys(channel, country).iter().filter_map(|key| breakers.get(key)?.broken(now)).max()
     }
 
     fn try_pass(&self, channel: Channel, country: Option<&str>) -> bool {
@@ -354,14 +374,18 @@ impl Account {
         match outcome {
             Outcome::Misconfigured(RefusalScope::Account) => {
                 for channel in Channel::ALL {
-                    changes.opened(*channel, None, breakers.entry((*channel, None)).or_default().open(now));
+                    changes.opened(*channel, None, breakers.entry((*channel, None)).or_default().refuse(now));
                 }
             }
             Outcome::Misconfigured(RefusalScope::Narrow) => {
                 let breaker = breakers.entry((channel, country.map(str::to_owned))).or_default();
-                changes.opened(channel, country, breaker.open(now));
+                changes.opened(channel, country, breaker.refuse(now));
             }
             Outcome::NotSent(cause) if cause.is_own() => {}
+            Outcome::Throttled { retry_after: Some(pause) } if pause > LONG_PAUSE => {
+                let breaker = breakers.entry((channel, None)).or_default();
+                changes.opened(channel, None, breaker.pause_for(pause.min(MAX_PAUSE), now));
+            }
             Outcome::NotSent(_) | Outcome::Unavailable | Outcome::Unknown => {
                 changes.opened(channel, None, breakers.entry((channel, None)).or_default().fail(now));
             }

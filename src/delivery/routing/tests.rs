@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{NoRoom, Routes};
+use super::Routes;
+use crate::domain::decide::NoRoom;
 use crate::config::Config;
 use crate::config::live::Live;
 use crate::domain::attempt::Outcome;
@@ -56,12 +57,12 @@ fn without_a_free_permit_a_dispatch_queues_only_if_requests_end() {
     let routes = routes(1000, None);
     let choose = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false);
     let mut held: Vec<_> = (0..256).map(|_| choose().unwrap()).collect();
-    assert_eq!(choose().err(), Some(NoRoom { wait: None }), "no request has ended, so the carrier may hang");
+    assert_eq!(choose().err(), Some(NoRoom::Busy), "no request has ended, so the carrier may hang");
     let account = routes.account("c1").unwrap();
     assert!(account.permit().is_none(), "no permit is left for a status request");
     drop(held.pop());
     held.push(choose().unwrap());
-    let wait = choose().err().unwrap().wait.unwrap();
+    let Some(NoRoom::Turn(wait)) = choose().err() else { panic!("it has a turn") };
     assert!(
         wait < Duration::from_millis(50),
         "one request has ended, so a permit is expected soon: {wait:?}"

@@ -6,10 +6,9 @@ use uuid::Uuid;
 
 use super::sending::Sending;
 use super::{Action, Snapshot, Worker, set_to_now};
-use crate::delivery::routing::NoRoom;
 use crate::domain::attempt::{BEGIN_TO_SEND, NotSentCause, Outcome, Reason};
 use crate::domain::clock::between;
-use crate::domain::decide::{Begin, decide_without_room, give_up, skip_step};
+use crate::domain::decide::{Begin, NoRoom, decide_without_room, give_up, skip_step};
 use crate::intake::admission::Contents;
 use crate::ledger::{
     AttemptOutcome, BeginRequest, BeginResult, DecisionWrite, LedgerError, Limit, NewAttempt, WriteResult,
@@ -57,13 +56,17 @@ impl Worker {
         let has_waited = d.snoozes > 0 && begin.step == d.step;
         let ready = match snapshot.rules.routes.choose(begin.channel, country, &begin.carriers, has_waited) {
             Ok(ready) => ready,
-            Err(NoRoom { wait }) => {
-                let decision = decide_without_room(d, &begin, wait, now, &policy);
-                if wait.is_none() {
+            Err(no_room) => {
+                let no_room = match no_room {
+                    NoRoom::Closed if !has_open_step_after(&snapshot, begin.step) => NoRoom::Busy,
+                    no_room => no_room,
+                };
+                let decision = decide_without_room(d, &begin, no_room, now, &policy);
+                if no_room == NoRoom::Busy {
                     set_to_now(&self.no_carrier_at);
                 }
                 // Without a turn the scan takes it. There may be very many.
-                return self.write(snapshot, decision, wait.is_some()).await;
+                return self.write(snapshot, decision, no_room != NoRoom::Busy).await;
             }
         };
         let account = &ready.account;
@@ -149,6 +152,14 @@ impl Worker {
             _ => Action::Nothing,
         }
     }
+}
+
+/// Whether a step after this one has a carrier that an operator has not paused, and that does not refuse the account.
+fn has_open_step_after(snapshot: &Snapshot, step: u8) -> bool {
+    let (d, routes) = (&snapshot.d, &snapshot.rules.routes);
+    (step + 1..d.order.plan.end_step())
+        .filter_map(|step| d.channel(step))
+        .any(|channel| !routes.is_closed(channel, d.order.country.as_deref()))
 }
 
 /// Returns the channel's quota, which is checked at the first begin of a step.

@@ -9,12 +9,11 @@ use super::returned::EXPIRED_IN_QUEUE;
 use super::sending::Sending;
 use super::{Snapshot, Worker};
 use crate::broker::Delivery;
-use crate::delivery::routing::NoRoom;
 use crate::delivery::rules::Rules;
 use crate::domain::attempt::{Reason, State};
 use crate::domain::backoff;
 use crate::domain::clock::between;
-use crate::domain::decide::MIN_LIFE;
+use crate::domain::decide::{MIN_LIFE, NoRoom};
 use crate::intake::admission::Ingress;
 use crate::intake::{BadMessage, Job};
 use crate::ledger::{Admission, AdmissionResult, NewAttempt};
@@ -31,7 +30,7 @@ const LATER: NoFirstAttempt = NoFirstAttempt { turn: None };
 
 impl From<NoRoom> for NoFirstAttempt {
     fn from(no_room: NoRoom) -> Self {
-        Self { turn: no_room.wait }
+        Self { turn: if let NoRoom::Turn(wait) = no_room { Some(wait) } else { None } }
     }
 }
 

@@ -17,15 +17,26 @@ pub fn decide(dispatch: &Dispatch, now: Timestamp, policy: &Policy) -> Decision 
     builder.evaluate(policy, |d| step::step_result(d, now, policy))
 }
 
-/// Decides after no carrier had room for a begin. The step is snoozed, or left if this was its last chance. `wait` is the time
-/// until the dispatch's turn in an account's rate limit, if it has one.
+/// Why no carrier had room for a begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoRoom {
+    /// The dispatch has a turn in an account's rate limit, after this time.
+    Turn(Duration),
+    /// The carriers are busy, or fail for now.
+    Busy,
+    /// Each carrier of the step refuses the account or the sender, or is paused by an operator, and a later step has another carrier.
+    Closed,
+}
+
+/// Decides after no carrier had room for a begin. The step is snoozed. It is left if this was its last chance, or if its carriers are
+/// closed.
 pub fn decide_without_room(
-    dispatch: &Dispatch, begin: &Begin, wait: Option<Duration>, now: Timestamp, policy: &Policy,
+    dispatch: &Dispatch, begin: &Begin, no_room: NoRoom, now: Timestamp, policy: &Policy,
 ) -> Decision {
     let mut builder = DecisionBuilder::new(dispatch, now);
     builder.close_passed_deadline();
     builder.enter(begin.step, now);
-    builder.evaluate(policy, |d| step::snooze_step(d, wait, now, policy))
+    builder.evaluate(policy, |d| step::snooze_step(d, no_room, now, policy))
 }
 
 /// Decides after the channel's quota refused a begin: the step is skipped.

@@ -19,7 +19,7 @@ use crate::domain::attempt::{Outcome, Reason, State};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Dispatch, Event};
 
-pub use conclude::{decide, decide_without_room, give_up, skip_step};
+pub use conclude::{NoRoom, decide, decide_without_room, give_up, skip_step};
 
 /// Lease of a dispatch that was taken or whose transition begins a request at once. Other workers do not take it meanwhile.
 pub const LEASE: Duration = Duration::from_secs(5);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Begin, Candidate, LAST_CHANCE_MARGIN, MAX_ATTEMPTS_PER_DISPATCH, MAX_ATTEMPTS_PER_STEP, Policy,
+    Begin, Candidate, LAST_CHANCE_MARGIN, MAX_ATTEMPTS_PER_DISPATCH, MAX_ATTEMPTS_PER_STEP, NoRoom, Policy,
     UnknownPolicy, WAIT_FROM_BEGIN, WAIT_FROM_CLOSE,
 };
-use crate::domain::attempt::{Attempt, Outcome, Reason};
+use crate::domain::attempt::{Attempt, Outcome, Reason, RefusalScope};
 use crate::domain::backoff::{backoff, snooze_length};
 use crate::domain::clock::{after, between};
 use crate::domain::dispatch::Dispatch;
@@ -91,15 +91,23 @@ pub(super) fn step_result(d: &Dispatch, now: Timestamp, policy: &Policy) -> Step
 
 /// Evaluates the plan after no carrier had room for the current step.
 pub(super) fn snooze_step(
-    d: &mut Dispatch, wait: Option<Duration>, now: Timestamp, policy: &Policy,
+    d: &mut Dispatch, no_room: NoRoom, now: Timestamp, policy: &Policy,
 ) -> StepResult {
     let last_chance =
         last_chance(d, policy.candidates(d.channel(d.step).expect("the step that was to begin")));
     if now >= last_chance {
         return leave_step(d, Reason::Life, now, policy);
     }
+    if no_room == NoRoom::Closed
+        && let Some(begin) = next_begin(d, now, policy).0
+    {
+        return StepResult::Begin(begin);
+    }
     d.snoozes += 1;
-    let wait = wait.unwrap_or(snooze_length(u32::from(d.snoozes)));
+    let wait = match no_room {
+        NoRoom::Turn(wait) => wait,
+        NoRoom::Busy | NoRoom::Closed => snooze_length(u32::from(d.snoozes)),
+    };
     let until = after(now, wait).min(last_chance);
     d.snoozed_until = Some(until);
     StepResult::WaitUntil(until.min(fallback_wake(d, policy).filter(|at| *at > now).unwrap_or(until)))
@@ -115,11 +123,46 @@ fn step_state(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepState {
         None => StepState::Ready { carriers: names(candidates), repeats: None, query_status_of: None },
         Some(last) => after_tries(d, now, candidates, &tries, last),
     };
+    if matches!(step_state, StepState::WaitUntil(_) | StepState::Ready { .. })
+        && let Some(reason) = hopeless(d, now, candidates, &tries, policy)
+    {
+        return StepState::Failed(reason);
+    }
     // An early wake-up must not change the end of the snooze.
     match (step_state, d.snoozed_until) {
         (StepState::Ready { .. }, Some(until)) if until > now => StepState::WaitUntil(until),
         (step_state, _) => step_state,
     }
+}
+
+/// Returns the reason for which the step is left for a later one with another carrier: each carrier refuses the account or the sender, or
+/// wants no request before the code has expired.
+fn hopeless(
+    d: &Dispatch, now: Timestamp, candidates: &[Candidate], tries: &[&Attempt], policy: &Policy,
+) -> Option<Reason> {
+    if tries.iter().any(|a| a.is_unknown()) {
+        return None;
+    }
+    let last_of = |c: &Candidate| tries.iter().rev().find(|a| a.carrier == c.carrier);
+    let outcomes: Vec<(&Attempt, Outcome)> =
+        candidates.iter().map(|c| last_of(c).and_then(|a| Some((*a, a.outcome?)))).collect::<Option<_>>()?;
+    let last_chance = last_chance(d, candidates);
+    let refuses = |(a, outcome): &(&Attempt, Outcome)| match outcome {
+        Outcome::Misconfigured(_) => true,
+        Outcome::Throttled { retry_after: Some(asked) } => {
+            a.closed_at.is_some_and(|closed| after(closed, *asked) > last_chance)
+        }
+        _ => false,
+    };
+    let refuses_account = |carrier: &str| {
+        outcomes.iter().any(|(a, outcome)| {
+            a.carrier == carrier && *outcome == Outcome::Misconfigured(RefusalScope::Account)
+        })
+    };
+    let has_other =
+        || next_begin(d, now, policy).0.is_some_and(|begin| begin.carriers.iter().any(|c| !refuses_account(c)));
+    let (_, last) = outcomes.last()?;
+    (outcomes.iter().all(refuses) && has_other()).then(|| last.reason())
 }
 
 fn after_tries(

@@ -364,7 +364,7 @@ proptest! {
                 let mut follows = decide(&before, t(now), &policy);
                 if let Some(b) = follows.begin.clone() {
                     match happening {
-                        Happening::NoPace => follows = decide_without_room(&before, &b, None, t(now), &policy),
+                        Happening::NoPace => follows = decide_without_room(&before, &b, NoRoom::Busy, t(now), &policy),
                         Happening::VoiceRefused if b.channel == Channel::Voice => {
                             follows = skip_step(&before, &b, 60, t(now), &policy);
                         }

@@ -57,6 +57,48 @@ fn a_wait_ends_at_the_fallback_time() {
     assert_eq!(decide(&alone, t(1.0), &policy).transition.wake_at, Some(t(200.2)));
 }
 
+/// Fails if a call waits for a carrier of texts that wants no request for hours.
+#[test]
+fn a_pause_beyond_the_life_of_the_code_begins_the_next_step_at_once() {
+    let policy = policy(&["a"], &["v"]);
+    let throttled = Outcome::Throttled { retry_after: Some(Duration::from_secs(7200)) };
+    let d = text_closed(&BOTH, &policy, throttled);
+    assert_eq!(decide(&d, t(0.3), &policy).begin.unwrap().step, 2);
+    let alone = text_closed(&[Channel::Sms], &policy, throttled);
+    assert_eq!(decide(&alone, t(0.3), &policy).transition.wake_at, Some(t(288.0)), "its last chance");
+}
+
+/// Fails if a code waits for a carrier whose account or sender somebody must mend, although a call would reach its user.
+#[test]
+fn a_refusal_of_the_account_begins_a_step_of_another_carrier_at_once() {
+    let policy = policy(&["a"], &["v"]);
+    for scope in [RefusalScope::Account, RefusalScope::Narrow] {
+        let refused = Outcome::Misconfigured(scope);
+        let d = text_closed(&BOTH, &policy, refused);
+        assert_eq!(decide(&d, t(0.3), &policy).begin.unwrap().step, 2);
+        let alone = text_closed(&[Channel::Sms], &policy, refused);
+        assert!(decide(&alone, t(0.3), &policy).transition.wake_at.is_some(), "it may be mended in time");
+    }
+    // The next step has the same account. A refusal of the sender says nothing about it, a refusal of the account does.
+    let same = self::policy(&["a"], &["a"]);
+    let d = text_closed(&BOTH, &same, Outcome::Misconfigured(RefusalScope::Narrow));
+    assert_eq!(decide(&d, t(0.3), &same).begin.unwrap().step, 2);
+    let d = text_closed(&BOTH, &same, Outcome::Misconfigured(RefusalScope::Account));
+    assert!(decide(&d, t(0.3), &same).begin.is_none());
+}
+
+#[test]
+fn a_step_whose_carriers_are_closed_is_left_for_the_next() {
+    let policy = policy(&["a"], &["v"]);
+    let d = dispatch(&BOTH);
+    let text = decide(&d, t(0.0), &policy).begin.unwrap();
+    let left = decide_without_room(&d, &text, NoRoom::Closed, t(0.0), &policy);
+    assert_eq!(left.begin.unwrap().step, 2);
+    let alone = dispatch(&[Channel::Sms]);
+    let waits = decide_without_room(&alone, &text, NoRoom::Closed, t(0.0), &policy).transition;
+    assert_eq!(waits.snoozed_until, Some(t(1.0)));
+}
+
 #[test]
 fn a_failed_step_is_left_even_when_the_sender_requests_the_next() {
     let policy = policy(&["a"], &["v"]);
@@ -83,7 +125,7 @@ fn snoozes_grow_end_at_the_last_chance_and_are_not_cut_short() {
     let text = decide(&d, t(0.0), &policy).begin.unwrap();
     let mut at = 0.0;
     for expected in [1.0, 3.0, 8.0, 23.0, 38.0] {
-        let snoozed = decide_without_room(&d, &text, None, t(at), &policy).transition;
+        let snoozed = decide_without_room(&d, &text, NoRoom::Busy, t(at), &policy).transition;
         assert_eq!(snoozed.snoozed_until, Some(t(expected)));
         snoozed.apply(&mut d);
         let early = decide(&d, t(expected - 0.5), &policy);
@@ -97,14 +139,14 @@ fn snoozes_grow_end_at_the_last_chance_and_are_not_cut_short() {
     }
     // The last chance is at 288 s: 10 s of life and 2 s of margin before the end.
     assert_eq!(
-        decide_without_room(&d, &text, None, t(280.0), &policy).transition.snoozed_until,
+        decide_without_room(&d, &text, NoRoom::Busy, t(280.0), &policy).transition.snoozed_until,
         Some(t(288.0))
     );
     assert_eq!(
-        decide_without_room(&d, &text, None, t(287.9), &policy).transition.snoozed_until,
+        decide_without_room(&d, &text, NoRoom::Busy, t(287.9), &policy).transition.snoozed_until,
         Some(t(288.0))
     );
-    let left = decide_without_room(&d, &text, None, t(288.0), &policy).transition;
+    let left = decide_without_room(&d, &text, NoRoom::Busy, t(288.0), &policy).transition;
     assert_eq!((left.state, left.reason), (State::Expired, Some(Reason::NoPace)));
 }
 
@@ -119,7 +161,7 @@ fn a_snooze_ends_at_the_fallback_time() {
         repeats: None,
         query_status_of: None,
     };
-    let wait = Some(Duration::from_secs(15));
+    let wait = NoRoom::Turn(Duration::from_secs(15));
     let at = |s| decide_without_room(&d, &text, wait, t(s), &policy).transition;
     assert_eq!((at(1.0).snoozed_until, at(1.0).wake_at), (Some(t(16.0)), Some(t(16.0))));
     assert_eq!((at(20.0).snoozed_until, at(20.0).wake_at), (Some(t(35.0)), Some(t(30.0))));

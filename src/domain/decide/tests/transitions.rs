@@ -52,11 +52,11 @@ fn a_step_without_room_is_entered_and_put_off() {
     begin_first(&mut d, &policy);
     close(&mut d, Outcome::Rejected(Reason::Landline), t(0.2));
     let call = decide(&d, t(0.2), &policy).begin.unwrap();
-    let first = decide_without_room(&d, &call, None, t(0.2), &policy).transition;
+    let first = decide_without_room(&d, &call, NoRoom::Busy, t(0.2), &policy).transition;
     assert_eq!((first.step, first.step_at, first.snoozes), (2, t(0.2), 1));
     assert_eq!((first.snoozed_until, first.wake_at), (Some(t(1.2)), Some(t(1.2))));
     first.apply(&mut d);
-    let second = decide_without_room(&d, &call, None, t(1.2), &policy).transition;
+    let second = decide_without_room(&d, &call, NoRoom::Busy, t(1.2), &policy).transition;
     assert_eq!((second.step_at, second.snoozes), (t(0.2), 2), "the step was entered before");
 }
 
