@@ -17,26 +17,39 @@ async fn a_step_whose_carrier_refuses_the_account_yields_to_the_next_at_once() {
     let mut config = deployment.config(&["c1", "c2"]);
     config.routes.channels =
         [(Channel::Sms, vec!["c1".to_owned()]), (Channel::Voice, vec!["c2".to_owned()])].into();
-    for (refused, other, answer) in [
-        ("+447701000301", "+447701000302", json!(["unauthorized"])),
-        ("+447701000303", "+447701000304", json!([{"outcome": "throttle", "retry_after_s": 7200}])),
-    ] {
-        let app = deployment.start(config.clone(), Roles::ALL).await;
-        deployment.script(refused, answer).await;
-        let plan = || json!({"channels": ["sms", "voice"]});
-        let since = tokio::time::Instant::now();
-        let first = deployment.publish(&job(refused, plan())).await;
-        let d = deployment.until_state(first, "delivered").await;
-        let carriers: Vec<&str> = d.attempts.iter().map(|a| a.carrier.as_str()).collect();
-        assert_eq!(carriers, ["c1", "c2"]);
-        // The breaker is open, so c1 gets no request.
-        let id = deployment.publish(&job(other, plan())).await;
+    let app = deployment.start(config, Roles::ALL).await;
+    deployment.script("+447701000301", json!(["unauthorized"])).await;
+    let plan = || json!({"channels": ["sms", "voice"]});
+    let since = tokio::time::Instant::now();
+    let first = deployment.publish(&job("+447701000301", plan())).await;
+    let d = deployment.until_state(first, "delivered").await;
+    let carriers: Vec<&str> = d.attempts.iter().map(|a| a.carrier.as_str()).collect();
+    assert_eq!(carriers, ["c1", "c2"]);
+    // The breaker is open, so c1 gets no request.
+    let id = deployment.publish(&job("+447701000302", plan())).await;
+    let d = deployment.until_state(id, "delivered").await;
+    assert_eq!(d.attempts.len(), 1, "no request at c1: {:?}", d.attempts);
+    assert_eq!((d.attempts[0].carrier.as_str(), d.attempts[0].step), ("c2", 2));
+    assert!(since.elapsed() < Duration::from_secs(10), "after {:?}", since.elapsed());
+    app.stop().await;
+}
+
+/// Fails if each of the other codes asks a carrier that wants no request for hours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_carrier_that_asks_for_a_long_pause_gets_it() {
+    let deployment = Deployment::build(Duration::from_millis(50)).await;
+    let app = deployment.start(deployment.config(&["c1", "c2"]), Roles::ALL).await;
+    let throttled = "+447701000303";
+    deployment.script(throttled, json!([{"outcome": "throttle", "retry_after_s": 7200}])).await;
+    let first = deployment.publish(&job(throttled, json!({}))).await;
+    deployment.until_state(first, "delivered").await;
+    for n in 0..20 {
+        let id = deployment.publish(&job(&format!("+4477010304{n:02}"), json!({}))).await;
         let d = deployment.until_state(id, "delivered").await;
-        assert_eq!(d.attempts.len(), 1, "no request at c1: {:?}", d.attempts);
-        assert_eq!((d.attempts[0].carrier.as_str(), d.attempts[0].step), ("c2", 2));
-        assert!(since.elapsed() < Duration::from_secs(10), "after {:?}", since.elapsed());
-        app.stop().await;
+        let carriers: Vec<&str> = d.attempts.iter().map(|a| a.carrier.as_str()).collect();
+        assert_eq!(carriers, ["c2"]);
     }
+    app.stop().await;
 }
 
 /// A worker with four permits, a backlog of slow jobs, and one retry among them.

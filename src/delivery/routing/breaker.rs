@@ -14,7 +14,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 pub(super) enum Broken {
     /// Requests fail.
     Failing,
-    /// The carrier refuses the account or the sender, or wants a long pause. Soon it will refuse again.
+    /// The carrier refuses the account or the sender. Soon it will refuse again.
     Refused,
 }
 
@@ -86,7 +86,7 @@ impl Breaker {
 
     /// Opens the breaker for a pause that the carrier wants. Returns whether it was closed.
     pub(super) fn pause_for(&mut self, pause: Duration, now: Duration) -> bool {
-        let was_closed = self.refuse(now);
+        let was_closed = self.open(now);
         self.until = Some(now + pause);
         was_closed
     }
@@ -162,7 +162,7 @@ mod tests {
         assert!(b.refuse(s(0)));
         assert_eq!((b.broken(s(4)), b.broken(s(5))), (Some(Broken::Refused), None));
         assert!(!b.pause_for(s(600), s(5)), "it was open");
-        assert_eq!((b.broken(s(604)), b.broken(s(605))), (Some(Broken::Refused), None));
+        assert_eq!((b.broken(s(604)), b.broken(s(605))), (Some(Broken::Failing), None));
         assert!(b.try_pass(s(605)));
         for _ in 0..MAX_CONSECUTIVE_FAILURES {
             b.fail(s(700));

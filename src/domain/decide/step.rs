@@ -135,8 +135,7 @@ fn step_state(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepState {
     }
 }
 
-/// Returns the reason for which the step is left for a later one with another carrier: each carrier refuses the account or the sender, or
-/// wants no request before the code has expired.
+/// Returns the reason for which the step is left for a later one with another carrier: each carrier refuses the account or the sender.
 fn hopeless(
     d: &Dispatch, now: Timestamp, candidates: &[Candidate], tries: &[&Attempt], policy: &Policy,
 ) -> Option<Reason> {
@@ -146,14 +145,7 @@ fn hopeless(
     let last_of = |c: &Candidate| tries.iter().rev().find(|a| a.carrier == c.carrier);
     let outcomes: Vec<(&Attempt, Outcome)> =
         candidates.iter().map(|c| last_of(c).and_then(|a| Some((*a, a.outcome?)))).collect::<Option<_>>()?;
-    let last_chance = last_chance(d, candidates);
-    let refuses = |(a, outcome): &(&Attempt, Outcome)| match outcome {
-        Outcome::Misconfigured(_) => true,
-        Outcome::Throttled { retry_after: Some(asked) } => {
-            a.closed_at.is_some_and(|closed| after(closed, *asked) > last_chance)
-        }
-        _ => false,
-    };
+    let refuses = |(_, outcome): &(&Attempt, Outcome)| matches!(outcome, Outcome::Misconfigured(_));
     let refuses_account = |carrier: &str| {
         outcomes.iter().any(|(a, outcome)| {
             a.carrier == carrier && *outcome == Outcome::Misconfigured(RefusalScope::Account)

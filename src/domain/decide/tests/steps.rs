@@ -57,17 +57,6 @@ fn a_wait_ends_at_the_fallback_time() {
     assert_eq!(decide(&alone, t(1.0), &policy).transition.wake_at, Some(t(200.2)));
 }
 
-/// Fails if a call waits for a carrier of texts that wants no request for hours.
-#[test]
-fn a_pause_beyond_the_life_of_the_code_begins_the_next_step_at_once() {
-    let policy = policy(&["a"], &["v"]);
-    let throttled = Outcome::Throttled { retry_after: Some(Duration::from_secs(7200)) };
-    let d = text_closed(&BOTH, &policy, throttled);
-    assert_eq!(decide(&d, t(0.3), &policy).begin.unwrap().step, 2);
-    let alone = text_closed(&[Channel::Sms], &policy, throttled);
-    assert_eq!(decide(&alone, t(0.3), &policy).transition.wake_at, Some(t(288.0)), "its last chance");
-}
-
 /// Fails if a code waits for a carrier whose account or sender somebody must mend, although a call would reach its user.
 #[test]
 fn a_refusal_of_the_account_begins_a_step_of_another_carrier_at_once() {
