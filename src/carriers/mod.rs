@@ -126,6 +126,11 @@ pub trait Carrier: Send + Sync {
         None
     }
 
+    /// Returns whether the meaning of an error code is known. A refusal with another code may need the operator.
+    fn knows_code(&self, _: &str) -> bool {
+        true
+    }
+
     /// Says what the operator should check after a refusal of the account or the sender.
     fn advice(&self, _: &Judgement) -> &'static str {
         "check its section in carriers"

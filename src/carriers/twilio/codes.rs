@@ -12,7 +12,7 @@ const DAILY_LIMIT: i64 = 63038;
 /// The account's geographic permissions lack the country: for texts, for calls, and for SIP.
 const COUNTRY_REFUSED: [i64; 4] = [21408, 21215, 13227, 32205];
 /// The sender is not valid, is not the account's, or cannot send to this country.
-const SENDER_REFUSED: [i64; 9] = [21212, 21606, 21657, 21659, 21660, 21703, 21704, 21210, 21267];
+const SENDER_REFUSED: [i64; 10] = [21212, 21606, 21657, 21659, 21660, 21703, 21704, 21705, 21210, 21267];
 /// A trial account sends to verified numbers only.
 const TRIAL: [i64; 2] = [21608, 21219];
 
@@ -27,9 +27,11 @@ pub(super) fn outcome_of_code(code: i64) -> Option<Outcome> {
         21211 | 21217 => Outcome::Rejected(Reason::InvalidNumber),
         21614 | 21635 => Outcome::Rejected(Reason::Landline),
         21610 => Outcome::Rejected(Reason::OptedOut),
-        21214 | 21216 => Outcome::Rejected(Reason::Blocked),
+        // Also: Twilio blocks the destination as suspected fraud.
+        21214 | 21216 | 60410 => Outcome::Rejected(Reason::Blocked),
         // Only this request is refused: another sender or carrier may accept it.
-        21612 | 21617 | 21619 | 21603 | 21624 | 90007 => Outcome::Rejected(Reason::Request),
+        // 60203, with status 429: this number has had too many.
+        21612 | 21617 | 21619 | 21603 | 21624 | 60203 | 90007 => Outcome::Rejected(Reason::Request),
         code if is_narrow(code) => Outcome::Misconfigured(RefusalScope::Narrow),
         // The account, its callback URL, or its daily limit.
         20003 | 20404 | 20005 | CALLBACK_REFUSED | DAILY_LIMIT => {
@@ -38,6 +40,11 @@ pub(super) fn outcome_of_code(code: i64) -> Option<Outcome> {
         20429 | 21611 => Outcome::Throttled { retry_after: None },
         _ => return None,
     })
+}
+
+/// Returns whether the table has a code.
+pub(super) fn is_known(code: &str) -> bool {
+    code.parse().is_ok_and(|code| outcome_of_code(code).is_some())
 }
 
 /// Maps error codes of a failed message's receipt to reasons.

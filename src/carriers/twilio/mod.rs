@@ -242,8 +242,6 @@ impl Carrier for Twilio {
                 Outcome::Throttled { retry_after: answer.retry_after() }
             }
             // Some refusals that last for hours have status 429.
-            (400..=499, Some(outcome @ Outcome::Misconfigured(_))) => outcome,
-            (429, _) => answer.outcome_by_status(),
             (400..=499, Some(outcome)) => outcome,
             // Twilio's edge answers 503 before a message is created. Other 5xx answers say nothing about acceptance.
             (503, _) => Outcome::Unavailable,
@@ -262,6 +260,10 @@ impl Carrier for Twilio {
     fn speech(&self, spoken: Option<&Spoken>) -> Option<SpeechAnswer> {
         let body = spoken.map_or_else(twiml::hang_up, twiml::speech);
         Some(SpeechAnswer { content_type: "text/xml; charset=utf-8", body })
+    }
+
+    fn knows_code(&self, code: &str) -> bool {
+        codes::is_known(code)
     }
 
     fn advice(&self, judgement: &Judgement) -> &'static str {
