@@ -62,9 +62,8 @@ impl Worker {
             tracing::error!(
                 dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n, carrier = open.carrier,
                 channel = open.channel.as_str(), country, detail = judgement.outcome.detail(),
-                carrier_code = judgement.details.carrier_code,
-                "carrier refuses the configured account or sender: {}; it is tried again once in a while, and other carriers are used",
-                account.carrier.advice(&judgement)
+                carrier_code = judgement.details.carrier_code, advice = account.carrier.advice(&judgement),
+                "carrier refuses the configured account or sender: it gets single requests until it accepts one"
             );
         } else if judgement.outcome != Outcome::Accepted {
             tracing::warn!(
