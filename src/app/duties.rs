@@ -103,7 +103,7 @@ pub(super) async fn housekeeping(
         let by_message_id = ledger.match_message_ids().await.map_or(0, |changed| changed.len());
         if by_attempt + by_message_id > 0 {
             tracing::info!(
-                receipts = by_attempt + by_message_id,
+                matched = by_attempt + by_message_id,
                 "matched earlier receipts with their attempts"
             );
         }
