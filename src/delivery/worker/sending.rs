@@ -56,7 +56,8 @@ impl Worker {
             );
         } else if judgement.outcome == Outcome::NotSent(NotSentCause::Paused) {
             tracing::info!(
-                dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n, carrier = open.carrier,
+                dispatch.uid = %order.uid, dispatch.id = %order.id, trace_id = order.trace_id(), attempt = open.n,
+                carrier = open.carrier,
                 "an operator has paused the carrier: nothing sent"
             );
         } else if is_refused {
