@@ -33,8 +33,7 @@ pub(super) async fn queue_lengths(mut lengths: watch::Receiver<QueueLengths>, me
         if warns(dead, &mut were_many) {
             tracing::warn!(
                 messages = dead,
-                "otpost.dead holds many dead letters: see `otpost dead list` for their reasons, then use `otpost dead replay` or \
-                 `otpost dead drop`; docs/operate.md shows a policy that bounds the queue"
+                "otpost.dead holds many dead letters: list their reasons with otpost dead list, then replay or drop them"
             );
         }
         if lengths.changed().await.is_err() {
@@ -104,7 +103,7 @@ pub(super) async fn housekeeping(
         let by_message_id = ledger.match_message_ids().await.map_or(0, |changed| changed.len());
         if by_attempt + by_message_id > 0 {
             tracing::info!(
-                receipts = by_attempt + by_message_id,
+                matched = by_attempt + by_message_id,
                 "matched earlier receipts with their attempts"
             );
         }

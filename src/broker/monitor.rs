@@ -172,15 +172,13 @@ impl ConnectionMonitor {
             // One warning per problem: not one per attempt, and not one per connection.
             if self.down(kind, &problem) {
                 warn!(
-                    broker.connection = name,
-                    retry.delay_ms = delay,
-                    "no connection to RabbitMQ, retrying: {problem}"
+                    broker.connection = name, retry.delay_ms = delay, reason = %problem,
+                    "no connection to RabbitMQ: retrying"
                 );
             } else {
                 debug!(
-                    broker.connection = name,
-                    retry.delay_ms = delay,
-                    "still no connection to RabbitMQ: {problem}"
+                    broker.connection = name, retry.delay_ms = delay, reason = %problem,
+                    "still no connection to RabbitMQ"
                 );
             }
             tokio::select! {

@@ -89,7 +89,10 @@ impl Sender {
                         blocked = true;
                         gate.close();
                         if monitor.down(self.kind, &BrokerError::Blocked) {
-                            warn!(broker.connection = self.kind.as_str(), "{}", BrokerError::Blocked);
+                            warn!(
+                                broker.connection = self.kind.as_str(), reason = %BrokerError::Blocked,
+                                "publishing waits until RabbitMQ accepts messages again"
+                            );
                         }
                     }
                     LinkEvent::Unblocked => {

@@ -74,10 +74,10 @@ impl Serve {
                 tracing::info!("configuration reloaded");
             }
             Ok(needs_restart) => tracing::warn!(
-                "configuration reloaded; these changes need a restart: {}",
-                needs_restart.join(", ")
+                settings = needs_restart.join(", "),
+                "configuration reloaded, but some changes need a restart"
             ),
-            Err(why) => tracing::error!("configuration not reloaded; nothing was changed: {why}"),
+            Err(why) => tracing::error!(reason = %why, "configuration not reloaded: nothing was changed"),
         }
     }
 }

@@ -219,7 +219,7 @@ impl Ledger {
         let recorded = match self.records.submit(receipt.clone()).await {
             Err(LedgerError::Data { .. }) if receipt.has_carrier_texts() => {
                 tracing::warn!(
-                    carrier = receipt.carrier,
+                    dispatch.uid = %receipt.uid, attempt = receipt.n, carrier = receipt.carrier,
                     "the ledger cannot store a receipt's code or message id; the receipt is recorded without them"
                 );
                 self.records.submit(receipt.without_carrier_texts()).await?

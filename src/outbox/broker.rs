@@ -40,7 +40,10 @@ impl Sink for BrokerSink {
     async fn deliver(&self, pending: &PendingEvents) -> Result<(), Failure> {
         for (delivered, event) in pending.events.iter().enumerate() {
             if let Err(e) = self.broker.publish(message(pending, event)).await {
-                tracing::debug!(dispatch.uid = %pending.uid, reason = %e, "an event is not confirmed: it stays pending");
+                tracing::debug!(
+                    dispatch.uid = %pending.uid, dispatch.id = %pending.id, trace_id = pending.trace_id(), reason = %e,
+                    "an event is not confirmed: it stays pending"
+                );
                 return Err(Failure { delivered, problem: e.to_string(), retry: None });
             }
             self.metrics.outbox.count_published();

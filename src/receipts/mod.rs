@@ -182,6 +182,14 @@ impl Receiver {
         for Report { attempt, receipt } in reports {
             count(receipt.status.as_str());
             let reception = self.take(QueuedReceipt::new(attempt, &account.name, receipt)).await;
+            if matches!(reception, CallbackAnswer::Unavailable) {
+                tracing::warn!(
+                    carrier = account.name,
+                    dispatch.uid = attempt.map(|id| tracing::field::display(id.uid)),
+                    attempt = attempt.map(|id| id.n),
+                    "receipt cannot be stored: answered 503, the carrier retries"
+                );
+            }
             if !matches!(reception, CallbackAnswer::Taken) {
                 return reception;
             }
@@ -202,7 +210,8 @@ impl Receiver {
             Ok((attempt, RecordResult::Stray)) => {
                 tracing::warn!(
                     carrier = queued.carrier,
-                    attempt = attempt.map(tracing::field::display),
+                    dispatch.uid = attempt.map(|id| tracing::field::display(id.uid)),
+                    attempt = attempt.map(|id| id.n),
                     "a receipt for an attempt that is not in the ledger: kept for 72 h"
                 );
                 CallbackAnswer::Taken
@@ -233,10 +242,6 @@ impl Receiver {
             crash::at(Point::ReceiptQueued);
             return CallbackAnswer::Taken;
         }
-        tracing::warn!(
-            carrier = queued.carrier,
-            "receipt cannot be stored: answered 503, the carrier retries"
-        );
         CallbackAnswer::Unavailable
     }
 

@@ -10,7 +10,7 @@ use crate::delivery::rules::Rules;
 use crate::domain::attempt::{AttemptId, ReceiptStatus};
 use crate::domain::channel::Channel;
 use crate::domain::clock::between;
-use crate::domain::dispatch::{RenderedMessage, Spoken};
+use crate::domain::dispatch::{Order, RenderedMessage, Spoken};
 use crate::ledger::health::RETRY_INTERVAL;
 
 /// Maximum wait for the ledger. The recipient hears nothing meanwhile.
@@ -53,28 +53,34 @@ impl Receiver {
         }
         tracing::error!(
             carrier = queued.carrier,
+            dispatch.uid = queued.attempt.map(|id| tracing::field::display(id.uid)),
+            attempt = queued.attempt.map(|id| id.n),
             "a pressed key could not be recorded: the call counts as unheard"
         );
     }
 
     /// Returns what an attempt says, if its code is still valid.
     async fn spoken(&self, rules: &Rules, attempt: AttemptId) -> Option<Spoken> {
-        let silent = |reason: &str| {
-            tracing::warn!(attempt = %attempt, reason, "a recipient pressed a key, and the code was not spoken");
+        let silent = |reason: &str, order: Option<&Order>| {
+            tracing::warn!(
+                dispatch.uid = %attempt.uid, dispatch.id = order.map(|order| tracing::field::display(order.id)),
+                trace_id = order.and_then(Order::trace_id), attempt = attempt.n, reason,
+                "a recipient pressed a key, and the code was not spoken"
+            );
         };
         let d = match tokio::time::timeout(READ_WAIT, self.deps.ledger.read(attempt.uid)).await {
             Ok(Ok(Some(d))) => d,
             Ok(Ok(None)) => {
-                silent("there is no such dispatch");
+                silent("there is no such dispatch", None);
                 return None;
             }
             Ok(Err(e)) => {
                 self.ledger_health.report_failure(&e);
-                silent("the ledger does not answer");
+                silent("the ledger does not answer", None);
                 return None;
             }
             Err(_) => {
-                silent("the ledger does not answer in time");
+                silent("the ledger does not answer in time", None);
                 return None;
             }
         };
@@ -82,17 +88,18 @@ impl Receiver {
         let life = between(self.deps.ledger.now(), d.order.expires_at);
         // A final dispatch has no code any more.
         if !is_call || d.code.is_none() || d.stop.is_some() || life.is_zero() {
-            silent("the code is no longer valid");
+            silent("the code is no longer valid", Some(&d.order));
             return None;
         }
+        let opened = rules.admitter.open(&d);
         let contents =
-            rules.admitter.open(&d).inspect_err(|_| silent("its sealed code cannot be opened")).ok()?;
+            opened.inspect_err(|_| silent("its sealed code cannot be opened", Some(&d.order))).ok()?;
         let (code, params) = (contents.code.as_ref(), &contents.params);
         let rendered = rules.admitter.render(&d.order, Channel::Voice, code, params, life);
         if let Ok(RenderedMessage::Speech(spoken)) = rendered {
             return Some(spoken);
         }
-        silent("its template cannot be rendered");
+        silent("its template cannot be rendered", Some(&d.order));
         None
     }
 }

@@ -32,14 +32,16 @@ impl Worker {
             // has ended.
             Err(SealError::UnknownKey) if life > LAST_CHANCE => {
                 tracing::error!(
-                    dispatch.uid = %d.order.uid, trace_id = d.order.trace_id(), key = seal::key_id(&d.order.number),
+                    dispatch.uid = %d.order.uid, dispatch.id = %d.order.id, trace_id = d.order.trace_id(),
+                    key = seal::key_id(&d.order.number),
                     "the values of a dispatch are sealed with a key that this process lacks: add it to keys.previous"
                 );
                 return Action::Nothing;
             }
             Err(e) => {
                 tracing::error!(
-                    dispatch.uid = %d.order.uid, trace_id = d.order.trace_id(), key = seal::key_id(&d.order.number), reason = %e,
+                    dispatch.uid = %d.order.uid, dispatch.id = %d.order.id, trace_id = d.order.trace_id(),
+                    key = seal::key_id(&d.order.number), reason = %e,
                     "the sealed values of a dispatch cannot be opened: it fails"
                 );
                 let decision = give_up(d, Reason::Template, now, &policy);
@@ -48,7 +50,11 @@ impl Worker {
         };
         let (code, params) = (contents.code.as_ref(), &contents.params);
         let Ok(rendered) = snapshot.rules.admitter.render(&d.order, begin.channel, code, params, life) else {
-            tracing::error!(dispatch.uid = %d.order.uid, trace_id = d.order.trace_id(), template = d.order.template, "a template cannot be rendered");
+            tracing::error!(
+                dispatch.uid = %d.order.uid, dispatch.id = %d.order.id, trace_id = d.order.trace_id(),
+                template = d.order.template, channel = begin.channel.as_str(),
+                "a template cannot be rendered: the dispatch fails"
+            );
             let decision = give_up(d, Reason::Template, now, &policy);
             return self.write(snapshot, decision, true).await;
         };
@@ -135,7 +141,11 @@ impl Worker {
     /// because the attempt would become unknown otherwise.
     async fn close_unsent(&self, snapshot: &Snapshot, claim: Uuid) -> Action {
         let n = snapshot.d.attempts.last().map_or(1, |a| a.n + 1);
-        tracing::warn!(dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = n, "attempt commit not confirmed in time: nothing sent");
+        let order = &snapshot.d.order;
+        tracing::warn!(
+            dispatch.uid = %order.uid, dispatch.id = %order.id, trace_id = order.trace_id(), attempt = n,
+            "attempt commit not confirmed in time: nothing sent"
+        );
         let judgement = Outcome::NotSent(NotSentCause::TooLate).into();
         let closing = AttemptOutcome { n, claim, judgement, at: snapshot.now() };
         let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);

@@ -298,9 +298,10 @@ impl Worker {
         for event in &decision.transition.events {
             self.count_event(d, std::mem::replace(&mut before, event.state), event);
             tracing::info!(
-                dispatch.id = %d.order.id, dispatch.tenant = d.order.tenant, state = %event.state, step = event.step,
-                attempt = event.attempt, carrier = event.carrier, reason = event.reason.map(Reason::as_str),
-                to = d.order.mask, trace_id = d.order.trace_id(), "dispatch state changed"
+                dispatch.uid = %d.order.uid, dispatch.id = %d.order.id, dispatch.tenant = d.order.tenant,
+                state = %event.state, step = event.step, attempt = event.attempt, carrier = event.carrier,
+                reason = event.reason.map(Reason::as_str), to = d.order.mask, trace_id = d.order.trace_id(),
+                "dispatch state changed"
             );
         }
         snapshot

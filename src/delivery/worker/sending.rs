@@ -38,7 +38,8 @@ impl Worker {
     pub(super) async fn send_attempt(&self, snapshot: Snapshot, sending: Sending) -> Action {
         let open = snapshot.d.open_attempt().filter(|open| open.claim == sending.claim).cloned();
         let Some(open) = open else { return Action::Nothing };
-        let country = snapshot.d.order.country.as_deref();
+        let order = &snapshot.d.order;
+        let country = order.country.as_deref();
         let metrics = &self.deps.metrics.delivery;
         metrics.count_begin(&open);
         let judgement = self.send(&snapshot, &sending).await;
@@ -50,33 +51,34 @@ impl Worker {
         let is_refused = matches!(judgement.outcome, Outcome::Misconfigured(_)) && changes.has_opened();
         if judgement.outcome == Outcome::NotSent(NotSentCause::TooLate) {
             tracing::warn!(
-                dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n,
+                dispatch.uid = %order.uid, dispatch.id = %order.id, trace_id = order.trace_id(), attempt = open.n,
                 "attempt too late after its commit: nothing sent"
             );
         } else if judgement.outcome == Outcome::NotSent(NotSentCause::Paused) {
             tracing::info!(
-                dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n, carrier = open.carrier,
+                dispatch.uid = %order.uid, dispatch.id = %order.id, trace_id = order.trace_id(), attempt = open.n,
+                carrier = open.carrier,
                 "an operator has paused the carrier: nothing sent"
             );
         } else if is_refused {
             tracing::error!(
-                dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n, carrier = open.carrier,
-                channel = open.channel.as_str(), country, detail = judgement.outcome.detail(),
-                carrier_code = judgement.details.carrier_code,
-                "carrier refuses the configured account or sender: {}; it is tried again once in a while, and other carriers are used",
-                account.carrier.advice(&judgement)
+                dispatch.uid = %order.uid, dispatch.id = %order.id, trace_id = order.trace_id(), attempt = open.n,
+                carrier = open.carrier, channel = open.channel.as_str(), country, detail = judgement.outcome.detail(),
+                carrier_code = judgement.details.carrier_code, advice = account.carrier.advice(&judgement),
+                "carrier refuses the configured account or sender: it gets single requests until it accepts one"
             );
         } else if judgement.outcome != Outcome::Accepted {
             tracing::warn!(
-                dispatch.id = %snapshot.d.order.id, trace_id = snapshot.d.order.trace_id(), attempt = open.n, carrier = open.carrier,
-                outcome = judgement.outcome.word(), detail = judgement.outcome.detail(),
-                carrier_code = judgement.details.carrier_code, "carrier did not accept a message"
+                dispatch.uid = %order.uid, dispatch.id = %order.id, trace_id = order.trace_id(), attempt = open.n,
+                carrier = open.carrier, channel = open.channel.as_str(), country, outcome = judgement.outcome.word(),
+                detail = judgement.outcome.detail(), carrier_code = judgement.details.carrier_code,
+                "carrier did not accept a message"
             );
         }
         let account = Arc::clone(account);
         drop(sending);
         crash::at(Point::AttemptAnswered);
-        self.store_message_id(&account, &open, snapshot.d.order.uid, &judgement).await;
+        self.store_message_id(&account, &open, order.uid, &judgement).await;
         self.finish(snapshot, &open, judgement).await
     }
 

@@ -112,8 +112,13 @@ pub struct Order {
 impl Order {
     /// The trace id of the sender's trace context: 32 hexadecimal digits.
     pub fn trace_id(&self) -> Option<&str> {
-        self.traceparent.as_deref()?.split('-').nth(1)
+        trace_id(self.traceparent.as_deref()?)
     }
+}
+
+/// The trace id of a W3C trace context.
+pub fn trace_id(traceparent: &str) -> Option<&str> {
+    traceparent.split('-').nth(1)
 }
 
 /// A dispatch as read from the ledger.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::dispatch::{Event, Order};
+use crate::domain::dispatch::{Event, Order, trace_id};
 
 /// Where the events of a dispatch go. Without a broker they go to the live stream of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,6 +119,11 @@ impl PendingEvents {
             traceparent: order.traceparent.clone(),
             events,
         }
+    }
+
+    /// The trace id of the sender's trace context.
+    pub fn trace_id(&self) -> Option<&str> {
+        trace_id(self.traceparent.as_deref()?)
     }
 
     /// Whether it holds this event.

@@ -101,7 +101,8 @@ impl Sink for WebhookSink {
         }
         if is_last {
             tracing::warn!(
-                tenant = self.tenant, dispatch.uid = %pending.uid, problem = failure.problem,
+                tenant = self.tenant, dispatch.uid = %pending.uid, dispatch.id = %pending.id, trace_id = pending.trace_id(),
+                reason = failure.problem,
                 "a webhook delivery has failed for good; retry it with: otpost webhooks replay"
             );
         }

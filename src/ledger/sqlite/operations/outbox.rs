@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Fault;
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Event, Order};
+use crate::ledger::LedgerError;
 use crate::ledger::items::{Destinations, EventBatch, PendingEvents, Receiver, Undelivered, WebhookRow};
 use crate::ledger::sqlite::row::time;
 
@@ -122,7 +123,7 @@ pub(in crate::ledger::sqlite) fn undelivered(
 fn readable(text: &str) -> Option<PendingEvents> {
     let pending = serde_json::from_str(text).ok();
     if pending.is_none() {
-        tracing::error!("a pending event of another version cannot be read");
+        tracing::error!(reason = %LedgerError::UnknownForm, "a pending event cannot be read");
     }
     pending
 }

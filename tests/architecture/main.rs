@@ -1,6 +1,8 @@
-//! Checks the imports between the folders of `src`, and which files may use which library.
+//! Checks the imports between the folders of `src`, which files may use which library, and the page of log lines.
 //! `docs/architecture.md` describes the rules.
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
+
+mod logs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
