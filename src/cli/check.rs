@@ -88,8 +88,8 @@ async fn connect(config: &Config, location: &Location, nodes: Option<&Nodes>) ->
     if let Some(nodes) = nodes {
         print("broker", probe::broker(nodes).await.err());
     }
-    for (name, carrier) in &config.carriers {
-        print(&format!("carrier {name}"), probe::carrier_address(name, carrier).await.err());
+    for (name, carrier) in config.carriers.iter().filter(|(_, carrier)| !carrier.retired) {
+        print(&format!("carrier {name}"), probe::carrier(name, carrier).await.err());
     }
     if all_answer { Ok(()) } else { Err(Failure::AlreadyReported) }
 }

@@ -49,7 +49,7 @@ pub(super) async fn carrier(name: &str, config: &CarrierConfig) -> Result<(), St
 }
 
 /// Looks whether anything answers at the address of a carrier.
-pub(super) async fn carrier_address(name: &str, config: &CarrierConfig) -> Result<(), String> {
+async fn carrier_address(name: &str, config: &CarrierConfig) -> Result<(), String> {
     send(&client(name, config)?, &get(config.base_url())).await.map(drop)
 }
 

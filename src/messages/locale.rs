@@ -7,16 +7,16 @@ const ALIASES: [(&str, &str); 6] =
 /// Tags of voices. The first of a language is its default. Sources: Twilio's page on `<Say>`, attribute `language`, and the voices of
 /// Amazon Polly and Google that Twilio offers.
 pub(super) const VOICES: &[&str] = &[
-    "ca-ES", "cs-CZ", "da-DK", "de-DE", "el-GR", "en-GB", "en-AU", "en-CA", "en-IN", "en-US", "es-ES",
-    "es-MX", "et-EE", "fi-FI", "fr-FR", "fr-CA", "he-IL", "hi-IN", "it-IT", "ja-JP", "ko-KR", "nb-NO",
-    "nl-NL", "pl-PL", "pt-BR", "pt-PT", "ru-RU", "sl-SI", "sv-SE", "uk-UA", "vi-VN", "zh-CN", "zh-HK",
-    "zh-TW",
+    "bg-BG", "ca-ES", "cs-CZ", "da-DK", "de-DE", "el-GR", "en-GB", "en-AU", "en-CA", "en-IN", "en-US",
+    "es-ES", "es-MX", "et-EE", "fi-FI", "fr-FR", "fr-CA", "he-IL", "hi-IN", "hu-HU", "id-ID", "is-IS",
+    "it-IT", "ja-JP", "ko-KR", "lt-LT", "lv-LV", "nb-NO", "nl-NL", "pl-PL", "pt-BR", "pt-PT", "ro-RO",
+    "ru-RU", "sk-SK", "sl-SI", "sv-SE", "tr-TR", "uk-UA", "vi-VN", "zh-CN", "zh-HK", "zh-TW",
 ];
 
 /// Returns the languages to try, in order: the requested one, from its most exact form to its shortest, the country's, then English.
 pub fn languages(locale: Option<&str>, country: Option<&str>) -> impl Iterator<Item = String> {
     let requested = locale.map(normal).into_iter().flat_map(|tag| forms(&tag));
-    let local = country.and_then(of_country).map(str::to_owned);
+    let local = country.and_then(of_country).into_iter().flat_map(|tag| forms(&tag));
     requested.chain(local).chain(std::iter::once("en".to_owned()))
 }
 
@@ -57,18 +57,46 @@ fn forms(tag: &str) -> Vec<String> {
     all
 }
 
-/// Returns the language of most people in a country, if templates for it may exist.
-fn of_country(country: &str) -> Option<&'static str> {
-    Some(match country {
+/// Returns the language of most people in a country, with the country as its region: `pt-br` for `BR`.
+fn of_country(country: &str) -> Option<String> {
+    let language = match country {
         "AT" | "CH" | "DE" | "LI" => "de",
         "FR" | "MC" => "fr",
-        "ES" | "MX" | "AR" | "CO" | "CL" | "PE" => "es",
-        "IT" | "SM" => "it",
+        "ES" | "MX" | "AR" | "CO" | "CL" | "PE" | "EC" | "VE" | "UY" | "PY" | "BO" | "CR" | "CU" | "DO" | "GT"
+        | "HN" | "NI" | "PA" | "SV" => "es",
+        "IT" | "SM" | "VA" => "it",
         "NL" => "nl",
         "PL" => "pl",
-        "BR" | "PT" => "pt",
+        "BR" | "PT" | "AO" | "MZ" => "pt",
+        "BG" => "bg",
+        "CN" | "TW" | "HK" | "MO" => "zh",
+        "CZ" => "cs",
+        "DK" => "da",
+        "EE" => "et",
+        "FI" => "fi",
+        "GR" | "CY" => "el",
+        "HR" => "hr",
+        "HU" => "hu",
+        "ID" => "id",
+        "IL" => "he",
+        "IS" => "is",
+        "JP" => "ja",
+        "KR" => "ko",
+        "LT" => "lt",
+        "LV" => "lv",
+        "NO" => "nb",
+        "RO" | "MD" => "ro",
+        "RU" => "ru",
+        "SE" => "sv",
+        "SI" => "sl",
+        "SK" => "sk",
+        "TH" => "th",
+        "TR" => "tr",
+        "UA" => "uk",
+        "VN" => "vi",
         _ => return None,
-    })
+    };
+    Some(format!("{language}-{}", country.to_ascii_lowercase()))
 }
 
 /// Returns the tag of a voice: that of the requested region if the template's language has it, or else the language's default. `None`
@@ -101,13 +129,17 @@ mod tests {
     fn the_most_exact_language_comes_first() {
         for (locale, country, expected) in [
             (Some("pt-BR"), None, "pt-br pt en"),
-            (Some("pt_BR"), Some("DE"), "pt-br pt de en"),
+            (Some("pt_BR"), Some("DE"), "pt-br pt de-de de en"),
             (Some("zh-Hant-HK"), None, "zh-hant-hk zh-hant zh-tw zh en"),
             (Some("zh-TW"), None, "zh-tw zh-hant zh en"),
             (Some("zh-CN"), None, "zh-cn zh-hans zh en"),
             (Some("iw"), None, "iw he en"),
             (Some("no-NO"), None, "no-no no nb en"),
-            (None, Some("AT"), "de en"),
+            (None, Some("AT"), "de-at de en"),
+            (None, Some("BR"), "pt-br pt en"),
+            (None, Some("TW"), "zh-tw zh-hant zh en"),
+            (None, Some("NO"), "nb-no nb no en"),
+            (None, Some("GB"), "en"),
             (None, None, "en"),
         ] {
             let all: Vec<String> = languages(locale, country).collect();
@@ -135,6 +167,9 @@ mod tests {
             ("hi", None, "hi-IN"),
             ("et", None, "et-EE"),
             ("sl", None, "sl-SI"),
+            ("tr", None, "tr-TR"),
+            ("hu", None, "hu-HU"),
+            ("ro", None, "ro-RO"),
             ("en", None, "en-GB"),
             ("en", Some("en-US"), "en-US"),
             ("en", Some("en_us"), "en-US"),

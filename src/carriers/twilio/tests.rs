@@ -348,11 +348,11 @@ fn each_code_has_its_outcome_and_its_reason() {
         (&[21211, 21217][..], rejected(Reason::InvalidNumber)),
         (&[21614, 21635], rejected(Reason::Landline)),
         (&[21610], rejected(Reason::OptedOut)),
-        (&[21214, 21216], rejected(Reason::Blocked)),
-        (&[21612, 21617, 21619, 21603, 21624, 90007], rejected(Reason::Request)),
+        (&[21214, 21216, 60410], rejected(Reason::Blocked)),
+        (&[21612, 21617, 21619, 21603, 21624, 60203, 90007], rejected(Reason::Request)),
         (
             &[
-                21408, 21215, 13227, 32205, 21212, 21606, 21657, 21659, 21660, 21703, 21704, 21210, 21267,
+                21408, 21215, 13227, 32205, 21212, 21606, 21657, 21659, 21660, 21703, 21704, 21705, 21210, 21267,
                 21608, 21219,
             ],
             Some(Outcome::Misconfigured(RefusalScope::Narrow)),
@@ -382,6 +382,17 @@ fn each_code_has_its_outcome_and_its_reason() {
             assert_eq!(reason_of(*code), expected, "{code}");
         }
     }
+}
+
+/// Fails if a number that had too many is retried like a busy carrier, or if an unknown code counts as known.
+#[test]
+fn a_code_beats_the_status_429() {
+    let judge = |code: i64| account().judge(Channel::Sms, &answer(429, &format!("{{\"code\": {code}}}"))).outcome;
+    assert_eq!(judge(60203), Outcome::Rejected(Reason::Request));
+    assert_eq!(judge(63038), Outcome::Misconfigured(RefusalScope::Account));
+    assert_eq!(judge(20429), Outcome::Throttled { retry_after: None });
+    assert_eq!(judge(20001), Outcome::Throttled { retry_after: None }, "an unknown code");
+    assert!(account().knows_code("60203") && !account().knows_code("20001") && !account().knows_code("x"));
 }
 
 #[test]

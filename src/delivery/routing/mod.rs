@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::carriers::{Callbacks, Carrier, Client};
 use crate::config::live::Live;
 use crate::config::{BadConfig, Config};
-use crate::domain::attempt::{Outcome, RefusalScope};
+use crate::domain::attempt::{Judgement, Outcome, RefusalScope};
 use crate::domain::channel::Channel;
 use crate::domain::decide::{Candidate, MIN_LIFE, NoRoom, Policy, UnknownPolicy};
 use crate::domain::restrictions::Restrictions;
@@ -35,6 +35,10 @@ const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// The longest such pause. After it one request is let through as a probe.
 const MAX_PAUSE: Duration = Duration::from_mins(10);
 
+/// How long an operator is not told again of an unknown error code, and the maximum number of such codes.
+const TOLD_FOR: Duration = Duration::from_hours(1);
+const MAX_TOLD_CODES: usize = 64;
+
 /// An account at a carrier, with the limits and circuit breakers that decide whether it may be used now.
 pub struct Account {
     /// The configured name of the account.
@@ -47,6 +51,8 @@ pub struct Account {
     pub callbacks: Callbacks,
     limits: Arc<AccountLimits>,
     breakers: Mutex<HashMap<(Channel, Option<String>), Breaker>>,
+    /// The carrier's error codes that are not known, each with the boot time at which an operator was told.
+    told_codes: Mutex<HashMap<String, Duration>>,
     /// The account as a candidate, for each channel that it carries.
     candidates: HashMap<Channel, Candidate>,
 }
@@ -178,6 +184,7 @@ impl Routes {
                     })
                     .unwrap_or_else(|| Arc::new(AccountLimits::new(c.rate_per_s, max_concurrent, workers))),
                 breakers: Mutex::default(),
+                told_codes: Mutex::default(),
                 candidates,
             };
             accounts.insert(name.clone(), Arc::new(account));
@@ -362,6 +369,23 @@ impl Account {
             }
         }
         true
+    }
+
+    /// Returns whether a refusal has an error code that is not known, and that no operator was told in the last hour.
+    pub fn is_new_code(&self, judgement: &Judgement) -> bool {
+        let is_refusal = matches!(judgement.outcome, Outcome::Rejected(_) | Outcome::Misconfigured(_));
+        let Some(code) = judgement.details.carrier_code.as_ref().filter(|_| is_refusal) else { return false };
+        if self.carrier.knows_code(code) {
+            return false;
+        }
+        let now = crate::domain::clock::boot();
+        let mut told = self.told_codes.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, at| now.saturating_sub(*at) < TOLD_FOR);
+        let is_new = told.len() < MAX_TOLD_CODES && !told.contains_key(code);
+        if is_new {
+            told.insert(code.clone(), now);
+        }
+        is_new
     }
 
     /// Updates the circuit breakers with an outcome. Returns those that opened or closed.

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Routes;
-use crate::domain::decide::NoRoom;
 use crate::config::Config;
 use crate::config::live::Live;
-use crate::domain::attempt::Outcome;
+use crate::domain::attempt::{Details, Judgement, Outcome, Reason};
 use crate::domain::channel::Channel;
-use crate::domain::decide::MIN_LIFE;
+use crate::domain::decide::{MIN_LIFE, NoRoom};
 use crate::domain::restrictions::Restrictions;
 
 fn config(rate_per_s: u32) -> Config {
@@ -50,6 +49,24 @@ fn after_a_probe_one_request_passes_an_open_breaker_at_once() {
     routes.end_breaker_pauses("c1");
     assert!(is_chosen(), "the probe passes");
     assert!(!is_chosen(), "the others wait for its result");
+}
+
+/// Fails if an unknown code is an error for each message, or for none.
+#[test]
+fn an_operator_is_told_once_of_a_code_that_is_not_known() {
+    let routes = routes(1000, None);
+    let account = routes.account("c1").unwrap();
+    let refusal = |code: &str, outcome: Outcome| {
+        let details = Details { carrier_code: Some(code.to_owned()), ..Details::default() };
+        account.is_new_code(&Judgement { outcome, details })
+    };
+    let rejected = Outcome::Rejected(Reason::Request);
+    assert_eq!(
+        [refusal("20001", rejected), refusal("20001", rejected), refusal("20002", rejected)],
+        [true, false, true]
+    );
+    assert!(!refusal("21612", rejected), "a known code");
+    assert!(!refusal("20004", Outcome::Unavailable));
 }
 
 #[test]

@@ -67,6 +67,13 @@ impl Worker {
                 carrier_code = judgement.details.carrier_code, advice = account.carrier.advice(&judgement),
                 "carrier refuses the configured account or sender: it gets single requests until it accepts one"
             );
+        } else if account.is_new_code(&judgement) {
+            tracing::error!(
+                dispatch.uid = %order.uid, dispatch.id = %order.id, trace_id = order.trace_id(), attempt = open.n,
+                carrier = open.carrier, channel = open.channel.as_str(), country, outcome = judgement.outcome.word(),
+                carrier_code = judgement.details.carrier_code,
+                "carrier refused a message with a code that otpost does not know"
+            );
         } else if judgement.outcome != Outcome::Accepted {
             tracing::warn!(
                 dispatch.uid = %order.uid, dispatch.id = %order.id, trace_id = order.trace_id(), attempt = open.n,

@@ -426,6 +426,13 @@ fn the_next_step_is_requested_once_until_it_was_tried() {
     assert_eq!(advance(Some(&mut d), &next(None), t(4.0)), AdvanceResult::PlanOver);
     d.stop = Some(Stop::Cancel);
     assert_eq!(advance(Some(&mut d), &next(None), t(4.0)), AdvanceResult::Stopped { stop: Stop::Cancel });
+    let over = AdvanceResult::Before { state: State::Sending };
+    assert_eq!(advance(Some(&mut d), &next(Some(1)), t(4.0)), over, "the act was done before the stop");
+    (d.state, d.step) = (State::Failed, 3);
+    let over = AdvanceResult::Before { state: State::Failed };
+    assert_eq!(advance(Some(&mut d), &next(Some(1)), t(5.0)), over, "the act was done before the end");
+    let ended = AdvanceResult::Final { state: State::Failed };
+    assert_eq!(advance(Some(&mut d), &next(Some(2)), t(5.0)), ended, "there was no step 3");
     assert_eq!(advance(None, &next(None), t(4.0)), AdvanceResult::Unknown);
 }
 

@@ -161,14 +161,16 @@ pub(super) fn mark(d: &mut Dispatch, stop: Stop, now: Timestamp) {
 /// Requests the next step. It begins as soon as no attempt is open, before its fallback time too.
 pub fn advance(d: Option<&mut Dispatch>, request: &AdvanceRequest, now: Timestamp) -> AdvanceResult {
     let Some(d) = d else { return AdvanceResult::Unknown };
+    // The act was done before, whatever happened since: its first answer may have been lost.
+    let has_next = |step: u8| usize::from(step) < d.order.plan.len();
+    if request.step.is_some_and(|step| step < d.step && has_next(step)) {
+        return AdvanceResult::Before { state: d.state };
+    }
     if d.state.is_final() {
         return AdvanceResult::Final { state: d.state };
     }
     if let Some(stop) = d.stop {
         return AdvanceResult::Stopped { stop };
-    }
-    if request.step.is_some_and(|step| step < d.step) {
-        return AdvanceResult::Before { state: d.state };
     }
     let tried = |step: u8| d.attempts.iter().any(|a| a.step >= step && a.outcome.is_some());
     if d.requested_step.is_some_and(|step| step >= d.step && !tried(step)) {
