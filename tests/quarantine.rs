@@ -152,6 +152,43 @@ async fn receipts_are_queued_during_a_ledger_outage_and_recorded_afterwards() {
     front_end.stop().await;
 }
 
+/// The receipts listener is away after the outage, so the receipt stays in the queue for a while.
+///
+/// Fails if a call follows a text that was delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fallback_begins_while_receipts_wait_in_the_queue() {
+    let deployment = Deployment::build(Duration::from_millis(50)).await;
+    let relay = Relay::start(deployment.database().await).await;
+    let mut behind = deployment.config(&["c1"]);
+    behind.ledger.url = Some(deployment.ledger_by(&relay).into());
+    let front_end = deployment.start(behind.clone(), FRONT_END).await;
+    let worker = deployment.start(deployment.config_behind(&front_end), WORKER).await;
+    let to = "+447704000023";
+    deployment.script(to, json!(["silent"])).await;
+    let job = job(to, json!({"channels": ["sms", "voice"], "fallback_after_s": 20}));
+    let id = deployment.publish(&job).await;
+    let d = deployment.until_state(id, "sent").await;
+    relay.refuse(true);
+    relay.cut();
+    let sid = d.attempts[0].details.message_id.clone().unwrap();
+    let kept = deployment.copy_of("receipt").await;
+    deployment.receipt(&sid, "delivered").await;
+    deployment.until_waiting(&kept, 1).await;
+    // Nobody reads the queue, and a new worker has just started.
+    front_end.stop().await;
+    worker.stop().await;
+    let worker = deployment.start(deployment.config(&["c1"]), WORKER).await;
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    let d = deployment.until(id, "there", |_| true).await;
+    assert_eq!((d.state.as_str(), d.attempts.len()), ("sent", 1), "no call: {:?}", d.attempts);
+    relay.refuse(false);
+    let front_end = deployment.start(behind, FRONT_END).await;
+    deployment.until_state(id, "delivered").await;
+    assert_eq!(deployment.record("requests", Some(to)).await.len(), 1);
+    worker.stop().await;
+    front_end.stop().await;
+}
+
 /// Fails if they are recorded one at a time: then dispatches end as `unconfirmed` before their receipt is recorded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queued_receipts_are_recorded_in_groups() {

@@ -76,7 +76,10 @@ impl Restrictions {
         if !self.prefixes.is_empty() && (begins(number.expose()) || begins(&number.handset())) {
             return Some(BlockKind::Prefix);
         }
-        country.filter(|country| self.countries.contains(*country)).map(|_| BlockKind::Country)
+        let is_blocked = |country: &str| self.countries.contains(country);
+        let is_blocked = !self.countries.is_empty()
+            && (country.is_some_and(is_blocked) || number.other_country().is_some_and(|other| is_blocked(&other)));
+        is_blocked.then_some(BlockKind::Country)
     }
 }
 

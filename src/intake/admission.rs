@@ -132,7 +132,7 @@ impl Admitter {
             Some(Refusal { state: State::Expired, reason: Reason::Life })
         } else if !metadata.passes(self.config.numbers.check) {
             Some(Refusal { state: State::Refused, reason: Reason::NumberNotPossible })
-        } else if !self.serves(metadata.country.as_deref()) {
+        } else if !self.serves(&job.to, metadata.country.as_deref()) {
             Some(Refusal { state: State::Refused, reason: Reason::Country })
         } else if plan.is_none() {
             Some(Refusal { state: State::Refused, reason: Reason::NumberKind })
@@ -304,11 +304,19 @@ impl Admitter {
         self.templates.render(channel, &RenderInput { brand, template, locale, country, params, life }, code)
     }
 
-    fn serves(&self, country: Option<&str>) -> bool {
-        let listed = |list: &[Country]| {
-            country.is_some_and(|c| list.iter().any(|l| std::borrow::Borrow::<str>::borrow(l) == c))
-        };
+    /// Whether a number's country is served: that of its spelling, and that of its handset if they differ.
+    fn serves(&self, to: &PhoneNumber, country: Option<&str>) -> bool {
         let numbers = &self.config.numbers;
+        if numbers.blocked_countries.is_empty() && numbers.countries.is_empty() {
+            return true;
+        }
+        let other = to.other_country();
+        let listed = |list: &[Country]| {
+            [country, other.as_deref()]
+                .into_iter()
+                .flatten()
+                .any(|country| list.iter().any(|listed| std::borrow::Borrow::<str>::borrow(listed) == country))
+        };
         !listed(&numbers.blocked_countries) && (numbers.countries.is_empty() || listed(&numbers.countries))
     }
 }

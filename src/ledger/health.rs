@@ -17,6 +17,7 @@ pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The state of the ledger, as this process knows it.
 pub struct LedgerHealth {
+    started_at: Instant,
     outage: watch::Sender<Option<LedgerError>>,
     recovered_at: watch::Sender<Option<Instant>>,
     last_outage: Mutex<Option<Outage>>,
@@ -36,6 +37,7 @@ impl LedgerHealth {
     #[expect(clippy::new_without_default, reason = "a default would hide that it starts as healthy")]
     pub fn new() -> Self {
         Self {
+            started_at: Instant::now(),
             outage: watch::Sender::new(None),
             recovered_at: watch::Sender::new(None),
             last_outage: Mutex::default(),
@@ -64,6 +66,11 @@ impl LedgerHealth {
     /// Whether the ledger answers and accepts writes.
     pub fn is_healthy(&self) -> bool {
         self.outage.borrow().is_none()
+    }
+
+    /// Whether the last outage ended, or this process started, within this time.
+    pub fn has_recovered_within(&self, time: Duration) -> bool {
+        self.recovered_at.borrow().unwrap_or(self.started_at).elapsed() < time
     }
 
     /// Whether workers may scan for due work. False during an outage and for 3 s after it.

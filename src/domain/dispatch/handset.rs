@@ -49,6 +49,16 @@ impl PhoneNumber {
         same.unwrap_or_else(|| Zeroizing::new(text.to_owned()))
     }
 
+    /// Returns the country of the handset if the number is spelt with the code of another one: `PS` for a Palestinian mobile under +972.
+    pub fn other_country(&self) -> Option<String> {
+        let handset = self.handset();
+        if handset.as_str() == self.expose() {
+            return None;
+        }
+        let country = Self::parse(&handset).ok()?.metadata().country?;
+        (self.metadata().country.as_ref() != Some(&country)).then_some(country)
+    }
+
     /// Returns this number, and the other spellings that reach the same handset.
     pub fn spellings(&self) -> Vec<Self> {
         let handset = self.handset();
@@ -102,6 +112,17 @@ mod tests {
             for number in group {
                 assert_eq!(spellings(number), group, "{number}");
             }
+        }
+    }
+
+    /// Fails if a blocked country can be reached through the code of another one.
+    #[test]
+    fn a_handset_may_be_in_another_country_than_its_number_says() {
+        let country = |text: &str| PhoneNumber::parse(text).unwrap().other_country();
+        assert_eq!(country("+972595550150").as_deref(), Some("PS"));
+        assert_eq!(country("+37744550150").as_deref(), Some("XK"));
+        for one in ["+970595550150", "+972525550150", "+5491155550150", "+447700900150"] {
+            assert_eq!(country(one), None, "{one}");
         }
     }
 
