@@ -10,7 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use mock_gateway::Gateway;
 use otpost::broker::{Broker, Nodes};
+use otpost::carriers::client::{Auth, Method};
+use otpost::carriers::{Client, Request};
+use otpost::domain::attempt::{NotSentCause, Outcome};
 use otpost::domain::clock::{after, now};
 use otpost::ledger::{Ledger, LedgerError, Location, Options, open};
 use rustls::pki_types::pem::PemObject;
@@ -158,7 +162,51 @@ async fn the_brokers_certificate_is_verified_with_the_named_authority() {
     }
 }
 
+/// Fails if a carrier's `ca_file` is ignored, or replaces the authorities of the machine with nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_carriers_certificate_is_verified_with_the_named_authority() {
+    let authority = Authority::new();
+    let gateway = gateway();
+    let at = authority.serve(gateway.addr().to_string(), false).await;
+    let answers = async |host: &str, ca_file: Option<&Path>| {
+        let client = Client::with_egress(Duration::from_secs(5), None, ca_file).unwrap();
+        client.send(&get(&format!("https://{host}:{}/", at.port())), Duration::from_secs(5)).await.is_ok()
+    };
+    let ca = authority.file("ca.pem");
+    assert!(answers("localhost", Some(&ca)).await);
+    assert!(!answers("localhost", None).await, "an unknown authority");
+    assert!(!answers("127.0.0.1", Some(&ca)).await, "another name");
+    let missing = Client::with_egress(Duration::from_secs(5), None, Some(Path::new("/nowhere.pem"))).err().unwrap();
+    assert!(missing.contains("/nowhere.pem holds no readable PEM certificate"), "{missing}");
+}
+
+fn gateway() -> Gateway {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    Gateway::start(listener, mock_gateway::Config::default()).unwrap()
+}
+
+fn get(url: &str) -> Request {
+    let (method, auth, body) = (Method::Get, Auth::None, Default::default());
+    Request { method, url: url.to_owned(), auth, content_type: "", body }
+}
+
 // ---- addresses ----
+
+/// The proxy is the mock carrier itself, which takes a request for any host. The carrier's name cannot be resolved.
+///
+/// Fails if the request goes out directly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_carrier_is_reached_through_its_proxy() {
+    let gateway = gateway();
+    let proxy = format!("http://{}", gateway.addr());
+    let request = get("http://carrier.invalid/");
+    let answer = async |proxy| {
+        let client = Client::with_egress(Duration::from_secs(5), proxy, None).unwrap();
+        client.send(&request, Duration::from_secs(5)).await
+    };
+    assert_eq!(answer(Some(&*proxy)).await.unwrap().status, 200);
+    assert_eq!(answer(None).await.err(), Some(Outcome::NotSent(NotSentCause::Dns)));
+}
 
 /// Fails if the address in brackets is ignored: otpost would then connect to another host.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -166,7 +166,9 @@ impl Receiver {
                 return CallbackAnswer::Unreadable;
             }
         };
-        if query == SPEECH_QUERY
+        // A proxy may have added the `=`.
+        let asks_for_speech = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == SPEECH_QUERY);
+        if asks_for_speech
             && let Some(attempt) = attempt
         {
             return self.speak(&rules, account, attempt, reports).await;
