@@ -77,7 +77,8 @@ async fn a_blocked_country_is_blocked_in_any_case() {
     let (deployment, api, _process) = deployment("[numbers]\nblocked_countries = [\"gb\"]\n").await;
     let (status, problem) = post(&deployment, &api, "+447700900150", &["sms"]).await;
     assert_eq!((status, problem["reason"].as_str()), (422, Some("country")), "{problem}");
-    let (palestine, israels_code, _other) = self::deployment("[numbers]\nblocked_countries = [\"PS\"]\n").await;
+    let (palestine, israels_code, _other) =
+        self::deployment("[numbers]\nblocked_countries = [\"PS\"]\n").await;
     let (status, problem) = post(&palestine, &israels_code, "+972595550150", &["sms"]).await;
     assert_eq!((status, problem["reason"].as_str()), (422, Some("country")), "{problem}");
     assert_eq!(post(&palestine, &israels_code, "+972525550150", &["sms"]).await.0, 202);

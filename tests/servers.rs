@@ -166,7 +166,7 @@ async fn the_brokers_certificate_is_verified_with_the_named_authority() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_carriers_certificate_is_verified_with_the_named_authority() {
     let authority = Authority::new();
-    let gateway = gateway();
+    let gateway = gateway().await;
     let at = authority.serve(gateway.addr().to_string(), false).await;
     let answers = async |host: &str, ca_file: Option<&Path>| {
         let client = Client::with_egress(Duration::from_secs(5), None, ca_file).unwrap();
@@ -176,17 +176,18 @@ async fn a_carriers_certificate_is_verified_with_the_named_authority() {
     assert!(answers("localhost", Some(&ca)).await);
     assert!(!answers("localhost", None).await, "an unknown authority");
     assert!(!answers("127.0.0.1", Some(&ca)).await, "another name");
-    let missing = Client::with_egress(Duration::from_secs(5), None, Some(Path::new("/nowhere.pem"))).err().unwrap();
+    let missing =
+        Client::with_egress(Duration::from_secs(5), None, Some(Path::new("/nowhere.pem"))).err().unwrap();
     assert!(missing.contains("/nowhere.pem holds no readable PEM certificate"), "{missing}");
 }
 
-fn gateway() -> Gateway {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+async fn gateway() -> Gateway {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     Gateway::start(listener, mock_gateway::Config::default()).unwrap()
 }
 
 fn get(url: &str) -> Request {
-    let (method, auth, body) = (Method::Get, Auth::None, Default::default());
+    let (method, auth, body) = (Method::Get, Auth::None, zeroize::Zeroizing::default());
     Request { method, url: url.to_owned(), auth, content_type: "", body }
 }
 
@@ -197,7 +198,7 @@ fn get(url: &str) -> Request {
 /// Fails if the request goes out directly.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_carrier_is_reached_through_its_proxy() {
-    let gateway = gateway();
+    let gateway = gateway().await;
     let proxy = format!("http://{}", gateway.addr());
     let request = get("http://carrier.invalid/");
     let answer = async |proxy| {
@@ -372,7 +373,8 @@ async fn a_server_that_never_answers_is_an_outage_after_some_seconds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_waiting_mends_is_not_an_outage() {
     let direct = fresh_schema().await;
-    let with = |parameter: &str| format!("{direct}{}{parameter}", if direct.contains('?') { '&' } else { '?' });
+    let with =
+        |parameter: &str| format!("{direct}{}{parameter}", if direct.contains('?') { '&' } else { '?' });
     for (url, expected) in [
         (with("channel_binding=require"), "channel binding"),
         (with("sslnegotiation=direct"), "cannot be used with this ledger.url"),

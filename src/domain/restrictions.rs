@@ -78,7 +78,8 @@ impl Restrictions {
         }
         let is_blocked = |country: &str| self.countries.contains(country);
         let is_blocked = !self.countries.is_empty()
-            && (country.is_some_and(is_blocked) || number.other_country().is_some_and(|other| is_blocked(&other)));
+            && (country.is_some_and(is_blocked)
+                || number.other_country().is_some_and(|other| is_blocked(&other)));
         is_blocked.then_some(BlockKind::Country)
     }
 }

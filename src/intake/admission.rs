@@ -312,10 +312,9 @@ impl Admitter {
         }
         let other = to.other_country();
         let listed = |list: &[Country]| {
-            [country, other.as_deref()]
-                .into_iter()
-                .flatten()
-                .any(|country| list.iter().any(|listed| std::borrow::Borrow::<str>::borrow(listed) == country))
+            [country, other.as_deref()].into_iter().flatten().any(|country| {
+                list.iter().any(|listed| std::borrow::Borrow::<str>::borrow(listed) == country)
+            })
         };
         !listed(&numbers.blocked_countries) && (numbers.countries.is_empty() || listed(&numbers.countries))
     }

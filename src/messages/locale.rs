@@ -62,8 +62,8 @@ fn of_country(country: &str) -> Option<String> {
     let language = match country {
         "AT" | "CH" | "DE" | "LI" => "de",
         "FR" | "MC" => "fr",
-        "ES" | "MX" | "AR" | "CO" | "CL" | "PE" | "EC" | "VE" | "UY" | "PY" | "BO" | "CR" | "CU" | "DO" | "GT"
-        | "HN" | "NI" | "PA" | "SV" => "es",
+        "ES" | "MX" | "AR" | "CO" | "CL" | "PE" | "EC" | "VE" | "UY" | "PY" | "BO" | "CR" | "CU" | "DO"
+        | "GT" | "HN" | "NI" | "PA" | "SV" => "es",
         "IT" | "SM" | "VA" => "it",
         "NL" => "nl",
         "PL" => "pl",

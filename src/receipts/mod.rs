@@ -168,9 +168,7 @@ impl Receiver {
         };
         // A proxy may have added the `=`.
         let asks_for_speech = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == SPEECH_QUERY);
-        if asks_for_speech
-            && let Some(attempt) = attempt
-        {
+        if asks_for_speech && let Some(attempt) = attempt {
             return self.speak(&rules, account, attempt, reports).await;
         }
         let reports = match attempt {

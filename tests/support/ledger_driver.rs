@@ -9,7 +9,7 @@ use otpost::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, Rece
 use otpost::domain::channel::Channel;
 use otpost::domain::clock::after;
 use otpost::domain::decide::{
-    Begin, Candidate, Decision, Policy, UnknownPolicy, decide, decide_without_room, skip_step,
+    Begin, Candidate, Decision, NoRoom, Policy, UnknownPolicy, decide, decide_without_room, skip_step,
 };
 use otpost::domain::dispatch::{Dispatch, Event, Order, Plan, Stop};
 use otpost::ledger::{
@@ -198,7 +198,7 @@ impl LedgerDriver {
         let d = self.take(uid).await;
         let decision = decide(&d, self.now().await, &self.policy);
         let begin = decision.begin.expect("a begin is due");
-        let put_off = decide_without_room(&d, &begin, None, self.now().await, &self.policy);
+        let put_off = decide_without_room(&d, &begin, NoRoom::Busy, self.now().await, &self.policy);
         self.conclude(&d, put_off).await;
     }
 

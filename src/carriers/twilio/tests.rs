@@ -352,8 +352,8 @@ fn each_code_has_its_outcome_and_its_reason() {
         (&[21612, 21617, 21619, 21603, 21624, 60203, 90007], rejected(Reason::Request)),
         (
             &[
-                21408, 21215, 13227, 32205, 21212, 21606, 21657, 21659, 21660, 21703, 21704, 21705, 21210, 21267,
-                21608, 21219,
+                21408, 21215, 13227, 32205, 21212, 21606, 21657, 21659, 21660, 21703, 21704, 21705, 21210,
+                21267, 21608, 21219,
             ],
             Some(Outcome::Misconfigured(RefusalScope::Narrow)),
         ),
@@ -387,7 +387,8 @@ fn each_code_has_its_outcome_and_its_reason() {
 /// Fails if a number that had too many is retried like a busy carrier, or if an unknown code counts as known.
 #[test]
 fn a_code_beats_the_status_429() {
-    let judge = |code: i64| account().judge(Channel::Sms, &answer(429, &format!("{{\"code\": {code}}}"))).outcome;
+    let judge =
+        |code: i64| account().judge(Channel::Sms, &answer(429, &format!("{{\"code\": {code}}}"))).outcome;
     assert_eq!(judge(60203), Outcome::Rejected(Reason::Request));
     assert_eq!(judge(63038), Outcome::Misconfigured(RefusalScope::Account));
     assert_eq!(judge(20429), Outcome::Throttled { retry_after: None });

@@ -80,8 +80,13 @@ impl Worker {
         }
         let ready = match rules.routes.choose(channel, country, &carriers, false) {
             Ok(ready) => ready,
+            // A later step may have a carrier: the worker that takes the dispatch decides.
+            Err(NoRoom::Closed) if order.plan.len() > 1 => return Err(LATER),
             Err(no_room) => {
-                admission.snooze = Some(no_room.wait.unwrap_or(backoff::snooze_length(1)));
+                admission.snooze = Some(match no_room {
+                    NoRoom::Turn(wait) => wait,
+                    NoRoom::Busy | NoRoom::Closed => backoff::snooze_length(1),
+                });
                 return Err(no_room.into());
             }
         };

@@ -225,7 +225,8 @@ impl Worker {
         let is_asked_for = d.stop.is_some() || d.requested_step.is_some_and(|step| step > d.step);
         let waiting = || {
             let lengths = self.deps.broker.as_ref().map(Broker::queue_lengths);
-            lengths.is_some_and(|lengths| lengths.borrow().get(RECEIPTS).is_some_and(|queue| queue.messages > 0))
+            lengths
+                .is_some_and(|lengths| lengths.borrow().get(RECEIPTS).is_some_and(|queue| queue.messages > 0))
         };
         !is_asked_for
             && d.attempts.iter().any(awaits)

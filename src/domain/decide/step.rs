@@ -1,7 +1,5 @@
 //! Evaluates the current step: begin a request, wait, move on to the next step, or end the plan.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use super::{
@@ -90,9 +88,7 @@ pub(super) fn step_result(d: &Dispatch, now: Timestamp, policy: &Policy) -> Step
 }
 
 /// Evaluates the plan after no carrier had room for the current step.
-pub(super) fn snooze_step(
-    d: &mut Dispatch, no_room: NoRoom, now: Timestamp, policy: &Policy,
-) -> StepResult {
+pub(super) fn snooze_step(d: &mut Dispatch, no_room: NoRoom, now: Timestamp, policy: &Policy) -> StepResult {
     let last_chance =
         last_chance(d, policy.candidates(d.channel(d.step).expect("the step that was to begin")));
     if now >= last_chance {
@@ -151,8 +147,9 @@ fn hopeless(
             a.carrier == carrier && *outcome == Outcome::Misconfigured(RefusalScope::Account)
         })
     };
-    let has_other =
-        || next_begin(d, now, policy).0.is_some_and(|begin| begin.carriers.iter().any(|c| !refuses_account(c)));
+    let has_other = || {
+        next_begin(d, now, policy).0.is_some_and(|begin| begin.carriers.iter().any(|c| !refuses_account(c)))
+    };
     let (_, last) = outcomes.last()?;
     (outcomes.iter().all(refuses) && has_other()).then(|| last.reason())
 }

@@ -93,7 +93,8 @@ fn pooler_error(message: &str) -> LedgerError {
         )
     } else {
         LedgerError::Unreachable(
-            "the pooler in front of PostgreSQL cannot use the server (SQLSTATE 08P01); its log says why".to_owned(),
+            "the pooler in front of PostgreSQL cannot use the server (SQLSTATE 08P01); its log says why"
+                .to_owned(),
         )
     }
 }
