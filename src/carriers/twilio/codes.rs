@@ -9,6 +9,9 @@ const CALLBACK_REFUSED: i64 = 21609;
 /// The account's daily limit of messages is reached. The answer has status 429.
 const DAILY_LIMIT: i64 = 63038;
 
+/// This number has had too many messages. The answer has status 429, but waiting does not help.
+pub(super) const TOO_MANY_TO_NUMBER: i64 = 60203;
+
 /// The account's geographic permissions lack the country: for texts, for calls, and for SIP.
 const COUNTRY_REFUSED: [i64; 4] = [21408, 21215, 13227, 32205];
 /// The sender is not valid, is not the account's, or cannot send to this country.
@@ -30,8 +33,9 @@ pub(super) fn outcome_of_code(code: i64) -> Option<Outcome> {
         // Also: Twilio blocks the destination as suspected fraud.
         21214 | 21216 | 60410 => Outcome::Rejected(Reason::Blocked),
         // Only this request is refused: another sender or carrier may accept it.
-        // 60203, with status 429: this number has had too many.
-        21612 | 21617 | 21619 | 21603 | 21624 | 60203 | 90007 => Outcome::Rejected(Reason::Request),
+        21612 | 21617 | 21619 | 21603 | 21624 | TOO_MANY_TO_NUMBER | 90007 => {
+            Outcome::Rejected(Reason::Request)
+        }
         code if is_narrow(code) => Outcome::Misconfigured(RefusalScope::Narrow),
         // The account, its callback URL, or its daily limit.
         20003 | 20404 | 20005 | CALLBACK_REFUSED | DAILY_LIMIT => {

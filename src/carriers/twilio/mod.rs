@@ -242,6 +242,9 @@ impl Carrier for Twilio {
                 Outcome::Throttled { retry_after: answer.retry_after() }
             }
             // Some refusals that last for hours have status 429.
+            (400..=499, Some(outcome @ Outcome::Misconfigured(_))) => outcome,
+            (429, Some(outcome)) if code == Some(codes::TOO_MANY_TO_NUMBER) => outcome,
+            (429, _) => answer.outcome_by_status(),
             (400..=499, Some(outcome)) => outcome,
             // Twilio's edge answers 503 before a message is created. Other 5xx answers say nothing about acceptance.
             (503, _) => Outcome::Unavailable,
