@@ -141,3 +141,44 @@ fn relative_paths_are_those_of_the_files_folder() {
     assert!(missing.contains("keys.root_file") && missing.contains("there is no such file"), "{missing}");
     assert!(missing.ends_with("create one with: otpost keys root"), "{missing}");
 }
+
+#[test]
+fn an_empty_secret_is_refused() {
+    let folder = std::env::temp_dir().join(format!("otpost-config-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let (file, secret) = (folder.join("otpost.toml"), folder.join("secret"));
+    let load = |section: &str, content: &str| {
+        std::fs::write(&file, section).unwrap();
+        std::fs::write(&secret, content).unwrap();
+        Config::load(Some(&file)).map_err(|e| e.to_string())
+    };
+    for (section, key) in [
+        ("[ops]\ntoken_file = \"secret\"\nlisten = \"0.0.0.0:8082\"", "ops.token_file: "),
+        ("[keys]\nroot_file = \"secret\"", "keys.root_file: "),
+        (
+            "[carriers.a.twilio]\naccount_sid = \"ACx\"\nother_auth_token_file = \"secret\"",
+            "other_auth_token_file: ",
+        ),
+        (
+            "[tenants.a.webhook]\nprevious_secret_file = \"secret\"",
+            "tenants.a.webhook.previous_secret_file: ",
+        ),
+    ] {
+        for content in ["", "\n", " \t\r\n", "\u{feff}\n"] {
+            let why = load(section, content).map(drop).unwrap_err();
+            assert!(why.contains(key) && why.contains("secret is empty"), "{section} {content:?}: {why}");
+        }
+    }
+    for (section, key) in [
+        ("[ops]\ntoken = \"\"", "ops.token is empty"),
+        ("[ops]\ntoken = \" \"", "ops.token is empty"),
+        ("[ledger]\nurl = \"\"", "ledger.url is empty"),
+        ("[carriers.a.infobip]\nbase_url = \"https://h\"\napi_key = \"\"\nfrom = \"x\"", "api_key is empty"),
+    ] {
+        let why = load(section, "").map(drop).unwrap_err();
+        assert!(why.contains(key), "{section}: {why}");
+    }
+    let token = load("[ops]\ntoken_file = \"secret\"", "\u{feff}a b\r\n").unwrap().ops.token.unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(secrecy::ExposeSecret::expose_secret(&token), "a b");
+}
