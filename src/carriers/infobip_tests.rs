@@ -242,8 +242,11 @@ fn the_account_knows_its_address() {
     };
     assert_eq!(config.base_url(), "https://xxxxx.api.infobip.example");
     assert_eq!(config.min_life(), Duration::ZERO);
-    for bad in ["", "infobip.example", "/path", "https:"] {
-        assert!(checked_base_url(bad).is_err(), "{bad}");
+    for bad in
+        ["", "infobip.example", "https://h?x=1", "https://h/#f", "https://u:p@h", "ftp://h", "https://a,b"]
+    {
+        let why = checked_base_url(bad).unwrap_err();
+        assert!(why.starts_with("base_url "), "{bad}: {why}");
     }
     assert_eq!(checked_base_url("http://127.0.0.1:8025/").unwrap(), "http://127.0.0.1:8025");
 }
