@@ -4,6 +4,7 @@
 //! connects to a server.
 
 mod by_channel;
+mod by_country;
 mod changes;
 mod check;
 pub mod live;
@@ -21,6 +22,7 @@ use serde::Deserialize;
 use crate::domain::channel::Channel;
 use crate::domain::quota::Rule;
 use crate::seal::{Keys, Root};
+pub use by_country::ByCountry;
 pub use sections::*;
 
 /// The default configuration file, with a comment for every key. It is also the reference manual.

@@ -28,6 +28,11 @@ fn errors_name_line_and_key_and_quote_no_value() {
             "line 2, numbers.blocked_countries: a country is written",
         ),
         ("[routes.countries.uk]\nsms = []", "routes.countries.uk: the United Kingdom is GB"),
+        (
+            "[routes.countries.gb]\nsms = []\n[routes.countries.GB]\nsms = []",
+            "GB is written twice, in capital and in small letters",
+        ),
+        ("[routes.countries]\ngb.sms = []\nGb.sms = []", "GB is written twice"),
         ("[[nonsense", "line 1"),
     ] {
         let e = Config::parse(text).unwrap_err().to_string();
