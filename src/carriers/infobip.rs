@@ -18,6 +18,7 @@ use super::{
 use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::RenderedMessage;
+use crate::domain::json;
 
 /// Configuration of an account.
 #[derive(Debug, Clone, Deserialize)]
@@ -294,7 +295,7 @@ impl Carrier for Infobip {
     /// Relies on the token in the callback URL, because there is no signature to verify. Signatures are configured per subscription
     /// at the carrier, and are not documented for callback URLs of single messages.
     fn parse_callback(&self, callback: &Callback<'_>) -> Result<Vec<Report>, InvalidCallback> {
-        let reports: Reports = serde_json::from_slice(callback.body).map_err(|_| InvalidCallback::Form)?;
+        let reports: Reports = json::parse(callback.body).map_err(|_| InvalidCallback::Form)?;
         let report = |said: &MessageStatus| {
             let attempt = said.message_id.as_deref().and_then(|id| id.parse().ok());
             Some(Report { attempt, receipt: message_receipt(said)? })

@@ -165,6 +165,11 @@ fn reports_and_logs_read_as_the_tables_say() {
     let read =
         |body: &[u8]| account().parse_callback(&Callback { url: "", query: "", headers: &headers, body });
     assert_eq!(read(b"<reportResponse/>"), Err(InvalidCallback::Form));
+    let marked = format!("\u{feff}{several}");
+    assert_eq!(read(marked.as_bytes()).unwrap().len(), 2, "a byte order mark is ignored");
+    let sent =
+        Answer { body: Some(format!("\u{feff}{}", send_answer(1, 26)).into_bytes()), ..answer(200, &none) };
+    assert_eq!(account().judge(Channel::Sms, &sent).outcome, Outcome::Accepted);
 }
 
 #[test]
