@@ -39,7 +39,8 @@ impl Answer {
 
     /// Returns the time of the header `Retry-After`, at most one day.
     pub fn retry_after(&self) -> Option<Duration> {
-        retry_after(self.headers.get("retry-after")?.to_str().ok()?, self.at)
+        let header = |name: &str| self.headers.get(name)?.to_str().ok();
+        retry_after(header("retry-after")?, header("date"), self.at)
     }
 
     /// Returns the outcome by the status only. A 2xx or 5xx does not prove whether the carrier has accepted the message.
