@@ -90,6 +90,7 @@ impl Config {
                 let mut config =
                     Self::parse(&text).map_err(|e| BadConfig(format!("{}: {e}", path.display())))?;
                 config.resolve_paths(path.parent().unwrap_or(Path::new("")));
+                config.note_inline_secret(path);
                 config
             }
         };
@@ -169,9 +170,18 @@ impl Config {
         }
     }
 
+    /// Notes a secret in the configuration file itself, if every user of this machine can read it.
+    fn note_inline_secret(&mut self, file: &Path) {
+        let key = self.written.inline_secret.as_ref().filter(|_| is_open_to_all(file));
+        let note = key.map(|key| {
+            format!("{key}: every user of this machine can read {}; use chmod 600", file.display())
+        });
+        self.notes.extend(note);
+    }
+
     /// Reads the secrets that are configured as files. Refuses empty secrets: an empty token would let everyone in.
     fn read_files(&mut self) -> Result<(), BadConfig> {
-        let mut notes = vec![];
+        let mut notes = std::mem::take(&mut self.notes);
         for (key, secret, file) in self.secrets() {
             if secret.as_ref().is_some_and(|secret| secret.expose_secret().trim().is_empty()) {
                 return Err(BadConfig(format!("{key} is empty: give it a value, or remove it")));

@@ -187,3 +187,44 @@ fn an_empty_secret_is_refused() {
     std::fs::remove_dir_all(&folder).unwrap();
     assert_eq!(secrecy::ExposeSecret::expose_secret(&token), "a b");
 }
+
+#[test]
+fn a_file_with_a_secret_that_every_user_can_read_is_noted() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = std::env::temp_dir().join(format!("otpost-config-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let (file, secret) = (folder.join("otpost.toml"), folder.join("secret"));
+    let write = |file: &std::path::Path, text: &str, mode: u32| {
+        std::fs::write(file, text).unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let notes = |text: &str, mode: u32| {
+        write(&file, text, mode);
+        Config::load(Some(&file)).unwrap().notes
+    };
+    write(&secret, "x", 0o640);
+    for (text, key) in [
+        ("[ops]\ntoken = \"x\"", "ops.token"),
+        ("[ledger]\nurl = \"postgres://u:p@h/d\"", "ledger.url"),
+        ("[ledger]\nurl = \"postgres://u@h/d?password=p\"", "ledger.url"),
+        ("[amqp]\nurl = \"amqp://h1, amqp://u:p@h2\"", "amqp.url"),
+        (
+            "[carriers.a]\nproxy = \"http://u:p@h:1\"\n[carriers.a.twilio]\naccount_sid = \"AC1\"\nauth_token_file = \"secret\"",
+            "carriers.a.proxy",
+        ),
+    ] {
+        let expected =
+            format!("{key}: every user of this machine can read {}; use chmod 600", file.display());
+        assert_eq!(notes(text, 0o644), [expected]);
+        for mode in [0o600, 0o640] {
+            assert!(notes(text, mode).is_empty(), "{text} {mode:o}");
+        }
+    }
+    for text in ["", "[ledger]\nurl = \"postgres://u@h:1/d\"", "[ops]\ntoken_file = \"secret\"", DEFAULT] {
+        assert!(notes(text, 0o644).is_empty(), "{text}");
+    }
+    write(&secret, "x", 0o604);
+    let noted = notes("[ops]\ntoken_file = \"secret\"", 0o644);
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(noted.len() == 1 && noted[0].starts_with("ops.token_file: every user"), "{noted:?}");
+}
