@@ -91,8 +91,11 @@ pub(in crate::intake) fn string_of(
 
 pub(in crate::intake) fn name(field: &str, value: &Value) -> Result<String, BadMessage> {
     let text = string(field, value, bounds::MAX_NAME_CHARS)?;
-    let fits = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
-    if fits { Ok(text.to_owned()) } else { Err(BadMessage::new(field, "must be of a-z, 0-9, - and _")) }
+    if bounds::is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(BadMessage::new(field, "must be of a-z, 0-9, - and _"))
+    }
 }
 
 pub(in crate::intake) fn uuid(field: &str, value: &Value) -> Result<Uuid, BadMessage> {
