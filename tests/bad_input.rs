@@ -292,6 +292,7 @@ fn a_misspelt_key_is_reported_with_its_line_and_exit_code_2() {
 
 #[test]
 fn risky_settings_are_reported() {
+    use std::os::unix::fs::PermissionsExt;
     let files = support::world::TempDir::new();
     let path = files.0.join("otpost.toml");
     let path_text = path.to_str().unwrap();
@@ -300,6 +301,12 @@ fn risky_settings_are_reported() {
     let carrier = carrier.replace("ROOT", &otpost::seal::Root::random("k1").to_hex());
     std::fs::write(&path, &carrier).unwrap();
     let check = ["config", "check", "--config", path_text];
+    for (mode, is_open) in [(0o644, true), (0o640, false)] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let (code, printed) = otpost(&check);
+        let warning = "Warning: carriers.main.twilio.auth_token: every user of this machine can read";
+        assert!(code == 0 && printed.contains(warning) == is_open, "{mode:o}: {code} {printed}");
+    }
     let (code, printed) = otpost(&check);
     assert!(code == 0 && printed.contains("receipts.public_url is a loopback address, so main"), "{printed}");
     std::fs::write(&path, carrier + "[receipts]\npublic_url = \"https://localhost.example.com\"\n").unwrap();

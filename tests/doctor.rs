@@ -94,7 +94,7 @@ async fn each_fault_is_named_with_its_remedy() {
         ),
         (&receipts, &ops, "receipts.public_url", "something else than otpost answers there"),
         (&receipts, "http://127.0.0.1:1", "receipts.public_url", "start a process with the role receipts"),
-        ("from = \"+15005550006\"", "from = \"\"", "configuration", "from"),
+        ("from = \"+15005550006\"", "from = \"\"", "configuration", "from is empty"),
     ] {
         let wrong = site.problems(from, to).await;
         let is_named =

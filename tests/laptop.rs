@@ -74,7 +74,8 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     for (args, why) in [
         (&["--key", "otp_x"][..], "no running otpost dev was found"),
         (&["--url", "http://127.0.0.1:9"], "a URL needs a key"),
-        (&["--url", "127.0.0.1:9", "--key", "otp_x"], "must begin with http://"),
+        (&["--url", "127.0.0.1:9", "--key", "otp_x"], "--url must begin with http://"),
+        (&["--url", "http://127.0.0.1:9?x=1", "--key", "otp_x"], "--url has a query"),
     ] {
         let (code, _, errors) = run(home, &[&["send", "+447707000001"], args].concat(), "");
         assert!(code == 2 && errors.contains(why), "{code} {errors}");

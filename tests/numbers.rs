@@ -54,6 +54,7 @@ async fn premium_numbers_are_not_called_unless_the_configuration_says_so() {
     let (deployment, api, _process) = self::deployment("").await;
     let (status, problem) = post(&deployment, &api, premium, &["voice"]).await;
     assert_eq!((status, problem["reason"].as_str()), (422, Some("number_kind")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("numbers.refused_kinds"), "{problem}");
     let (status, answer) = post(&deployment, &api, premium, &["sms", "voice"]).await;
     assert_eq!(status, 202, "{answer}");
     deployment.until_state(answer["id"].as_str().unwrap().parse().unwrap(), "sent").await;

@@ -44,13 +44,26 @@ struct Authority(TempDir);
 
 impl Authority {
     fn new() -> Self {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let files = TempDir::new();
-        let script = "
+        Self::made_by(
+            "
             openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca
             openssl req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=localhost
             printf 'subjectAltName=DNS:localhost' > names
-            openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert.pem";
+            openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert.pem",
+        )
+    }
+
+    /// A certificate that has signed itself, and is trusted as such.
+    fn self_signed(extensions: &str) -> Self {
+        Self::made_by(&format!(
+            "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost {extensions}
+             cp cert.pem ca.pem"
+        ))
+    }
+
+    fn made_by(script: &str) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let files = TempDir::new();
         let done = Command::new("sh").args(["-ec", script]).current_dir(&files.0).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         Self(files)
@@ -191,6 +204,41 @@ fn get(url: &str) -> Request {
     Request { method, url: url.to_owned(), auth, content_type: "", body }
 }
 
+/// Operators make these certificates with one command of openssl.
+///
+/// Fails if the reason is not told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_has_signed_itself_is_taken_or_its_fault_is_told() {
+    let (plain, amqp) = (fresh_schema().await, std::env::var("OTPOST_TEST_AMQP_URL").unwrap());
+    for (extensions, fault) in [
+        ("-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:localhost", None),
+        ("-addext subjectAltName=DNS:localhost", Some("is that of an authority (CA:TRUE)")),
+        ("-addext basicConstraints=critical,CA:FALSE", Some("has no subjectAltName")),
+    ] {
+        let authority = Authority::self_signed(extensions);
+        let ca = authority.file("ca.pem");
+        let at = authority.serve(address(&plain), true).await;
+        let url = plain.replace(&address(&plain), &format!("localhost:{}", at.port()));
+        let of_ledger = match ledger(&format!("{url}&sslmode=require"), Some(ca.clone())) {
+            Err(e) => Err(e),
+            Ok(ledger) => ledger.migrate().await,
+        };
+        let at = authority.serve(address(&amqp), false).await;
+        let url =
+            amqp.replace(&address(&amqp), &format!("localhost:{}", at.port())).replace("amqp:", "amqps:");
+        let of_broker = Broker::declare(&Nodes::parse(&url, Some(&ca)).unwrap(), true).await;
+        let faults = [of_ledger.err().map(|e| e.to_string()), of_broker.err().map(|e| e.to_string())];
+        for told in faults {
+            let is_as_expected = match (&told, fault) {
+                (None, None) => true,
+                (Some(told), Some(fault)) => told.contains(fault),
+                _ => false,
+            };
+            assert!(is_as_expected, "{extensions}: {told:?}");
+        }
+    }
+}
+
 // ---- addresses ----
 
 /// The proxy is the mock carrier itself, which takes a request for any host. The carrier's name cannot be resolved.
@@ -200,13 +248,25 @@ fn get(url: &str) -> Request {
 async fn a_carrier_is_reached_through_its_proxy() {
     let gateway = gateway().await;
     let proxy = format!("http://{}", gateway.addr());
-    let request = get("http://carrier.invalid/");
+    // A label has at most 63 characters, so no name server is asked.
+    let request = get(&format!("http://{}.invalid/", "x".repeat(64)));
     let answer = async |proxy| {
         let client = Client::with_egress(Duration::from_secs(5), proxy, None).unwrap();
         client.send(&request, Duration::from_secs(5)).await
     };
     assert_eq!(answer(Some(&*proxy)).await.unwrap().status, 200);
     assert_eq!(answer(None).await.err(), Some(Outcome::NotSent(NotSentCause::Dns)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_host_is_told() {
+    // A label has at most 63 characters, so no name server is asked.
+    let host = format!("{}.invalid", "x".repeat(64));
+    let problem = problem(&format!("postgres://otpost@{host}/otpost"), None).await;
+    assert!(problem.contains("cannot be resolved"), "{problem}");
+    let nodes = Nodes::parse(&format!("amqp://otpost@{host}"), None).unwrap();
+    let problem = Broker::declare(&nodes, true).await.unwrap_err().to_string();
+    assert!(problem.contains("the name of the host cannot be resolved"), "{problem}");
 }
 
 /// Fails if the address in brackets is ignored: otpost would then connect to another host.

@@ -47,9 +47,12 @@ async fn no_wait_reports_the_brokers_problem() {
     let file = deployment.config_file("all");
     let right = std::fs::read_to_string(&file).unwrap();
     let (broker, nobody) = (deployment.broker().to_string(), free_port().to_string());
+    // A label has at most 63 characters, so no name server is asked.
+    let unknown = format!("{}.invalid:5672", "x".repeat(64));
     for (wrong, what) in [
         (right.replace("guest:guest", "guest:guessed"), "check the user and the password"),
         (right.replace(&broker, &nobody), "cannot be reached"),
+        (right.replace(&broker, &unknown), "(the name of the host cannot be resolved)"),
         (right.replace("/t-", "/no-"), "the vhost in it does not exist"),
     ] {
         assert_ne!(wrong, right);

@@ -17,7 +17,7 @@ use super::problem::{BrokerError, Operation};
 use super::topology::QueueLengths;
 use super::{REQUEST_TIMEOUT, topology};
 
-/// Time limit for connecting. lapin has none.
+/// Time limit for connecting, unless the URL sets one. lapin has none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit for an orderly close. After it the connection is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -83,8 +83,9 @@ impl Link {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime =
             lapin::runtime::default_runtime().map_err(|e| BrokerError::of(&e, Operation::Connection))?;
+        let limit = connect_timeout(&uri);
         let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
-        let connection = timeout(CONNECT_TIMEOUT, connecting)
+        let connection = timeout(limit, connecting)
             .await
             .map_err(|_| BrokerError::Unreachable("timed out"))?
             .map_err(|e| BrokerError::of(&e, Operation::Connection))?;
@@ -143,6 +144,11 @@ impl Link {
     }
 }
 
+/// The time limit for connecting to a node.
+fn connect_timeout(uri: &AMQPUri) -> Duration {
+    uri.query.connection_timeout.map_or(CONNECT_TIMEOUT, Duration::from_millis)
+}
+
 /// The maximum size of a frame, unless the URL sets one. lapin has two buffers of 32 frames for each connection. It fills them with zeros if
 /// it learns the size from RabbitMQ, so each connection names a size. The buffers of later connections reuse memory, which is filled with
 /// zeros too. A message's header must fit into a frame, so connections that receive messages of others use RabbitMQ's maximum.
@@ -197,4 +203,23 @@ pub(super) async fn with_timeout<T>(
     request: impl Future<Output = Result<T, BrokerError>>,
 ) -> Result<T, BrokerError> {
     timeout(REQUEST_TIMEOUT, request).await.unwrap_or(Err(BrokerError::Lost("no answer came")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{CONNECT_TIMEOUT, Nodes, connect_timeout};
+
+    #[test]
+    fn the_url_may_set_the_time_limit_for_connecting() {
+        for (url, limit) in [
+            ("amqp://h", CONNECT_TIMEOUT),
+            ("amqp://h?connection_timeout=250", Duration::from_millis(250)),
+            ("amqp://h?connection_timeout=20000", Duration::from_secs(20)),
+        ] {
+            let nodes = Nodes::parse(url, None).unwrap_or_else(|why| panic!("{url}: {why}"));
+            assert_eq!(connect_timeout(&nodes.uris[0]), limit, "{url}");
+        }
+    }
 }

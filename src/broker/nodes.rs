@@ -10,6 +10,8 @@ use crate::domain::server_url::{ServerUrl, decoded};
 
 /// Heartbeat interval in seconds, unless the URL sets one. A peer that is silent for twice this time is considered dead.
 const HEARTBEAT_S: u16 = 10;
+/// Maximum time limit for connecting to a node that a URL may set, in ms. Each node that is away takes this time.
+const MAX_CONNECT_TIMEOUT_MS: u64 = 60_000;
 
 /// The nodes of RabbitMQ, and whom to trust as their authority. It has no `Debug`, because it holds passwords.
 #[derive(Clone)]
@@ -86,7 +88,14 @@ fn parse(url: &str) -> Result<AMQPUri, String> {
             "heartbeat" => query.heartbeat = Some(value.parse().map_err(|_| refused())?),
             "frame_max" => query.frame_max = Some(value.parse().map_err(|_| refused())?),
             "channel_max" => query.channel_max = Some(value.parse().map_err(|_| refused())?),
-            "connection_timeout" => query.connection_timeout = Some(value.parse().map_err(|_| refused())?),
+            "connection_timeout" => {
+                let ms = value.parse::<u64>().ok().filter(|ms| (1..=MAX_CONNECT_TIMEOUT_MS).contains(ms));
+                query.connection_timeout = Some(ms.ok_or_else(|| {
+                    format!(
+                        "has a connection_timeout that is not 1 to {MAX_CONNECT_TIMEOUT_MS} (milliseconds)"
+                    )
+                })?);
+            }
             "auth_mechanism" => query.auth_mechanism = Some(value.parse().map_err(|_| refused())?),
             "cacertfile" => {
                 return Err(
@@ -139,8 +148,9 @@ mod tests {
                 "{url}"
             );
         }
-        let uri = &nodes("amqp://h?heartbeat=3&frame_max=8192")[0];
+        let uri = &nodes("amqp://h?heartbeat=3&frame_max=8192&connection_timeout=60000")[0];
         assert_eq!((uri.query.heartbeat, uri.query.frame_max), (Some(3), Some(8192)));
+        assert_eq!(uri.query.connection_timeout, Some(60_000));
         assert_eq!(uri.authority.userinfo, AMQPUserInfo::default());
     }
 
@@ -170,6 +180,10 @@ mod tests {
             ("http://u:s3cret@h/%2f", "must begin with amqp://"),
             ("u:s3cret@h", "no scheme"),
             ("amqp://u:s3cret@h?heartbeat=soon", "a value of heartbeat"),
+            ("amqp://u:s3cret@h?connection_timeout=0", "1 to 60000 (milliseconds)"),
+            ("amqp://u:s3cret@h?connection_timeout=60001", "1 to 60000 (milliseconds)"),
+            ("amqp://u:s3cret@h?connection_timeout=5s", "1 to 60000 (milliseconds)"),
+            ("amqp://u:s3cret@[fe80::1%25eth0]", "with a zone"),
             ("amqps://u:s3cret@h?cacertfile=x", "name the file in amqp.ca_file"),
             ("amqps://u:s3cret@h?verify=verify_none", "always verifies"),
             ("amqp://u:s3cret@h?s3cret=1", "known are heartbeat"),

@@ -131,14 +131,38 @@ fn describe(error: &io::Error) -> &'static str {
             CertificateError::UnknownIssuer => {
                 "its TLS certificate is signed by an authority that this machine does not know: name it in amqp.ca_file"
             }
+            CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+                "its TLS certificate has no subjectAltName, and its common name does not count: make one with -addext \
+                 subjectAltName=DNS:NAME"
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "its TLS certificate is for another name than the host"
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "its TLS certificate has expired"
             }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "its TLS certificate is not valid yet: check the clocks"
+            }
+            // The verifier has no variants for these errors, only their names.
+            CertificateError::Other(e) => match e.to_string().as_str() {
+                "CaUsedAsEndEntity" => {
+                    "its TLS certificate is that of an authority (CA:TRUE), as openssl req -x509 makes it, and no server may use it: make \
+                     one with -addext basicConstraints=critical,CA:FALSE"
+                }
+                "UnsupportedCertVersion" => {
+                    "its TLS certificate is of X.509 version 1: make one of version 3, with a subjectAltName"
+                }
+                _ => "its TLS certificate is not valid",
+            },
             _ => "its TLS certificate is not valid",
         };
+    }
+    // The standard library has no kind of its own for errors of the resolver, and lapin's own text is for a name without an address.
+    let text = error.to_string();
+    if ["failed to lookup address information", "couldn't resolve host"].iter().any(|t| text.starts_with(*t))
+    {
+        return "the name of the host cannot be resolved";
     }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused",
@@ -149,5 +173,20 @@ fn describe(error: &io::Error) -> &'static str {
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "no route to it",
         io::ErrorKind::InvalidData => "the TLS handshake failed",
         _ => "input or output failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::ToSocketAddrs;
+
+    use super::describe;
+
+    #[test]
+    fn an_unknown_host_is_told_from_a_broken_connection() {
+        // A label has at most 63 characters, so no name server is asked.
+        let unknown = (format!("{}.invalid", "x".repeat(64)), 5672).to_socket_addrs().unwrap_err();
+        assert_eq!(describe(&unknown), "the name of the host cannot be resolved");
+        assert_eq!(describe(&std::io::Error::other("x")), "input or output failed");
     }
 }

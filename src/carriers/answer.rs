@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 
 use crate::domain::attempt::{Outcome, Reason, RefusalScope};
+use crate::domain::json;
 use crate::domain::retry_after::retry_after;
 
 /// The HTTP answer of a carrier.
@@ -28,7 +29,7 @@ impl Answer {
 
     /// Returns the body as a `T`, or `None` if it is not JSON of this form.
     pub fn read<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
-        serde_json::from_slice(self.body.as_deref()?).ok()
+        json::parse(self.body.as_deref()?).ok()
     }
 
     /// Returns whether the status is 2xx.
@@ -38,7 +39,8 @@ impl Answer {
 
     /// Returns the time of the header `Retry-After`, at most one day.
     pub fn retry_after(&self) -> Option<Duration> {
-        retry_after(self.headers.get("retry-after")?.to_str().ok()?, self.at)
+        let header = |name: &str| self.headers.get(name)?.to_str().ok();
+        retry_after(header("retry-after")?, header("date"), self.at)
     }
 
     /// Returns the outcome by the status only. A 2xx or 5xx does not prove whether the carrier has accepted the message.

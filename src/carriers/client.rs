@@ -98,6 +98,11 @@ impl Client {
                     "proxy must be the URL of an HTTP proxy, such as http://proxy.example:3128".to_owned()
                 );
             }
+            if url.path.as_deref().is_some_and(|path| !path.is_empty()) || !url.params.is_empty() {
+                return Err(
+                    "proxy has a path or a query, which a proxy does not use; leave it out".to_owned()
+                );
+            }
             let host = if url.hosts[0].name.contains(':') {
                 format!("[{}]", url.hosts[0].name)
             } else {
@@ -238,4 +243,29 @@ async fn read(response: reqwest::Response) -> Option<Vec<u8>> {
         }
     }
     Some(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Client;
+
+    #[test]
+    fn a_proxy_is_an_http_url_without_a_path() {
+        let why = |proxy: &str| Client::with_egress(Duration::from_secs(1), Some(proxy), None).err();
+        for good in ["http://proxy.example:3128", "http://u:p@proxy.example:3128/", "https://[::1]:1"] {
+            assert_eq!(why(good), None, "{good}");
+        }
+        for (bad, expected) in [
+            ("proxy.example:3128", "proxy has no scheme"),
+            ("socks5://proxy.example", "the URL of an HTTP proxy"),
+            ("http://u:s3cret@", "the URL of an HTTP proxy"),
+            ("http://u:s3cret@proxy.example/path", "has a path or a query"),
+            ("http://u:s3cret@proxy.example?x=1", "has a path or a query"),
+        ] {
+            let why = why(bad).unwrap();
+            assert!(why.contains(expected) && !why.contains("s3cret"), "{bad}: {why}");
+        }
+    }
 }

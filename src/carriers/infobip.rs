@@ -18,6 +18,7 @@ use super::{
 use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::RenderedMessage;
+use crate::domain::json;
 
 /// Configuration of an account.
 #[derive(Debug, Clone, Deserialize)]
@@ -264,7 +265,8 @@ impl Carrier for Infobip {
 
     fn judge(&self, _: Channel, answer: &Answer) -> Judgement {
         if !answer.is_success() {
-            return answer.outcome_by_status().into();
+            let details = Details { carrier_code: error_code(answer), ..Details::default() };
+            return Judgement { outcome: answer.outcome_by_status(), details };
         }
         // The carrier answers 200 for a refused text too.
         let said = answer.read::<SendAnswer>().and_then(|taken| taken.messages.into_iter().next());
@@ -291,10 +293,28 @@ impl Carrier for Infobip {
         Judgement { outcome, details }
     }
 
+    fn advice(&self, judgement: &Judgement) -> &'static str {
+        let id = judgement.details.carrier_code.as_deref().and_then(|code| code.parse::<i64>().ok());
+        match (id, judgement.outcome) {
+            (Some(12 | 17), _) => "the account has no credit: top it up in the carrier's portal",
+            (Some(11 | 13), _) => {
+                "check from and the tenants' senders: the carrier must have registered them"
+            }
+            (Some(18), _) => "the account sends to registered numbers only, as a trial account does",
+            (Some(6 | 19), _) => {
+                "the account has no route to this country or network: ask the carrier for one"
+            }
+            (_, Outcome::Misconfigured(RefusalScope::Account)) => {
+                "check base_url and api_key, and the key's permission to send texts"
+            }
+            _ => "check its section in carriers",
+        }
+    }
+
     /// Relies on the token in the callback URL, because there is no signature to verify. Signatures are configured per subscription
     /// at the carrier, and are not documented for callback URLs of single messages.
     fn parse_callback(&self, callback: &Callback<'_>) -> Result<Vec<Report>, InvalidCallback> {
-        let reports: Reports = serde_json::from_slice(callback.body).map_err(|_| InvalidCallback::Form)?;
+        let reports: Reports = json::parse(callback.body).map_err(|_| InvalidCallback::Form)?;
         let report = |said: &MessageStatus| {
             let attempt = said.message_id.as_deref().and_then(|id| id.parse().ok());
             Some(Report { attempt, receipt: message_receipt(said)? })
@@ -312,6 +332,14 @@ impl Carrier for Infobip {
         let logs = (answer.status == 200).then(|| answer.read::<Reports>())??;
         strongest(logs.results.iter().filter_map(message_receipt))
     }
+}
+
+/// Returns the code of a request that is refused as a whole. The answer has a newer or an older form. A text for people is no code.
+fn error_code(answer: &Answer) -> Option<String> {
+    let body = answer.json()?;
+    let code = body.get("errorCode").or_else(|| body.pointer("/requestError/serviceException/messageId"));
+    let is_code = |code: &&str| code.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    code?.as_str().filter(is_code).and_then(kept)
 }
 
 fn message_receipt(said: &MessageStatus) -> Option<Receipt> {

@@ -165,6 +165,11 @@ fn reports_and_logs_read_as_the_tables_say() {
     let read =
         |body: &[u8]| account().parse_callback(&Callback { url: "", query: "", headers: &headers, body });
     assert_eq!(read(b"<reportResponse/>"), Err(InvalidCallback::Form));
+    let marked = format!("\u{feff}{several}");
+    assert_eq!(read(marked.as_bytes()).unwrap().len(), 2, "a byte order mark is ignored");
+    let sent =
+        Answer { body: Some(format!("\u{feff}{}", send_answer(1, 26)).into_bytes()), ..answer(200, &none) };
+    assert_eq!(account().judge(Channel::Sms, &sent).outcome, Outcome::Accepted);
 }
 
 #[test]
@@ -242,8 +247,37 @@ fn the_account_knows_its_address() {
     };
     assert_eq!(config.base_url(), "https://xxxxx.api.infobip.example");
     assert_eq!(config.min_life(), Duration::ZERO);
-    for bad in ["", "infobip.example", "/path", "https:"] {
-        assert!(checked_base_url(bad).is_err(), "{bad}");
+    for bad in
+        ["", "infobip.example", "https://h?x=1", "https://h/#f", "https://u:p@h", "ftp://h", "https://a,b"]
+    {
+        let why = checked_base_url(bad).unwrap_err();
+        assert!(why.starts_with("base_url "), "{bad}: {why}");
     }
     assert_eq!(checked_base_url("http://127.0.0.1:8025/").unwrap(), "http://127.0.0.1:8025");
+}
+
+#[test]
+fn a_refused_request_has_its_code_and_an_operator_is_told_what_to_check() {
+    let newer = |code: &str| json!({"errorCode": code, "description": "never shown", "violations": []});
+    let older =
+        |id: &str| json!({"requestError": {"serviceException": {"messageId": id, "text": "never shown"}}});
+    for (status, body, code, advice) in [
+        (401, older("UNAUTHORIZED"), Some("UNAUTHORIZED"), "check base_url and api_key"),
+        (403, newer("E403"), Some("E403"), "check base_url and api_key"),
+        (404, json!({}), None, "check base_url and api_key"),
+        (400, older("BAD_REQUEST"), Some("BAD_REQUEST"), "check its section"),
+        (400, newer("E400"), Some("E400"), "check its section"),
+        (400, newer("a text for people"), None, "check its section"),
+        (400, json!({"errorCode": 400}), None, "check its section"),
+        (429, newer("E429"), Some("E429"), "check its section"),
+        (200, send_answer(5, 12), Some("12"), "no credit"),
+        (200, send_answer(5, 13), Some("13"), "check from"),
+        (200, send_answer(5, 18), Some("18"), "registered numbers only"),
+        (200, send_answer(5, 19), Some("19"), "no route"),
+    ] {
+        let judgement = account().judge(Channel::Sms, &answer(status, &body));
+        assert_eq!(judgement.details.carrier_code.as_deref(), code, "{status} {body}");
+        let told = account().advice(&judgement);
+        assert!(told.contains(advice), "{status} {body}: {told}");
+    }
 }

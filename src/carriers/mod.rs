@@ -22,6 +22,7 @@ use crate::domain::attempt::{AttemptId, Judgement, Receipt, ReceiptStatus};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::PhoneNumber;
 use crate::domain::dispatch::{RenderedMessage, Spoken};
+use crate::domain::server_url::ServerUrl;
 
 pub use answer::Answer;
 pub use client::{Client, Request};
@@ -188,14 +189,10 @@ macro_rules! with_all_carriers {
 }
 pub(crate) use with_all_carriers;
 
-/// Returns a base URL without a trailing slash, or the error text if it is not an HTTP URL.
+/// Returns a base URL without a trailing slash, or the error text if paths cannot be added behind it.
 fn checked_base_url(text: &str) -> Result<String, String> {
-    let complete = |url: axum::http::Uri| url.scheme().is_some() && url.host().is_some();
-    if text.parse().is_ok_and(complete) {
-        Ok(text.trim_end_matches('/').to_owned())
-    } else {
-        Err("base_url must begin with https:// (or http:// for the mock gateway)".to_owned())
-    }
+    ServerUrl::http_base(text).map_err(|why| format!("base_url {why}"))?;
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// Returns the receipt with the highest rank: `delivered`, then `bad`, then `interim`. A callback may contain several receipts of

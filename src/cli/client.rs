@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::Failure;
 use crate::carriers::client::{Auth, Lines, Method};
 use crate::carriers::{Answer, Client, Request};
+use crate::domain::server_url::ServerUrl;
 
 /// The API to connect to, and the key to use.
 #[derive(Args)]
@@ -110,9 +111,7 @@ impl Server {
                 of_dev(found, key)
             }
         };
-        if !(base.starts_with("http://") || base.starts_with("https://")) {
-            return Err(Failure::Usage("--url must begin with http:// or https://".to_owned()));
-        }
+        ServerUrl::http_base(&base).map_err(|why| Failure::Usage(format!("--url {why}")))?;
         Api::new(&base, &key)
     }
 }

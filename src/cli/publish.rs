@@ -197,7 +197,7 @@ fn read_job() -> Result<Map<String, Value>, Failure> {
         .take(64 * 1024)
         .read_to_string(&mut text)
         .map_err(|_| Failure::Usage("standard input is not UTF-8 text".to_owned()))?;
-    serde_json::from_str(&text).map_err(|e| {
+    crate::domain::json::parse(text.as_bytes()).map_err(|e| {
         Failure::Usage(format!(
             "standard input is not a JSON object (line {}, column {})",
             e.line(),

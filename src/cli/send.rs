@@ -114,7 +114,8 @@ fn read_code() -> Result<Zeroizing<String>, Failure> {
     } else {
         std::io::stdin().take(64).read_to_string(&mut text).map_err(unreadable)?;
     }
-    Ok(Zeroizing::new(text.trim().to_owned()))
+    // A file may begin with a byte order mark.
+    Ok(Zeroizing::new(text.trim_start_matches('\u{feff}').trim().to_owned()))
 }
 
 /// Generates and prints six random digits. The code is a sample, not a secret.

@@ -73,13 +73,11 @@ impl Config {
         if !(0.0..=1.0).contains(&self.traces.sample) {
             return bad("traces.sample must be a number from 0 to 1, such as 0.01".to_owned());
         }
-        if self
-            .traces
-            .otlp_url
-            .as_ref()
-            .is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://"))
-        {
-            return bad("traces.otlp_url must begin with http:// or https://, such as http://127.0.0.1:4318/v1/traces".to_owned());
+        if self.traces.otlp_url.as_deref().is_some_and(|url| !is_http(url)) {
+            return bad(
+                "traces.otlp_url must be an http:// or https:// URL, such as http://127.0.0.1:4318/v1/traces"
+                    .to_owned(),
+            );
         }
         if !self.ops.listen.ip().is_loopback() && self.ops.token.is_none() {
             return bad(
@@ -119,21 +117,22 @@ fn is_path_segment(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
 }
 
+/// Whether a text is an `http://` or `https://` URL with a host.
+fn is_http(text: &str) -> bool {
+    let Ok(url) = text.parse::<ServerUrl>() else { return false };
+    let has_host = url.hosts.first().is_some_and(|host| !host.name.is_empty());
+    matches!(url.scheme.as_str(), "http" | "https") && has_host
+}
+
 /// Checks the base URL of callbacks. Paths are added behind it, and carriers sign the whole URL.
 fn check_public_url(text: &str) -> Result<(), String> {
     // The port 0 stands for that of the listener.
-    let text = text.strip_suffix(":0").unwrap_or(text);
-    let url: ServerUrl = text.parse().map_err(|e| format!("{e}"))?;
-    let host = url.hosts.first().map(|host| host.name.as_str()).unwrap_or_default();
-    if !matches!(url.scheme.as_str(), "http" | "https") {
-        Err("must begin with https:// (or http:// on a laptop)".to_owned())
-    } else if url.hosts.len() != 1 || host.is_empty() {
-        Err("names no host".to_owned())
-    } else if text.contains('?') {
-        Err("has a query (?…); leave it out, because the callback's path is added behind the URL".to_owned())
-    } else if url.user.is_some() || url.password.is_some() {
-        Err("has a user or a password; leave it out, because carriers do not send it".to_owned())
-    } else if host.contains('_') {
+    let listener = text.strip_suffix(":0");
+    let url = ServerUrl::http_base(listener.unwrap_or(text))?;
+    let host = url.hosts.first();
+    if listener.is_some() && (url.path.is_some() || host.is_some_and(|host| host.port.is_some())) {
+        Err("ends with :0, which stands for the listener's port; write it directly behind the host, or leave it out".to_owned())
+    } else if host.is_some_and(|host| host.name.contains('_')) {
         Err("has a host with an underscore, which carriers refuse; use another name".to_owned())
     } else {
         Ok(())
@@ -158,16 +157,34 @@ mod tests {
             assert_eq!(check_public_url(good), Ok(()), "{good}");
         }
         for (bad, why) in [
-            ("h.example", "has no scheme"),
-            ("ftp://h", "must begin with https://"),
+            ("h.example", "must begin with http:// or https://"),
+            ("ftp://h", "must begin with http:// or https://"),
             ("https://", "names no host"),
             ("https://h/?b=2&a=1", "has a query"),
             ("https://user:pw@h", "has a user or a password"),
             ("https://otp_post.example.com", "an underscore"),
-            ("https://h/#x", "percent-encoded"),
+            ("https://h/#x", "a fragment"),
+            ("https://h:80:0", "ends with :0"),
+            ("https://h/base:0", "ends with :0"),
+            ("https://h:0/", "has a port"),
+            ("https://[fe80::1%25eth0]", "with a zone"),
         ] {
             let error = check_public_url(bad).unwrap_err();
             assert!(error.contains(why), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn traces_go_to_an_http_url() {
+        for (url, is_good) in [
+            ("http://127.0.0.1:4318/v1/traces", true),
+            ("https://otlp.example/v1/traces?key=x", true),
+            ("ftp://h/v1/traces", false),
+            ("http://", false),
+            ("http://h:port", false),
+        ] {
+            let checked = Config::parse(&format!("[traces]\notlp_url = \"{url}\"")).unwrap().check();
+            assert_eq!(checked.is_ok(), is_good, "{url}: {checked:?}");
         }
     }
 

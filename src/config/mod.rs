@@ -4,6 +4,7 @@
 //! connects to a server.
 
 mod by_channel;
+mod by_country;
 mod changes;
 mod check;
 pub mod live;
@@ -21,6 +22,7 @@ use serde::Deserialize;
 use crate::domain::channel::Channel;
 use crate::domain::quota::Rule;
 use crate::seal::{Keys, Root};
+pub use by_country::ByCountry;
 pub use sections::*;
 
 /// The default configuration file, with a comment for every key. It is also the reference manual.
@@ -88,6 +90,7 @@ impl Config {
                 let mut config =
                     Self::parse(&text).map_err(|e| BadConfig(format!("{}: {e}", path.display())))?;
                 config.resolve_paths(path.parent().unwrap_or(Path::new("")));
+                config.note_inline_secret(path);
                 config
             }
         };
@@ -167,10 +170,22 @@ impl Config {
         }
     }
 
-    /// Reads the secrets that are configured as files.
+    /// Notes a secret in the configuration file itself, if every user of this machine can read it.
+    fn note_inline_secret(&mut self, file: &Path) {
+        let key = self.written.inline_secret.as_ref().filter(|_| is_open_to_all(file));
+        let note = key.map(|key| {
+            format!("{key}: every user of this machine can read {}; use chmod 600", file.display())
+        });
+        self.notes.extend(note);
+    }
+
+    /// Reads the secrets that are configured as files. Refuses empty secrets: an empty token would let everyone in.
     fn read_files(&mut self) -> Result<(), BadConfig> {
-        let mut notes = vec![];
+        let mut notes = std::mem::take(&mut self.notes);
         for (key, secret, file) in self.secrets() {
+            if secret.as_ref().is_some_and(|secret| secret.expose_secret().trim().is_empty()) {
+                return Err(BadConfig(format!("{key} is empty: give it a value, or remove it")));
+            }
             let Some(file) = file.as_deref().filter(|_| secret.is_none()) else { continue };
             *secret = Some(read_secret(&key, file)?);
             if is_open_to_all(file) {
@@ -294,12 +309,17 @@ fn key_at(text: &str, line: usize) -> Option<String> {
 }
 
 fn read_secret(key: &str, file: &Path) -> Result<SecretString, BadConfig> {
+    let hint = if key.ends_with("root") { "; create one with: otpost keys root" } else { "" };
     let text = std::fs::read_to_string(file).map_err(|e| {
-        let is_root = key.ends_with("root") && e.kind() == std::io::ErrorKind::NotFound;
-        let hint = if is_root { "; create one with: otpost keys root" } else { "" };
+        let hint = if e.kind() == std::io::ErrorKind::NotFound { hint } else { "" };
         BadConfig(format!("{key}_file: {} cannot be read ({}){hint}", file.display(), why(&e)))
     })?;
-    Ok(SecretString::from(text.trim().to_owned()))
+    // Some editors write a byte order mark.
+    let secret = text.trim_start_matches('\u{feff}').trim();
+    if secret.is_empty() {
+        return Err(BadConfig(format!("{key}_file: {} is empty{hint}", file.display())));
+    }
+    Ok(SecretString::from(secret.to_owned()))
 }
 
 fn is_open_to_all(file: &Path) -> bool {

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
 use super::by_channel::{Key, SectionKey, section_by_channel};
+use super::by_country::ByCountry;
 use crate::carriers::{AccountConfig, Callbacks, with_all_carriers};
 use crate::domain::channel::Channel;
 use crate::domain::decide::UnknownPolicy;
@@ -294,7 +295,7 @@ section_by_channel! {
         /// Carriers by channel. A channel without carriers uses every account that carries it.
         "" => channels: Vec<String> = every_account(),
         /// Overrides per country, by channel.
-        countries: BTreeMap<Country, BTreeMap<Channel, Vec<String>>> = BTreeMap::new(),
+        countries: ByCountry<BTreeMap<Channel, Vec<String>>> = ByCountry::default(),
     }
 }
 impl RoutesConfig {

@@ -19,7 +19,11 @@ const SHOWN_HASH_CHARS: usize = 8;
 
 /// The settings of a file, by key. `Debug` prints none of them.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(super) struct Written(BTreeMap<String, Setting>);
+pub(super) struct Written {
+    all: BTreeMap<String, Setting>,
+    /// A key whose value is a secret itself, and not the path of its file.
+    pub(super) inline_secret: Option<String>,
+}
 
 impl std::fmt::Debug for Written {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -42,31 +46,47 @@ impl Setting {
 
 impl Written {
     pub(super) fn of(table: &Table) -> Self {
-        let mut all = BTreeMap::new();
-        flatten("", &Value::Table(table.clone()), &mut all);
-        Self(all)
+        let mut written = Self::default();
+        flatten("", &Value::Table(table.clone()), &mut written);
+        written
     }
 }
 
-fn flatten(key: &str, value: &Value, all: &mut BTreeMap<String, Setting>) {
+fn flatten(key: &str, value: &Value, written: &mut Written) {
     let below = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
     match value {
-        Value::Table(table) => table.iter().for_each(|(name, value)| flatten(&below(name), value, all)),
+        Value::Table(table) => table.iter().for_each(|(name, value)| flatten(&below(name), value, written)),
         Value::Array(items) if items.iter().any(Value::is_table) => {
-            items.iter().enumerate().for_each(|(n, item)| flatten(&below(&n.to_string()), item, all));
+            items.iter().enumerate().for_each(|(n, item)| flatten(&below(&n.to_string()), item, written));
         }
         value if is_secret(key) || value.as_str().is_some_and(has_credentials) => {
-            all.insert(key.to_owned(), Setting::secret(value.as_str().unwrap_or_default()));
+            let text = value.as_str().unwrap_or_default();
+            if has_secret_end(key) || has_password(text) {
+                written.inline_secret.get_or_insert_with(|| key.to_owned());
+            }
+            written.all.insert(key.to_owned(), Setting::secret(text));
         }
         value => {
-            all.insert(key.to_owned(), Setting::Plain(value.to_string()));
+            written.all.insert(key.to_owned(), Setting::Plain(value.to_string()));
         }
     }
 }
 
 fn is_secret(key: &str) -> bool {
     let name = key.rsplit('.').next().unwrap_or_default();
-    SECRET_NAMES.contains(&name) || SECRET_ENDS.iter().any(|end| name.ends_with(end))
+    SECRET_NAMES.contains(&name) || has_secret_end(key)
+}
+
+fn has_secret_end(key: &str) -> bool {
+    SECRET_ENDS.iter().any(|end| key.ends_with(end))
+}
+
+/// Whether a text is a URL with a password, or several such URLs.
+fn has_password(text: &str) -> bool {
+    let is_login = |login: &str| login.contains(':') && !login.contains('/');
+    let mut behind_schemes = text.split("://").skip(1);
+    behind_schemes.any(|rest| rest.split_once('@').is_some_and(|(login, _)| is_login(login)))
+        || text.contains("password=")
 }
 
 /// Whether a text is a URL that may contain a password or a token.
@@ -78,8 +98,8 @@ impl Config {
     /// The settings of the file, and the defaults of those that it does not name. A secret is the beginning of a keyed hash.
     pub fn settings(&self, keys: &Keys) -> BTreeMap<String, String> {
         let default: Table = DEFAULT.parse().unwrap_or_default();
-        let mut all = Written::of(&default).0;
-        all.extend(self.written.0.clone());
+        let mut all = Written::of(&default).all;
+        all.extend(self.written.all.clone());
         for (key, secret, _) in self.clone().secrets() {
             if let Some(secret) = secret {
                 all.insert(key, Setting::secret(secret.expose_secret()));

@@ -28,6 +28,11 @@ fn errors_name_line_and_key_and_quote_no_value() {
             "line 2, numbers.blocked_countries: a country is written",
         ),
         ("[routes.countries.uk]\nsms = []", "routes.countries.uk: the United Kingdom is GB"),
+        (
+            "[routes.countries.gb]\nsms = []\n[routes.countries.GB]\nsms = []",
+            "GB is written twice, in capital and in small letters",
+        ),
+        ("[routes.countries]\ngb.sms = []\nGb.sms = []", "GB is written twice"),
         ("[[nonsense", "line 1"),
     ] {
         let e = Config::parse(text).unwrap_err().to_string();
@@ -140,4 +145,86 @@ fn relative_paths_are_those_of_the_files_folder() {
     assert!(config.unwrap().keys().is_ok());
     assert!(missing.contains("keys.root_file") && missing.contains("there is no such file"), "{missing}");
     assert!(missing.ends_with("create one with: otpost keys root"), "{missing}");
+}
+
+#[test]
+fn an_empty_secret_is_refused() {
+    let folder = std::env::temp_dir().join(format!("otpost-config-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let (file, secret) = (folder.join("otpost.toml"), folder.join("secret"));
+    let load = |section: &str, content: &str| {
+        std::fs::write(&file, section).unwrap();
+        std::fs::write(&secret, content).unwrap();
+        Config::load(Some(&file)).map_err(|e| e.to_string())
+    };
+    for (section, key) in [
+        ("[ops]\ntoken_file = \"secret\"\nlisten = \"0.0.0.0:8082\"", "ops.token_file: "),
+        ("[keys]\nroot_file = \"secret\"", "keys.root_file: "),
+        (
+            "[carriers.a.twilio]\naccount_sid = \"ACx\"\nother_auth_token_file = \"secret\"",
+            "other_auth_token_file: ",
+        ),
+        (
+            "[tenants.a.webhook]\nprevious_secret_file = \"secret\"",
+            "tenants.a.webhook.previous_secret_file: ",
+        ),
+    ] {
+        for content in ["", "\n", " \t\r\n", "\u{feff}\n"] {
+            let why = load(section, content).map(drop).unwrap_err();
+            assert!(why.contains(key) && why.contains("secret is empty"), "{section} {content:?}: {why}");
+        }
+    }
+    for (section, key) in [
+        ("[ops]\ntoken = \"\"", "ops.token is empty"),
+        ("[ops]\ntoken = \" \"", "ops.token is empty"),
+        ("[ledger]\nurl = \"\"", "ledger.url is empty"),
+        ("[carriers.a.infobip]\nbase_url = \"https://h\"\napi_key = \"\"\nfrom = \"x\"", "api_key is empty"),
+    ] {
+        let why = load(section, "").map(drop).unwrap_err();
+        assert!(why.contains(key), "{section}: {why}");
+    }
+    let token = load("[ops]\ntoken_file = \"secret\"", "\u{feff}a b\r\n").unwrap().ops.token.unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(secrecy::ExposeSecret::expose_secret(&token), "a b");
+}
+
+#[test]
+fn a_file_with_a_secret_that_every_user_can_read_is_noted() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = std::env::temp_dir().join(format!("otpost-config-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let (file, secret) = (folder.join("otpost.toml"), folder.join("secret"));
+    let write = |file: &std::path::Path, text: &str, mode: u32| {
+        std::fs::write(file, text).unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let notes = |text: &str, mode: u32| {
+        write(&file, text, mode);
+        Config::load(Some(&file)).unwrap().notes
+    };
+    write(&secret, "x", 0o640);
+    for (text, key) in [
+        ("[ops]\ntoken = \"x\"", "ops.token"),
+        ("[ledger]\nurl = \"postgres://u:p@h/d\"", "ledger.url"),
+        ("[ledger]\nurl = \"postgres://u@h/d?password=p\"", "ledger.url"),
+        ("[amqp]\nurl = \"amqp://h1, amqp://u:p@h2\"", "amqp.url"),
+        (
+            "[carriers.a]\nproxy = \"http://u:p@h:1\"\n[carriers.a.twilio]\naccount_sid = \"AC1\"\nauth_token_file = \"secret\"",
+            "carriers.a.proxy",
+        ),
+    ] {
+        let expected =
+            format!("{key}: every user of this machine can read {}; use chmod 600", file.display());
+        assert_eq!(notes(text, 0o644), [expected]);
+        for mode in [0o600, 0o640] {
+            assert!(notes(text, mode).is_empty(), "{text} {mode:o}");
+        }
+    }
+    for text in ["", "[ledger]\nurl = \"postgres://u@h:1/d\"", "[ops]\ntoken_file = \"secret\"", DEFAULT] {
+        assert!(notes(text, 0o644).is_empty(), "{text}");
+    }
+    write(&secret, "x", 0o604);
+    let noted = notes("[ops]\ntoken_file = \"secret\"", 0o644);
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(noted.len() == 1 && noted[0].starts_with("ops.token_file: every user"), "{noted:?}");
 }

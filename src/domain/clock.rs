@@ -51,3 +51,32 @@ pub fn after(t: Timestamp, d: Duration) -> Timestamp {
 pub fn between(from: Timestamp, until: Timestamp) -> Duration {
     Duration::try_from(until.duration_since(from)).unwrap_or(Duration::ZERO)
 }
+
+/// Returns a wait in whole seconds, rounded up and at least 1: the value of `Retry-After`. A client that waits this long does not come
+/// too early.
+pub fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::whole_seconds;
+
+    #[test]
+    fn a_wait_is_rounded_up() {
+        for (nanos, seconds) in [
+            (0, 1),
+            (1, 1),
+            (1_000_000_000, 1),
+            (1_000_000_001, 2),
+            (1_000_999_999, 2),
+            (1_001_000_000, 2),
+            (2_000_000_000, 2),
+        ] {
+            assert_eq!(whole_seconds(Duration::from_nanos(nanos)), seconds, "{nanos} ns");
+        }
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
+    }
+}

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod delivery_cell;
 pub mod delivery_count;
 pub mod dispatch;
+pub mod json;
 pub mod quota;
 pub mod restrictions;
 pub mod retry_after;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::clock::{after, between};
+use crate::domain::clock::{after, between, whole_seconds};
 
 /// The longest window of a rule: 31 days. Older admission times have no effect and may be deleted.
 pub const LONGEST_WINDOW: Duration = Duration::from_secs(31 * 86400);
@@ -116,7 +116,7 @@ pub fn free_at(uses: &[Timestamp], rules: &[Rule], now: Timestamp) -> Option<Tim
 
 /// Returns the seconds from `now` until `until`, rounded up and at least 1: the value of `Retry-After`.
 pub fn retry_after_s(now: Timestamp, until: Timestamp) -> u64 {
-    between(now, until).as_millis().div_ceil(1000).max(1) as u64
+    whole_seconds(between(now, until))
 }
 
 #[cfg(test)]
@@ -155,6 +155,9 @@ mod tests {
         }
         let until = take(&mut uses, &rules, t(5)).unwrap_err();
         assert_eq!(retry_after_s(t(5), until), 595);
+        let micro = Duration::from_micros(1);
+        assert_eq!(retry_after_s(t(5) - micro, until), 596, "a microsecond more is a second more");
+        assert_eq!(retry_after_s(t(5) + micro, until), 595);
         assert!(take(&mut uses, &rules, t(600)).is_ok());
     }
 

@@ -53,6 +53,11 @@ pub enum UrlError {
         "has a host that is neither a name nor an address; write an IPv6 address in brackets, such as [::1]"
     )]
     Host,
+    /// An IPv6 address has a zone. Only this machine knows the names of zones, and the protocols do not carry them.
+    #[error(
+        "has an IPv6 address with a zone (%25…), which is not supported; use another address of the host, or its name"
+    )]
+    Zone,
     /// A parameter has no `=`.
     #[error("has a parameter without a value; write name=value, and & between two of them")]
     Param,
@@ -102,7 +107,37 @@ impl std::str::FromStr for ServerUrl {
     }
 }
 
+/// The error of a base URL with another scheme, or without one.
+const NOT_HTTP: &str = "must begin with http:// or https://";
+
 impl ServerUrl {
+    /// Parses the base URL of an HTTP server. Paths are added behind it, so it has no query, no fragment and no login. An error
+    /// continues a sentence that begins with the name of the URL's key.
+    pub fn http_base(text: &str) -> Result<Self, String> {
+        if text.contains(['?', '#']) {
+            return Err(
+                "has a query (?…) or a fragment (#…); leave it out, because paths are added behind the URL"
+                    .to_owned(),
+            );
+        }
+        let url = text.parse::<Self>().map_err(|e| match e {
+            UrlError::Scheme => NOT_HTTP.to_owned(),
+            e => e.to_string(),
+        })?;
+        let host = url.hosts.first().map(|host| host.name.as_str()).unwrap_or_default();
+        if !matches!(url.scheme.as_str(), "http" | "https") {
+            Err(NOT_HTTP.to_owned())
+        } else if text.contains('@') {
+            Err("has a user or a password; leave it out".to_owned())
+        } else if host.is_empty() || host.starts_with(['/', '@']) {
+            Err("names no host".to_owned())
+        } else if url.hosts.len() > 1 {
+            Err("names several hosts; name one".to_owned())
+        } else {
+            Ok(url)
+        }
+    }
+
     /// Removes a parameter and returns its value. The last one counts.
     pub fn take_param(&mut self, name: &str) -> Option<String> {
         let found = self.params.extract_if(.., |(found, _)| found == name);
@@ -127,6 +162,9 @@ fn host(text: &str) -> Result<Host, UrlError> {
     let (name, port) = match text.strip_prefix('[').map(|text| text.split_once(']')) {
         Some(None) => return Err(UrlError::Host),
         Some(Some((address, behind))) => {
+            if address.contains('%') {
+                return Err(UrlError::Zone);
+            }
             address.parse::<std::net::Ipv6Addr>().map_err(|_| UrlError::Host)?;
             let port =
                 if behind.is_empty() { None } else { Some(behind.strip_prefix(':').ok_or(UrlError::Host)?) };
@@ -197,6 +235,8 @@ mod tests {
             ("a://db:0", UrlError::Port),
             ("a://db:65536", UrlError::Port),
             ("a://::1", UrlError::Port),
+            ("a://[fe80::1%25eth0]:1", UrlError::Zone),
+            ("a://[fe80::1%eth0]", UrlError::Zone),
             ("a://[::1", UrlError::Host),
             ("a://[::1]5", UrlError::Host),
             ("a://[db]", UrlError::Host),
@@ -206,5 +246,34 @@ mod tests {
             assert_eq!(parse(url).err(), Some(why), "{url}");
         }
         assert_eq!(parse("a://db:").unwrap().hosts[0].port, None);
+    }
+
+    #[test]
+    fn a_base_url_is_an_http_url_that_paths_can_follow() {
+        for good in ["https://h", "HTTP://h:1/base/", "http://127.0.0.1", "https://[::1]:1"] {
+            assert!(ServerUrl::http_base(good).is_ok(), "{good}");
+        }
+        for (bad, why) in [
+            ("", "must begin with http:// or https://"),
+            ("h.example", "must begin with http:// or https://"),
+            ("/path", "must begin with http:// or https://"),
+            ("https:", "must begin with http:// or https://"),
+            ("ftp://h", "must begin with http:// or https://"),
+            (" https://h", "must begin with http:// or https://"),
+            ("https://h?x=1", "has a query"),
+            ("https://h/?", "has a query"),
+            ("https://h/#f", "a fragment"),
+            ("https://u:s3cret@h", "has a user or a password"),
+            ("https://@h", "has a user or a password"),
+            ("https://", "names no host"),
+            ("https:///path", "names no host"),
+            ("https://%2Fsocket", "names no host"),
+            ("https://a,b", "names several hosts"),
+            ("https://h:0", "has a port"),
+            ("https://a b", "percent-encoded"),
+        ] {
+            let error = ServerUrl::http_base(bad).err().unwrap_or_else(|| panic!("{bad} is taken"));
+            assert!(error.contains(why) && !error.contains("s3cret"), "{bad}: {error}");
+        }
     }
 }

@@ -222,6 +222,9 @@ fn refused(state: DispatchState, reason: Reason, retry_after_s: Option<u64>) -> 
             let detail = match reason {
                 Reason::Life => "expires_at: must be at least 10 s ahead",
                 Reason::Country => "to: this country is not served",
+                Reason::NumberKind => {
+                    "to: numbers of this kind get no message on these channels (numbers.refused_kinds)"
+                }
                 Reason::OperatorBlock => "to: an operator blocks this number",
                 _ => "the job is refused",
             };
@@ -276,6 +279,7 @@ problems! {
         number_not_possible(Some(NumberProblem::TrunkZero)),
         refused(DispatchState::Refused, Reason::Country, None),
         refused(DispatchState::Refused, Reason::OperatorBlock, None),
+        refused(DispatchState::Refused, Reason::NumberKind, None),
         conflict(),
         refused(DispatchState::Superseded, Reason::Newer, None),
         client_flooded(1),

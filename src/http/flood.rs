@@ -10,6 +10,7 @@ use moka::Expiry;
 use moka::sync::Cache;
 
 use crate::config::LimitsConfig;
+use crate::domain::clock::whole_seconds;
 use crate::domain::quota::Rule;
 
 /// Maximum number of tracked keys. When the map is full, every request passes uncounted. The ledger's quotas still apply.
@@ -128,11 +129,6 @@ impl Keyed {
         let refused = self.limiter.check_key(&key.to_owned());
         refused.map_err(|until| whole_seconds(until.wait_time_from(self.limiter.clock().now())))
     }
-}
-
-/// Rounded up, so that a client that waits this long does not come too early.
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_millis().div_ceil(1000).max(1) as u64
 }
 
 /// A burst of the rule's count, refilled evenly over its window.

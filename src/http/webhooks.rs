@@ -13,6 +13,7 @@ use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
 use super::replay_body::Which;
 use super::scope;
+use crate::domain::json::without_byte_order_mark;
 use crate::ledger::WebhookRow;
 
 /// Maximum number of events in a list.
@@ -107,7 +108,8 @@ pub(super) async fn replay(
     if api.state.webhooks.current().url(&key.tenant).is_none() {
         return Err(no_webhook());
     }
-    let body = if body.is_empty() { b"{}" } else { &*body };
+    let body = without_byte_order_mark(&body);
+    let body = if body.is_empty() { b"{}" } else { body };
     // Through a map, because serde also reads a struct from a JSON array.
     let which =
         serde_json::from_slice::<Map<String, Value>>(body).and_then(|m| serde_json::from_value(m.into()));

@@ -7,6 +7,7 @@ use super::job::BadMessage;
 use super::job::fields::{Fields, name, required, shown, uuid};
 use super::job::shape::{Address, closed};
 use crate::domain::dispatch::bounds;
+use crate::domain::json::without_byte_order_mark;
 use crate::domain::words::words;
 
 words! {
@@ -64,6 +65,7 @@ pub struct Act {
 impl Act {
     /// Parses an act strictly. Over HTTP, `http_target` is the tenant and the id of the request, and an empty body counts as an empty object.
     pub fn decode(verb: Verb, body: &[u8], http_target: Option<(&str, Uuid)>) -> Result<Self, BadMessage> {
+        let body = without_byte_order_mark(body);
         let body = if body.is_empty() && http_target.is_some() { b"{}" } else { body };
         let Fields(mut fields) = Fields::read(body)?;
         let mut take = |name: &str| fields.remove(name).filter(|v| !v.is_null());
@@ -173,7 +175,11 @@ mod tests {
         assert_eq!(kind(Verb::Next, ",\"step\":0"), Err("step".to_owned()));
         assert_eq!(Act::decode(Verb::Next, b"{}", None).unwrap_err().field, "id");
         let ingress = Some(("shop", id.parse().unwrap()));
-        assert_eq!(Act::decode(Verb::Next, b"", ingress).unwrap().tenant, "shop");
+        for body in ["", "\u{feff}", "\u{feff}{}"] {
+            assert_eq!(Act::decode(Verb::Next, body.as_bytes(), ingress).unwrap().tenant, "shop", "{body:?}");
+        }
+        let marked = format!("\u{feff}{{\"id\":\"{id}\"}}");
+        assert_eq!(Act::decode(Verb::Cancel, marked.as_bytes(), None).unwrap().kind, ActKind::Cancel);
         assert_eq!(Act::decode(Verb::Next, b"{\"tenant\":\"other\"}", ingress).unwrap_err().field, "tenant");
     }
 }

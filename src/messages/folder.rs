@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::locale;
 use crate::domain::channel::Channel;
+use crate::domain::dispatch::bounds;
 
 /// A byte-order mark, which some editors write at the beginning of a file.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -19,8 +20,11 @@ pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, String>, String> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(folder).map_err(|_| cannot())? {
         let path = entry.map_err(|_| cannot())?.path();
-        let Some(stem) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".txt"))
-        else {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(stem) = file.strip_suffix(".txt") else {
+            if is_like_a_template(&file) {
+                return Err(format!("{} must end in .txt, in small letters", path.display()));
+            }
             continue;
         };
         let name = name_of(stem).map_err(|why| format!("{} {why}", path.display()))?;
@@ -45,6 +49,12 @@ fn name_of(stem: &str) -> Result<String, String> {
             Channel::names()
         ));
     };
+    if !bounds::is_name(name) {
+        return Err(format!(
+            "has a name that no job can have as its template: write 1 to {} of a-z, 0-9, - and _",
+            bounds::MAX_NAME_CHARS
+        ));
+    }
     let channel: Channel = channel.parse().map_err(|_| {
         format!("must be called <name>.<language>.<channel>.txt; the channels are {}", Channel::names())
     })?;
@@ -56,6 +66,13 @@ fn name_of(stem: &str) -> Result<String, String> {
         return Err("is of a language that no carrier's voice speaks".to_owned());
     }
     Ok(format!("{name}.{language}.{channel}"))
+}
+
+/// Whether a file would be a template with another ending. Files such as a README or a backup are not.
+fn is_like_a_template(file: &str) -> bool {
+    let file = file.trim().to_ascii_lowercase();
+    let stem = file.strip_suffix(".txt").or_else(|| file.strip_suffix(".text")).unwrap_or(&file);
+    name_of(stem).is_ok()
 }
 
 /// A text without a byte-order mark, and with line feeds only: a carriage return is a character that is paid for.

@@ -422,6 +422,14 @@ fn a_file_that_could_never_be_used_is_refused() {
         (&["code.de.sms.txt", "code.DE.sms.txt"], "names the language of another file"),
         (&["code.de.fax.txt"], "the channels are"),
         (&["code.de.txt"], "must be called"),
+        (&["Code.de.sms.txt"], "that no job can have as its template"),
+        (&[".en.sms.txt"], "that no job can have as its template"),
+        (&["log in.en.sms.txt"], "that no job can have as its template"),
+        (&["code.de.sms.TXT"], "must end in .txt"),
+        (&["code.de.sms.text"], "must end in .txt"),
+        (&["code.de.sms.txt "], "must end in .txt"),
+        (&["code.de.sms"], "must end in .txt"),
+        (&["code.de.sms.txt.txt"], "must be called"),
     ] {
         let files: Vec<(&str, &str)> = files.iter().map(|name| (*name, "{{ code }}")).collect();
         let error = Folder::with(&files).load().unwrap_err();
@@ -430,6 +438,10 @@ fn a_file_that_could_never_be_used_is_refused() {
     let folder = Folder::with(&[]);
     std::fs::write(folder.0.join("code.en.sms.txt"), b"\xff\xfe{{ code }}").unwrap();
     assert!(folder.load().unwrap_err().ends_with("is not UTF-8"));
+    for other in ["README.md", "README.TXT", ".gitkeep", "..data", "code.en.sms.txt~", "code.en.sms.old"] {
+        let folder = Folder::with(&[(other, "{{ nothing")]);
+        assert!(folder.load().is_ok(), "{other} is no template");
+    }
 }
 
 #[test]

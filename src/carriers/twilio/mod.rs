@@ -122,6 +122,16 @@ impl Twilio {
         if config.from.is_none() && config.messaging_service_sid.is_none() {
             return Err("set `from` or `messaging_service_sid`".to_owned());
         }
+        let senders = [
+            ("from", &config.from),
+            ("voice_from", &config.voice_from),
+            ("messaging_service_sid", &config.messaging_service_sid),
+        ];
+        for (key, sender) in senders {
+            if sender.as_ref().is_some_and(|sender| sender.trim().is_empty()) {
+                return Err(format!("{key} is empty"));
+            }
+        }
         let base_url = checked_base_url(&config.base_url)?;
         let digits = config.account_sid.strip_prefix("AC");
         if !digits.is_some_and(|d| d.len() == 32 && d.bytes().all(|b| b.is_ascii_hexdigit())) {

@@ -266,6 +266,10 @@ fn a_throttled_answer_keeps_its_retry_after() {
     busy.headers.insert("retry-after", "7".parse().unwrap());
     let outcome = account().judge(Channel::Sms, &busy).outcome;
     assert_eq!(outcome, Outcome::Throttled { retry_after: Some(Duration::from_secs(7)) });
+    busy.headers.insert("date", "Thu, 01 Jan 2026 00:00:00 GMT".parse().unwrap());
+    busy.headers.insert("retry-after", "Thursday, 01-Jan-26 00:00:09 GMT".parse().unwrap());
+    let outcome = account().judge(Channel::Sms, &busy).outcome;
+    assert_eq!(outcome, Outcome::Throttled { retry_after: Some(Duration::from_secs(9)) }, "by its own clock");
 }
 
 #[test]

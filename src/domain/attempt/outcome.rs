@@ -58,11 +58,11 @@ impl Outcome {
         }
     }
 
-    /// Returns the delay that a throttling carrier requested, in the ledger's unit.
+    /// Returns the delay that a throttling carrier requested, in the ledger's unit, rounded up.
     pub fn retry_after_ms(self) -> Option<i64> {
         match self {
             Self::Throttled { retry_after } => {
-                retry_after.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+                retry_after.map(|d| i64::try_from(d.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX))
             }
             _ => None,
         }

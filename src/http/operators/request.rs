@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::domain::dispatch::{NumberCheck, PhoneNumber};
+use crate::domain::json::without_byte_order_mark;
 use crate::http::body;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::intake::BadMessage;
@@ -46,6 +47,7 @@ impl WhyBody {
 
 /// Reads a body. An empty one counts as one without fields.
 pub(super) fn read<T: Body>(body: &[u8]) -> Result<T, Problem> {
+    let body = without_byte_order_mark(body);
     let body = if body.is_empty() { b"{}" } else { body };
     // Through a map, because serde also reads a struct from a JSON array.
     let map: Map<String, Value> =
@@ -114,5 +116,24 @@ pub(super) fn number(text: &str) -> Result<PhoneNumber, Problem> {
     match number.metadata().problem(NumberCheck::Possible) {
         Some(problem) => Err(bad("number", &problem.to_string())),
         None => Ok(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{WhyBody, read};
+
+    #[test]
+    fn a_byte_order_mark_before_a_body_is_ignored() {
+        let reason = |body: &str| {
+            let body = read::<WhyBody>(body.as_bytes()).ok()?;
+            body.reason().ok()?.map(str::to_owned)
+        };
+        assert_eq!(reason("{\"reason\":\"drill\"}").as_deref(), Some("drill"));
+        assert_eq!(reason("\u{feff}{\"reason\":\"drill\"}").as_deref(), Some("drill"));
+        for body in ["", "\u{feff}", "\u{feff}{}"] {
+            assert!(read::<WhyBody>(body.as_bytes()).is_ok(), "{body:?}");
+        }
+        assert!(read::<WhyBody>("\u{feff}[]".as_bytes()).is_err());
     }
 }

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::BadMessage;
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Code, Params, Plan, bounds};
+use crate::domain::json;
 
 /// A JSON object whose keys are distinct.
 pub(in crate::intake) struct Fields(pub(in crate::intake) BTreeMap<String, Value>);
@@ -43,10 +44,9 @@ impl<'de> Deserialize<'de> for Fields {
 const DUPLICATE_FIELD: &str = "a field is given twice";
 
 impl Fields {
-    /// Reads the fields of a body. A byte-order mark before it is ignored (RFC 8259, 8.1).
+    /// Reads the fields of a body.
     pub(in crate::intake) fn read(body: &[u8]) -> Result<Self, BadMessage> {
-        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-        serde_json::from_slice(body).map_err(|e| read_error(&e))
+        json::parse(body).map_err(|e| read_error(&e))
     }
 }
 
@@ -91,8 +91,11 @@ pub(in crate::intake) fn string_of(
 
 pub(in crate::intake) fn name(field: &str, value: &Value) -> Result<String, BadMessage> {
     let text = string(field, value, bounds::MAX_NAME_CHARS)?;
-    let fits = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
-    if fits { Ok(text.to_owned()) } else { Err(BadMessage::new(field, "must be of a-z, 0-9, - and _")) }
+    if bounds::is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(BadMessage::new(field, "must be of a-z, 0-9, - and _"))
+    }
 }
 
 pub(in crate::intake) fn uuid(field: &str, value: &Value) -> Result<Uuid, BadMessage> {

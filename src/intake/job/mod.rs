@@ -104,8 +104,8 @@ const SECRET_FIELDS: [&str; 4] = ["to", "code", "params", "client_ip"];
 
 /// Parses the opened seal of a job: its secret fields, in the order of [`SECRET_FIELDS`].
 fn read_sealed_fields(plain: &[u8]) -> Result<[Option<serde_json::Value>; 4], BadMessage> {
-    let Fields(mut fields) =
-        serde_json::from_slice(plain).map_err(|_| BadMessage::new("sealed", "must hold a JSON object"))?;
+    let not_object = |_| BadMessage::new("sealed", "must hold a JSON object");
+    let Fields(mut fields) = crate::domain::json::parse(plain).map_err(not_object)?;
     let secret = SECRET_FIELDS.map(|n| fields.remove(n).filter(|v| !v.is_null()));
     match fields.keys().find(|n| !n.starts_with("x_")) {
         Some(left) => Err(BadMessage::new("sealed", format!("holds an unknown field ({})", shown(left)))),

@@ -68,6 +68,17 @@ fn every_bad_field_is_named_and_no_value_is_quoted() {
 }
 
 #[test]
+fn a_byte_order_mark_before_a_job_is_ignored() {
+    let keys = Keys::ephemeral();
+    let read = |v: &Value| Job::decode(format!("\u{feff}{v}").as_bytes(), None, &keys, now()).unwrap();
+    let plain = read(&good());
+    let secret = "\u{feff}{\"to\": \"+447700900123\", \"code\": \"481516\"}";
+    let sealed = keys.seal_job("default", plain.id, plain.expires_at, secret.as_bytes());
+    let sealed = json!({"id": plain.id, "expires_at": plain.expires_at, "sealed": sealed});
+    assert_eq!(read(&sealed).content, plain.content);
+}
+
+#[test]
 fn a_job_without_a_code_names_a_template() {
     let mut job = good();
     job["code"] = Value::Null;

@@ -21,6 +21,11 @@ pub(super) fn connect_error(e: &tokio_postgres::Error, address: &str) -> LedgerE
     if e.as_db_error().is_some() {
         return ledger_error(e);
     }
+    if is_unresolved(e) {
+        return LedgerError::Unreachable(format!(
+            "the name of {address} cannot be resolved; check the host in ledger.url, and the name server of this machine"
+        ));
+    }
     let cause = std::error::Error::source(e);
     let said = cause.map(ToString::to_string).unwrap_or_default();
     let certificate = cause.and_then(|e| e.downcast_ref::<std::io::Error>()).and_then(certificate_error);
@@ -50,6 +55,12 @@ pub(super) fn connect_error(e: &tokio_postgres::Error, address: &str) -> LedgerE
         _ => return no_connection(address),
     };
     LedgerError::Unusable(why)
+}
+
+/// Whether a host has no address. The standard library has no kind of its own for errors of the resolver.
+fn is_unresolved(e: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(e)
+        .is_some_and(|cause| cause.to_string().starts_with("failed to lookup address information"))
 }
 
 /// Names the right that the user in the URL lacks. PostgreSQL's message holds the name of a table or schema, and no values.
@@ -117,6 +128,10 @@ fn certificate_error(e: &std::io::Error) -> Option<&'static str> {
         CertificateError::UnknownIssuer => {
             "is signed by an authority that this machine does not know; name a file with the authority's certificate in ledger.ca_file"
         }
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            "has no subjectAltName, and its common name does not count; make one with -addext subjectAltName=DNS:NAME, or use \
+             sslmode=verify-ca"
+        }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "is for another name than the host in ledger.url; use the name of the certificate, or sslmode=verify-ca"
         }
@@ -124,6 +139,15 @@ fn certificate_error(e: &std::io::Error) -> Option<&'static str> {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "is not valid yet; check the clocks"
         }
+        // The verifier has no variants for these errors, only their names.
+        CertificateError::Other(e) => match e.to_string().as_str() {
+            "CaUsedAsEndEntity" => {
+                "is that of an authority (CA:TRUE), as openssl req -x509 makes it, and no server may use it; make one with \
+                 -addext basicConstraints=critical,CA:FALSE"
+            }
+            "UnsupportedCertVersion" => "is of X.509 version 1; make one of version 3, with a subjectAltName",
+            _ => "is not valid",
+        },
         _ => "is not valid",
     })
 }

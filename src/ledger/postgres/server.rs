@@ -54,13 +54,29 @@ impl Server {
         if let Some((name, _)) = url.params.iter().find(|(name, _)| !PARAMS.contains(&name.as_str())) {
             return Err(unknown_param(name));
         }
+        check_named_once(&url)?;
         let mut trust = Trust { roots: Roots::System, verifies_host: true };
         let mode = url.take_param("sslmode");
         let root = url.take_param("sslrootcert");
-        if let Some(file) = root.filter(|file| file != "system") {
-            trust.roots = Roots::Only(PathBuf::from(file));
+        let is_system = root.as_deref() == Some("system");
+        if is_system && !matches!(mode.as_deref(), None | Some("require" | "verify-full")) {
+            return Err(
+                "has sslrootcert=system with another sslmode; use sslmode=verify-full, or leave sslmode out"
+                    .to_owned(),
+            );
+        }
+        if let Some(file) = root.map(PathBuf::from).filter(|_| !is_system) {
+            if !file.is_absolute() {
+                return Err(
+                    "has a relative path in sslrootcert, which would depend on the working directory; write it from / on"
+                        .to_owned(),
+                );
+            }
+            trust.roots = Roots::Only(file);
         }
         let mode = match mode.as_deref() {
+            // As in libpq: `system` requires a verified certificate.
+            None if is_system => SslMode::Require,
             None | Some("prefer") => SslMode::Prefer,
             Some("disable") => SslMode::Disable,
             Some("require" | "verify-full") => SslMode::Require,
@@ -169,6 +185,27 @@ fn set_keepalive(config: &mut Config) {
     config.keepalives_idle(Duration::from_secs(30));
 }
 
+/// Refuses a parameter that repeats a part of the URL before it, because one of the two would be ignored.
+fn check_named_once(url: &ServerUrl) -> Result<(), String> {
+    let has_path = url.path.as_deref().is_some_and(|path| !path.is_empty());
+    let has_host = url.hosts.iter().any(|host| !host.name.is_empty());
+    for (param, is_in_url, why) in [
+        ("user", url.user.is_some(), "names its user twice: before the host and as a parameter"),
+        ("password", url.password.is_some(), "has two passwords: before the host and as a parameter"),
+        ("dbname", has_path, "names its database twice: behind the host and as a parameter"),
+        (
+            "port",
+            has_host,
+            "has a port as a parameter beside a host; write it behind the host, as in db:5433",
+        ),
+    ] {
+        if is_in_url && url.params.iter().any(|(name, _)| name == param) {
+            return Err(why.to_owned());
+        }
+    }
+    Ok(())
+}
+
 fn unknown_param(name: &str) -> String {
     let instead = match name {
         "schema" => "; name the schema with options=-csearch_path%3DNAME",
@@ -248,6 +285,9 @@ mod tests {
             ("?sslmode=require", SslMode::Require, true),
             ("?sslmode=verify-full", SslMode::Require, true),
             ("?sslmode=verify-ca", SslMode::Require, false),
+            ("?sslrootcert=system", SslMode::Require, true),
+            ("?sslrootcert=system&sslmode=verify-full", SslMode::Require, true),
+            ("?sslrootcert=%2Fetc%2Fca.pem", SslMode::Prefer, true),
         ] {
             let server = server(&format!("postgres://u:p@db/x{word}"));
             assert_eq!(
@@ -267,10 +307,11 @@ mod tests {
 
     #[test]
     fn every_parameter_is_honoured_or_named() {
-        let all = "postgresql://db/x?user=u&password=a%27b%5C&connect_timeout=7&channel_binding=require&application_name=shop\
+        let all = "postgresql://db/?dbname=x&user=u&password=a%27b%5C&connect_timeout=7&channel_binding=require&application_name=shop\
                    &target_session_attrs=primary&load_balance_hosts=random&keepalives_idle=9";
         let config = server(all).config;
         assert_eq!((config.get_user(), config.get_password()), (Some("u"), Some("a'b\\".as_bytes())));
+        assert_eq!(config.get_dbname(), Some("x"));
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(7)));
         assert_eq!(config.get_keepalives_idle(), Duration::from_secs(9));
         assert_eq!(config.get_application_name(), Some("shop"));
@@ -291,6 +332,16 @@ mod tests {
             ("options=-k", "write them as -c name=value"),
             ("options=-csearch_path", "write them as -c name=value"),
             ("host=other", "names its hosts twice"),
+            ("user=v", "names its user twice"),
+            ("user=u", "names its user twice"),
+            ("password=other", "has two passwords"),
+            ("dbname=y", "names its database twice"),
+            ("port=1", "write it behind the host"),
+            ("sslrootcert=ca.pem", "a relative path in sslrootcert"),
+            ("sslrootcert=", "a relative path in sslrootcert"),
+            ("sslrootcert=system&sslmode=prefer", "use sslmode=verify-full"),
+            ("sslrootcert=system&sslmode=disable", "use sslmode=verify-full"),
+            ("sslrootcert=system&sslmode=verify-ca", "use sslmode=verify-full"),
             ("sslmode", "has a parameter without a value"),
         ] {
             let refusal = refusal(&format!("postgres://u:s3cret@db/x?{param}"));

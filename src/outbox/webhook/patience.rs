@@ -55,7 +55,8 @@ impl Patience {
             }
             return Some(Retry::Never);
         }
-        let named = headers.get("retry-after").and_then(|value| retry_after(value.to_str().ok()?, now()));
+        let header = |name: &str| headers.get(name)?.to_str().ok();
+        let named = header("retry-after").and_then(|text| retry_after(text, header("date"), now()));
         let is_overloaded = matches!(status.as_u16(), 429 | 502 | 504);
         let pause = named.max(is_overloaded.then_some(PAUSE))?.min(MAX_PAUSE);
         state.pause_ends = state.pause_ends.max(Instant::now().checked_add(pause));

@@ -1,5 +1,6 @@
 //! The configuration of a deployment: one text, for parts in the test's process and for separate processes.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use otpost::app::App;
@@ -56,6 +57,8 @@ impl Deployment {
     pub fn write_config(&self, name: &str, text: &str) -> PathBuf {
         let file = self.files.0.join(format!("{name}.toml"));
         std::fs::write(&file, text).unwrap();
+        // It holds secrets.
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         file
     }
 }

@@ -1,6 +1,7 @@
 //! Parses JSON bodies strictly.
 
 use axum::body::{Body, Bytes};
+use otpost::domain::json::without_byte_order_mark;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
@@ -36,7 +37,7 @@ pub(super) async fn read_or_default<T: DeserializeOwned + Default>(body: Body) -
 }
 
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let mut json = serde_json::Deserializer::from_slice(without_byte_order_mark(bytes));
     let read = serde_path_to_error::deserialize(&mut json);
     read.and_then(|value| json.end().map(|()| value).map_err(at_the_end)).map_err(|e| problem(&e))
 }
@@ -67,5 +68,17 @@ fn problem(e: &PathError) -> Problem {
             Problem::invalid("body", &format!("has a value of the wrong type or format {place}"))
         }
         _ => Problem::invalid("body", &format!("is not JSON {place}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_byte_order_mark_before_a_body_is_ignored() {
+        let read = |body: &str| parse::<serde_json::Value>(body.as_bytes()).ok();
+        assert_eq!(read("\u{feff}{}"), read("{}"));
+        assert!(read("{}").is_some() && read("\u{feff}").is_none());
     }
 }

@@ -319,13 +319,21 @@ fn read_root(key: &str, id: &str, hex: Option<&SecretString>) -> Result<Root, Ba
     Root::from_hex(id, hex.expose_secret()).map_err(|e| BadConfig(format!("{key}: {e}")))
 }
 
+/// Reads a secret from its file, unless it is set. Refuses an empty secret: an empty token would let everyone in.
 fn read_file(key: &str, secret: &mut Option<SecretString>, file: Option<&Path>) -> Result<(), BadConfig> {
     let Some(file) = file.filter(|_| secret.is_none()) else {
-        return Ok(());
+        let is_empty = secret.as_ref().is_some_and(|secret| secret.expose_secret().trim().is_empty());
+        let empty = || BadConfig(format!("{key} is empty: give it a value, or remove it"));
+        return if is_empty { Err(empty()) } else { Ok(()) };
     };
     let text = std::fs::read_to_string(file)
         .map_err(|e| BadConfig(format!("{key}_file: {} {}", file.display(), unreadable(&e))))?;
-    *secret = Some(SecretString::from(text.trim().to_owned()));
+    // Some editors write a byte order mark.
+    let text = text.trim_start_matches('\u{feff}').trim();
+    if text.is_empty() {
+        return Err(BadConfig(format!("{key}_file: {} is empty", file.display())));
+    }
+    *secret = Some(SecretString::from(text.to_owned()));
     Ok(())
 }
 

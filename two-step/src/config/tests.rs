@@ -108,3 +108,22 @@ fn the_public_url_has_the_form_of_an_origin() {
         assert_eq!(PublicUrl::try_from(text.to_owned()).unwrap().as_str(), origin);
     }
 }
+
+#[test]
+fn an_empty_secret_is_refused() {
+    let file = std::env::temp_dir().join(format!("two-step-secret-{}", uuid::Uuid::now_v7()));
+    let read = |content: &str| {
+        std::fs::write(&file, content).unwrap();
+        let mut token = None;
+        read_file("ops.token", &mut token, Some(&file)).map(|()| token.unwrap().expose_secret().to_owned())
+    };
+    for content in ["", " \r\n", "\u{feff}"] {
+        let why = read(content).unwrap_err().to_string();
+        assert!(why.starts_with("ops.token_file: ") && why.ends_with(" is empty"), "{content:?}: {why}");
+    }
+    assert_eq!(read("\u{feff}token\r\n").unwrap(), "token");
+    std::fs::remove_file(&file).unwrap();
+    for (value, is_good) in [("", false), (" ", false), ("token", true)] {
+        assert_eq!(read_file("ops.token", &mut Some(value.into()), None).is_ok(), is_good, "{value:?}");
+    }
+}

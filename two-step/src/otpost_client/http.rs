@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
+use otpost::domain::server_url::ServerUrl;
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -48,10 +49,8 @@ impl Http {
     pub(super) fn new(
         url: &str, bearer: SecretString, tenant: String, key: Option<TenantKey>,
     ) -> Result<Self, BadConfig> {
+        ServerUrl::http_base(url).map_err(|why| BadConfig(format!("otpost.url {why}")))?;
         let base = url.trim_end_matches('/').to_owned();
-        if reqwest::Url::parse(&base).is_err() {
-            return Err(BadConfig("otpost.url is not a valid http:// or https:// URL".to_owned()));
-        }
         let client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(3))
             .redirect(reqwest::redirect::Policy::none())
