@@ -65,7 +65,7 @@ async fn a_script_seals_and_publishes_jobs_and_acts() {
         "{sealed}"
     );
     assert!(!sealed.contains("481516") && !sealed.contains("7706000002"), "{sealed}");
-    deployment.script(to, json!([{"outcome": "throttle", "retry_after_s": 60}])).await;
+    deployment.script(to, json!([{"outcome": "throttle", "retry_after_s": 600}])).await;
     let (code, id, printed) = otpost(&["publish"], &file, &sealed);
     assert_eq!(code, 0, "{printed}");
     let act = json!({"id": id}).to_string();

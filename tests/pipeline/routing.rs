@@ -34,24 +34,6 @@ async fn a_step_whose_carrier_refuses_the_account_yields_to_the_next_at_once() {
     app.stop().await;
 }
 
-/// Fails if each of the other codes asks a carrier that wants no request for hours.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_carrier_that_asks_for_a_long_pause_gets_it() {
-    let deployment = Deployment::build(Duration::from_millis(50)).await;
-    let app = deployment.start(deployment.config(&["c1", "c2"]), Roles::ALL).await;
-    let throttled = "+447701000303";
-    deployment.script(throttled, json!([{"outcome": "throttle", "retry_after_s": 7200}])).await;
-    let first = deployment.publish(&job(throttled, json!({}))).await;
-    deployment.until_state(first, "delivered").await;
-    for n in 0..20 {
-        let id = deployment.publish(&job(&format!("+4477010304{n:02}"), json!({}))).await;
-        let d = deployment.until_state(id, "delivered").await;
-        let carriers: Vec<&str> = d.attempts.iter().map(|a| a.carrier.as_str()).collect();
-        assert_eq!(carriers, ["c2"]);
-    }
-    app.stop().await;
-}
-
 /// A worker with four permits, a backlog of slow jobs, and one retry among them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backlog_does_not_block_a_retry() {

@@ -84,13 +84,6 @@ impl Breaker {
         was_closed
     }
 
-    /// Opens the breaker for a pause that the carrier wants. Returns whether it was closed.
-    pub(super) fn pause_for(&mut self, pause: Duration, now: Duration) -> bool {
-        let was_closed = self.open(now);
-        self.until = Some(now + pause);
-        was_closed
-    }
-
     /// Opens the breaker. Returns whether it was closed: nothing has failed since the last success.
     fn open(&mut self, now: Duration) -> bool {
         self.opened += 1;
@@ -156,14 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_from_failures_and_a_long_pause_lasts_as_asked() {
+    fn a_refusal_is_told_from_failures() {
         let mut b = Breaker::default();
         let s = Duration::from_secs;
         assert!(b.refuse(s(0)));
         assert_eq!((b.broken(s(4)), b.broken(s(5))), (Some(Broken::Refused), None));
-        assert!(!b.pause_for(s(600), s(5)), "it was open");
-        assert_eq!((b.broken(s(604)), b.broken(s(605))), (Some(Broken::Failing), None));
-        assert!(b.try_pass(s(605)));
+        assert!(b.try_pass(s(5)));
         for _ in 0..MAX_CONSECUTIVE_FAILURES {
             b.fail(s(700));
         }

@@ -30,11 +30,6 @@ const MAX_CACHED_POLICIES: usize = 512;
 /// If an account finished a request within this time, a dispatch without a permit waits for one instead of snoozing.
 const RECENTLY_FREED_WITHIN: Duration = Duration::from_secs(1);
 
-/// A carrier that asks for a longer pause than this gets it for the whole account and channel: every further request would be refused.
-const LONG_PAUSE: Duration = Duration::from_secs(60);
-/// The longest such pause. After it one request is let through as a probe.
-const MAX_PAUSE: Duration = Duration::from_mins(10);
-
 /// How long an operator is not told again of an unknown error code, and the maximum number of such codes.
 const TOLD_FOR: Duration = Duration::from_hours(1);
 const MAX_TOLD_CODES: usize = 64;
@@ -406,10 +401,6 @@ impl Account {
                 changes.opened(channel, country, breaker.refuse(now));
             }
             Outcome::NotSent(cause) if cause.is_own() => {}
-            Outcome::Throttled { retry_after: Some(pause) } if pause > LONG_PAUSE => {
-                let breaker = breakers.entry((channel, None)).or_default();
-                changes.opened(channel, None, breaker.pause_for(pause.min(MAX_PAUSE), now));
-            }
             Outcome::NotSent(_) | Outcome::Unavailable | Outcome::Unknown => {
                 changes.opened(channel, None, breakers.entry((channel, None)).or_default().fail(now));
             }
