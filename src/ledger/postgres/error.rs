@@ -98,8 +98,8 @@ const PERMANENT_POOLER_ERRORS: &[&str] = &[
 fn pooler_error(message: &str) -> LedgerError {
     if PERMANENT_POOLER_ERRORS.iter().any(|permanent| message.starts_with(permanent)) {
         LedgerError::Unusable(
-            "the pooler in front of PostgreSQL refuses the connection (SQLSTATE 08P01); its log says why. PgBouncer must know the \
-             database and the user, and use pool_mode = session"
+            "the pooler in front of PostgreSQL refuses the connection (SQLSTATE 08P01); its log says why. PgBouncer must use \
+             pool_mode = session, and know the database and the user"
                 .to_owned(),
         )
     } else {
