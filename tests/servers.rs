@@ -248,7 +248,8 @@ async fn a_certificate_that_has_signed_itself_is_taken_or_its_fault_is_told() {
 async fn a_carrier_is_reached_through_its_proxy() {
     // A label has at most 63 characters, so no name server is asked.
     let host = format!("{}.invalid", "x".repeat(64));
-    let config = mock_gateway::Config { allowed_hosts: vec![host.clone()], ..mock_gateway::Config::default() };
+    let config =
+        mock_gateway::Config { allowed_hosts: vec![host.clone()], ..mock_gateway::Config::default() };
     let gateway = Gateway::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), config).unwrap();
     let proxy = format!("http://{}", gateway.addr());
     let request = get(&format!("http://{host}/"));

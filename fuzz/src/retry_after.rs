@@ -10,7 +10,7 @@ const DAY_S: u64 = 86_400;
 pub fn holds(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let now = "2026-01-01T00:00:00Z".parse().expect("a time");
-    let read = retry_after(text, now);
+    let read = retry_after(text, None, now);
     assert!(read.is_none_or(|wait| wait <= Duration::from_secs(DAY_S)), "{read:?}");
     let digits = text.trim();
     if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {

@@ -224,7 +224,7 @@ fn a_file_with_a_secret_that_every_user_can_read_is_noted() {
         assert!(notes(text, 0o644).is_empty(), "{text}");
     }
     write(&secret, "x", 0o604);
-    let noted = notes("[ops]\ntoken_file = \"secret\"", 0o644);
+    let told = notes("[ops]\ntoken_file = \"secret\"", 0o644);
     std::fs::remove_dir_all(&folder).unwrap();
-    assert!(noted.len() == 1 && noted[0].starts_with("ops.token_file: every user"), "{noted:?}");
+    assert!(told.len() == 1 && told[0].starts_with("ops.token_file: every user"), "{told:?}");
 }
