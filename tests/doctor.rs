@@ -107,6 +107,7 @@ async fn each_fault_is_named_with_its_remedy() {
     let connection = amqp(&site.deployment.amqp_url).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     channel.queue_delete("otpost.dead".into(), QueueDeleteOptions::default()).await.unwrap();
+    let file = site.deployment.write_config("doctor", &site.text);
     let (_, found) = doctor(&file).await;
     let problem = |of: &str| found.iter().find(|(what, _)| what.starts_with(of)).unwrap().1.clone().unwrap();
     assert_eq!(problem("running processes"), "no worker runs; start one: otpost serve --roles worker");
