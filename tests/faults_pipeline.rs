@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use otpost::app::Roles;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::deployment::stopped_server::StoppedServer;
 use support::deployment::{Deployment, FRONT_END, job};
 use support::node::{Alarm, rabbitmqctl};
@@ -52,7 +52,15 @@ async fn all_delivered(deployment: &Deployment) -> BTreeMap<uuid::Uuid, i64> {
                      from dispatch d where state <> 'delivered'";
         let left = look.query(sql, &[]).await.unwrap();
         let left: Vec<String> = left.iter().map(|r| r.get(0)).collect();
-        panic!("not delivered: {left:#?}");
+        // What became of the callbacks: the last answers to the carrier.
+        let accepted = deployment.record("accepted", None).await;
+        let callbacks: Vec<&Value> = accepted
+            .iter()
+            .map(|entry| &entry["callbacks"])
+            .filter(|all| !all.to_string().contains("20"))
+            .collect();
+        let waiting = deployment.waiting("otpost.receipts").await;
+        panic!("not delivered: {left:#?}; {waiting} receipts are queued; not taken: {callbacks:#?}");
     }
     // A repeat is allowed only after an unknown outcome.
     let sql = "select d.id, (d.repeats is not null)::int::int8
@@ -136,6 +144,9 @@ async fn no_job_is_lost_when_workers_are_killed_and_services_restart() {
     both_say("the ledger is unreachable", [0, 0]).await;
     drop(postgres);
     both_say("the ledger answers again", [0, 0]).await;
+    // While both servers are away, a receipt can only be answered with 503, and the carrier repeats it for half a second.
+    let ready = format!("http://{}/readyz", front_end.ops);
+    wait::until("the front end's ledger answers", async || deployment.get(&ready).await.0 == 200).await;
     let before = output("no connection to RabbitMQ");
     let rabbitmq = StoppedServer::stop("rabbitmq", "kill");
     both_say("no connection to RabbitMQ", before).await;
