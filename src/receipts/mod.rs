@@ -157,7 +157,7 @@ impl Receiver {
                 count("bad_signature");
                 tracing::warn!(
                     carrier = account.name,
-                    "a callback's signature is wrong: is receipts.public_url what the carrier calls?"
+                    "a callback's signature is wrong: check receipts.public_url and the account's token"
                 );
                 return CallbackAnswer::InvalidCallback;
             }
@@ -272,7 +272,9 @@ impl Receiver {
                 .ok()
                 .map(|text| self.deps.rules.current().keys.open_message(QUEUE, text));
             let Some(Ok(plain)) = opened else {
-                tracing::error!("a queued receipt cannot be opened: is a key missing in keys.previous?");
+                tracing::error!(
+                    "a queued receipt cannot be opened: add the key that sealed it to keys.previous"
+                );
                 tokio::spawn(Arc::clone(&self).requeue_later(delivery));
                 continue;
             };

@@ -42,7 +42,7 @@ impl Worker {
                 tracing::error!(
                     dispatch.uid = %d.order.uid, dispatch.id = %d.order.id, trace_id = d.order.trace_id(),
                     key = seal::key_id(&d.order.number), reason = %e,
-                    "the sealed values of a dispatch cannot be opened: it fails"
+                    "the sealed values of a dispatch cannot be opened: the dispatch fails"
                 );
                 let decision = give_up(d, Reason::Template, now, &policy);
                 return self.write(snapshot, decision, true).await;

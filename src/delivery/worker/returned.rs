@@ -57,7 +57,7 @@ impl Worker {
         delivery.expirations += 1;
         tracing::info!(
             expirations = delivery.expirations,
-            "a job expired in a queue of RabbitMQ, by its own expiration or a policy: it will be read alone"
+            "a job expired in a queue of RabbitMQ: moving it to quarantine (otpost.suspect)"
         );
         let message = self.quarantined(&delivery);
         self.move_to(delivery, message, Point::QuarantineConfirmed, None).await;
