@@ -44,7 +44,7 @@ impl Site {
         site
     }
 
-    /// What is wrong with a changed configuration.
+    /// Returns the problems that the command finds in a changed configuration.
     async fn problems(&self, from: &str, to: &str) -> Vec<(String, String)> {
         assert!(self.text.contains(from), "{from} is in the configuration");
         let file = self.deployment.write_config("doctor", &self.text.replace(from, to));
@@ -85,7 +85,7 @@ async fn each_fault_is_named_with_its_remedy() {
             "carrier c1",
             "it refuses the credentials (401); check them in carriers.c1",
         ),
-        (&gateway, &ops, "carrier c1", "is not one of the carrier's API; check carriers.c1.base_url"),
+        (&gateway, &ops, "carrier c1", "does not come from the carrier's API; check carriers.c1.base_url"),
         (
             &gateway,
             "http://127.0.0.1:1",

@@ -87,11 +87,11 @@ async fn a_missing_right_is_named_and_row_rights_are_enough_for_the_service() {
     assert!(problem.contains("GRANT SELECT, INSERT, UPDATE, DELETE ON "), "{problem}");
     run(format!("grant select on all tables in schema {schema} to {role}")).await;
     let problem = theirs.check().await.unwrap_err().to_string();
-    assert!(problem.contains("may not INSERT in the table api_key"), "{problem}");
+    assert!(problem.contains("lacks the right INSERT on the table api_key"), "{problem}");
     run(format!("grant insert, update, delete on all tables in schema {schema} to {role}")).await;
     run(format!("revoke delete on quota from {role}")).await;
     let problem = theirs.check().await.unwrap_err().to_string();
-    assert!(problem.contains("may not DELETE in the table quota"), "{problem}");
+    assert!(problem.contains("lacks the right DELETE on the table quota"), "{problem}");
     run(format!("grant delete on quota to {role}")).await;
     theirs.check().await.unwrap();
     let uid = {

@@ -132,7 +132,7 @@ fn describe(error: &io::Error) -> &'static str {
                 "its TLS certificate is signed by an authority that this machine does not know: name it in amqp.ca_file"
             }
             CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-                "its TLS certificate has no subjectAltName, and its common name does not count: make one with -addext \
+                "its TLS certificate has no subjectAltName, and the common name is ignored: make one with -addext \
                  subjectAltName=DNS:NAME"
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
@@ -147,8 +147,8 @@ fn describe(error: &io::Error) -> &'static str {
             // The verifier has no variants for these errors, only their names.
             CertificateError::Other(e) => match e.to_string().as_str() {
                 "CaUsedAsEndEntity" => {
-                    "its TLS certificate is that of an authority (CA:TRUE), as openssl req -x509 makes it, and no server may use it: make \
-                     one with -addext basicConstraints=critical,CA:FALSE"
+                    "its TLS certificate is that of an authority (CA:TRUE), which no server may use: add -addext \
+                     basicConstraints=critical,CA:FALSE to openssl req -x509"
                 }
                 "UnsupportedCertVersion" => {
                     "its TLS certificate is of X.509 version 1: make one of version 3, with a subjectAltName"
@@ -158,7 +158,7 @@ fn describe(error: &io::Error) -> &'static str {
             _ => "its TLS certificate is not valid",
         };
     }
-    // The standard library has no kind of its own for errors of the resolver, and lapin's own text is for a name without an address.
+    // The standard library has no error kind for a failed name look-up. lapin has its own text for a name without an address.
     let text = error.to_string();
     if ["failed to lookup address information", "couldn't resolve host"].iter().any(|t| text.starts_with(*t))
     {
@@ -183,7 +183,7 @@ mod tests {
     use super::describe;
 
     #[test]
-    fn an_unknown_host_is_told_from_a_broken_connection() {
+    fn an_unknown_host_has_an_error_of_its_own() {
         // A label has at most 63 characters, so no name server is asked.
         let unknown = (format!("{}.invalid", "x".repeat(64)), 5672).to_socket_addrs().unwrap_err();
         assert_eq!(describe(&unknown), "the name of the host cannot be resolved");

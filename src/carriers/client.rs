@@ -99,9 +99,7 @@ impl Client {
                 );
             }
             if url.path.as_deref().is_some_and(|path| !path.is_empty()) || !url.params.is_empty() {
-                return Err(
-                    "proxy has a path or a query, which a proxy does not use; leave it out".to_owned()
-                );
+                return Err("proxy has a path or a query, which proxies ignore; leave it out".to_owned());
             }
             let host = if url.hosts[0].name.contains(':') {
                 format!("[{}]", url.hosts[0].name)

@@ -40,15 +40,15 @@ pub(super) async fn carrier(name: &str, config: &CarrierConfig) -> Result<(), St
             Err(format!("it refuses the credentials ({}); check them in carriers.{name}", answer.status))
         }
         status @ 500.. => Err(format!("it answers with {status}; try again later")),
-        // Every answer of a carrier's API is JSON, also the one about an unknown message.
+        // Every answer of a carrier's API is JSON, even an error about an unknown message.
         status if answer.json().is_none() => Err(format!(
-            "its answer ({status}) is not one of the carrier's API; check carriers.{name}.base_url"
+            "its answer ({status}) does not come from the carrier's API; check carriers.{name}.base_url"
         )),
         _ => Ok(()),
     }
 }
 
-/// Looks whether anything answers at the address of a carrier.
+/// Checks that something answers at the address of a carrier.
 async fn carrier_address(name: &str, config: &CarrierConfig) -> Result<(), String> {
     send(&client(name, config)?, &get(config.base_url())).await.map(drop)
 }

@@ -124,14 +124,14 @@ fn is_http(text: &str) -> bool {
     matches!(url.scheme.as_str(), "http" | "https") && has_host
 }
 
-/// Checks the base URL of callbacks. Paths are added behind it, and carriers sign the whole URL.
+/// Checks the base URL of callbacks. Paths are appended to it, and carriers sign the whole URL.
 fn check_public_url(text: &str) -> Result<(), String> {
     // The port 0 stands for that of the listener.
     let listener = text.strip_suffix(":0");
     let url = ServerUrl::http_base(listener.unwrap_or(text))?;
     let host = url.hosts.first();
     if listener.is_some() && (url.path.is_some() || host.is_some_and(|host| host.port.is_some())) {
-        Err("ends with :0, which stands for the listener's port; write it directly behind the host, or leave it out".to_owned())
+        Err("ends with :0, which stands for the listener's port; write it directly after the host, or leave it out".to_owned())
     } else if host.is_some_and(|host| host.name.contains('_')) {
         Err("has a host with an underscore, which carriers refuse; use another name".to_owned())
     } else {

@@ -53,7 +53,7 @@ pub enum UrlError {
         "has a host that is neither a name nor an address; write an IPv6 address in brackets, such as [::1]"
     )]
     Host,
-    /// An IPv6 address has a zone. Only this machine knows the names of zones, and the protocols do not carry them.
+    /// An IPv6 address has a zone. The names of zones are valid only on this machine.
     #[error(
         "has an IPv6 address with a zone (%25…), which is not supported; use another address of the host, or its name"
     )]
@@ -107,16 +107,16 @@ impl std::str::FromStr for ServerUrl {
     }
 }
 
-/// The error of a base URL with another scheme, or without one.
+/// The error of a base URL with another scheme, or without a scheme.
 const NOT_HTTP: &str = "must begin with http:// or https://";
 
 impl ServerUrl {
-    /// Parses the base URL of an HTTP server. Paths are added behind it, so it has no query, no fragment and no login. An error
-    /// continues a sentence that begins with the name of the URL's key.
+    /// Parses the base URL of an HTTP server. Paths are appended to it, so it has no query, no fragment and no login. An error continues
+    /// a sentence that begins with the name of the URL's key.
     pub fn http_base(text: &str) -> Result<Self, String> {
         if text.contains(['?', '#']) {
             return Err(
-                "has a query (?…) or a fragment (#…); leave it out, because paths are added behind the URL"
+                "has a query (?…) or a fragment (#…); leave it out, because paths are appended to the URL"
                     .to_owned(),
             );
         }

@@ -51,7 +51,7 @@ fn name_of(stem: &str) -> Result<String, String> {
     };
     if !bounds::is_name(name) {
         return Err(format!(
-            "has a name that no job can have as its template: write 1 to {} of a-z, 0-9, - and _",
+            "has a name that no job can have as its template: write 1 to {} characters of a-z, 0-9, - and _",
             bounds::MAX_NAME_CHARS
         ));
     }
@@ -68,7 +68,7 @@ fn name_of(stem: &str) -> Result<String, String> {
     Ok(format!("{name}.{language}.{channel}"))
 }
 
-/// Whether a file would be a template with another ending. Files such as a README or a backup are not.
+/// Whether a file looks like a template, except for its ending. A README or a backup does not.
 fn is_like_a_template(file: &str) -> bool {
     let file = file.trim().to_ascii_lowercase();
     let stem = file.strip_suffix(".txt").or_else(|| file.strip_suffix(".text")).unwrap_or(&file);

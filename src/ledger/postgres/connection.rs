@@ -53,13 +53,13 @@ pub(in crate::ledger) struct Postgres {
     tls: MakeRustlsConnect,
     /// Host and port for error texts, without user and password.
     address: String,
-    /// Time limit of a new connection, over all hosts.
+    /// Time limit for opening a connection, for all hosts together.
     connect_timeout: Duration,
     /// Time limit of a round trip, longer than the server's `statement_timeout`. After it the result is unknown.
     timeout: Duration,
     /// A write was refused. Only a successful trial write clears it, because reads succeed on a full disk.
     write_refused: AtomicBool,
-    /// No pooler gives each transaction another server process, and the user has all rights. Checked once.
+    /// Set after one check: connections keep their server process, and the user has all rights.
     pub(super) is_suitable: OnceCell<()>,
     pub(super) outgoing: Arc<Outgoing>,
     pub(super) scan_starts: ScanStarts,
@@ -140,7 +140,7 @@ impl Postgres {
         LedgerError::Unreachable(format!("no connection to {} in time", self.address))
     }
 
-    /// Time limit of several small statements on new connections.
+    /// Time limit for a few small statements on two new connections.
     pub(super) fn checks_timeout(&self) -> Duration {
         2 * self.connect_timeout + self.timeout
     }

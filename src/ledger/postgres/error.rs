@@ -29,7 +29,7 @@ pub(super) fn connect_error(e: &tokio_postgres::Error, address: &str) -> LedgerE
     let cause = std::error::Error::source(e);
     let said = cause.map(ToString::to_string).unwrap_or_default();
     let certificate = cause.and_then(|e| e.downcast_ref::<std::io::Error>()).and_then(certificate_error);
-    // The driver's errors of these kinds have fixed texts, and an unchanged URL and server will have them again.
+    // The driver's texts of these errors are constants. The errors occur again until somebody changes the URL or the server.
     let kind = e.to_string();
     let is_permanent = kind.starts_with("authentication error")
         || kind.starts_with("invalid configuration")
@@ -45,11 +45,11 @@ pub(super) fn connect_error(e: &tokio_postgres::Error, address: &str) -> LedgerE
             "{address} does not offer channel binding, which channel_binding in ledger.url requires; it needs TLS and scram-sha-256"
         ),
         ("unsupported authentication method" | "unsupported SASL mechanism", _) => format!(
-            "{address} asks for a login that is not supported, such as gss or oauth; use scram-sha-256 for this user in the server's \
+            "{address} asks for a login method that is not supported, such as gss or oauth; use scram-sha-256 for this user in the server's \
              pg_hba.conf"
         ),
         ("no hostname provided for TLS handshake", _) => format!(
-            "{address} has no host name, which TLS needs; name host beside hostaddr in ledger.url, or use sslmode=disable for a socket"
+            "{address} has no host name, which TLS needs; add host to hostaddr in ledger.url, or use sslmode=disable for a socket"
         ),
         _ if is_permanent => format!("{address} cannot be used with this ledger.url: {said}"),
         _ => return no_connection(address),
@@ -57,7 +57,7 @@ pub(super) fn connect_error(e: &tokio_postgres::Error, address: &str) -> LedgerE
     LedgerError::Unusable(why)
 }
 
-/// Whether a host has no address. The standard library has no kind of its own for errors of the resolver.
+/// Whether the name of a host cannot be resolved. The standard library has no error kind for this.
 fn is_unresolved(e: &tokio_postgres::Error) -> bool {
     std::error::Error::source(e)
         .is_some_and(|cause| cause.to_string().starts_with("failed to lookup address information"))
@@ -81,7 +81,7 @@ pub(super) fn missing_right(message: &str) -> String {
     format!("the user in ledger.url lacks a right (SQLSTATE 42501): {grant}")
 }
 
-/// The first words of PgBouncer's errors that stay until somebody changes a configuration.
+/// The first words of those errors of PgBouncer that occur again until somebody changes a configuration.
 const PERMANENT_POOLER_ERRORS: &[&str] = &[
     "unsupported startup parameter",
     "no such database",
@@ -94,7 +94,7 @@ const PERMANENT_POOLER_ERRORS: &[&str] = &[
     "SSL required",
 ];
 
-/// Maps an error of PgBouncer itself. All of them have this state, also those of a server that is away.
+/// Maps an error of PgBouncer itself. All its errors have this SQLSTATE, even if the server does not answer.
 fn pooler_error(message: &str) -> LedgerError {
     if PERMANENT_POOLER_ERRORS.iter().any(|permanent| message.starts_with(permanent)) {
         LedgerError::Unusable(
@@ -113,7 +113,7 @@ fn pooler_error(message: &str) -> LedgerError {
 /// Maps an error of the statement that applies the settings of the URL's parameter `options`. otpost's own settings are valid.
 pub(super) fn settings_error(e: &tokio_postgres::Error) -> Option<LedgerError> {
     let state = e.code()?.code();
-    // Undefined, invalid, not allowed, or not changeable now.
+    // The setting or its value is invalid (22), unknown or not permitted (42), or cannot be changed now (55).
     ["22", "42", "55"].contains(&&state[..2]).then(|| {
         LedgerError::Unusable(format!(
             "the parameter options of ledger.url has a setting that PostgreSQL refuses (SQLSTATE {state}); correct its name or value"
@@ -129,7 +129,7 @@ fn certificate_error(e: &std::io::Error) -> Option<&'static str> {
             "is signed by an authority that this machine does not know; name a file with the authority's certificate in ledger.ca_file"
         }
         CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-            "has no subjectAltName, and its common name does not count; make one with -addext subjectAltName=DNS:NAME, or use \
+            "has no subjectAltName, and the common name is ignored; make one with -addext subjectAltName=DNS:NAME, or use \
              sslmode=verify-ca"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
@@ -142,8 +142,8 @@ fn certificate_error(e: &std::io::Error) -> Option<&'static str> {
         // The verifier has no variants for these errors, only their names.
         CertificateError::Other(e) => match e.to_string().as_str() {
             "CaUsedAsEndEntity" => {
-                "is that of an authority (CA:TRUE), as openssl req -x509 makes it, and no server may use it; make one with \
-                 -addext basicConstraints=critical,CA:FALSE"
+                "is that of an authority (CA:TRUE), which no server may use; add -addext basicConstraints=critical,CA:FALSE to \
+                 openssl req -x509"
             }
             "UnsupportedCertVersion" => "is of X.509 version 1; make one of version 3, with a subjectAltName",
             _ => "is not valid",

@@ -9,7 +9,8 @@ use crate::ledger::LedgerError;
 const BACKEND: &str = "select pg_backend_pid()";
 
 impl Postgres {
-    /// Fails if a connection does not keep its server process: another connection gets it between two transactions.
+    /// Fails if a connection does not keep its server process, because a pooler gives the process to another connection between two
+    /// transactions.
     pub(super) async fn check_pooler(&self) -> Result<(), LedgerError> {
         let checked = tokio::time::timeout(self.checks_timeout(), self.compare_backends()).await;
         checked.unwrap_or_else(|_| Err(self.no_connection_in_time()))

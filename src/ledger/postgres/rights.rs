@@ -26,19 +26,19 @@ pub(super) const TABLES: &[&str] = &[
     "worker",
 ];
 
-/// PostgreSQL leaves out a schema of the search path that the user may not use, and then does not find the tables.
+/// Selects a schema of the search path that the user may not use. PostgreSQL skips such a schema, and then does not find the tables.
 const HIDDEN_SCHEMA: &str = r#"
     select n.nspname::text from unnest(string_to_array(current_setting('search_path'), ',')) p(name)
       join pg_namespace n on n.nspname = replace(trim(both ' "' from p.name), '$user', current_user)
      where not has_schema_privilege(n.oid, 'USAGE') and to_regclass('dispatch') is null limit 1"#;
 
-/// Tables that do not exist have a sentence of their own.
+/// Selects a right that the user lacks on a table. A table that does not exist is skipped, because it has an error of its own.
 const MISSING_RIGHT: &str = "
     select r.name, t.name from unnest($1::text[]) t(name), unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) r(name)
      where not has_table_privilege(to_regclass(t.name), r.name) limit 1";
 
 impl Postgres {
-    /// Fails if the user may not use the schema that the URL names.
+    /// Fails if the user may not use a schema of the search path, and the tables are not found without it.
     pub(super) async fn check_schema_right(&self) -> Result<(), LedgerError> {
         match self.query(HIDDEN_SCHEMA, &[]).await?.first() {
             Some(row) => {
@@ -49,15 +49,15 @@ impl Postgres {
         }
     }
 
-    /// Fails if the service lacks a right on a table. Without this check the first statement that needs it would fail, much later.
+    /// Fails if the user lacks a right on a table. Without this check, a statement that needs the right could fail much later.
     pub(super) async fn check_rights(&self) -> Result<(), LedgerError> {
         self.check_schema_right().await?;
         match self.query(MISSING_RIGHT, &[&TABLES]).await?.first() {
             Some(row) => {
                 let (right, table) = (row.get::<_, &str>(0), row.get::<_, &str>(1));
                 Err(LedgerError::Unusable(format!(
-                    "the user in ledger.url may not {right} in the table {table}: GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO it, \
-                     and on all other tables of otpost"
+                    "the user in ledger.url lacks the right {right} on the table {table}: GRANT SELECT, INSERT, UPDATE, DELETE ON {table} \
+                     TO it, and on all other tables of otpost"
                 )))
             }
             None => Ok(()),
@@ -70,7 +70,7 @@ mod tests {
     use super::TABLES;
     use crate::ledger::postgres::MIGRATIONS;
 
-    /// Fails if a migration adds or drops a table, and the list stays as it was. The history and the version are only read.
+    /// Fails if a migration adds or drops a table, and the list is not changed. The list leaves out tables that the service only reads.
     #[test]
     fn the_list_has_the_tables_of_the_migrations() {
         let lines = MIGRATIONS.iter().flat_map(|(_, sql)| sql.lines());

@@ -68,7 +68,7 @@ impl Server {
         if let Some(file) = root.map(PathBuf::from).filter(|_| !is_system) {
             if !file.is_absolute() {
                 return Err(
-                    "has a relative path in sslrootcert, which would depend on the working directory; write it from / on"
+                    "has a relative path in sslrootcert, which would depend on the working directory; write an absolute path"
                         .to_owned(),
                 );
             }
@@ -185,18 +185,18 @@ fn set_keepalive(config: &mut Config) {
     config.keepalives_idle(Duration::from_secs(30));
 }
 
-/// Refuses a parameter that repeats a part of the URL before it, because one of the two would be ignored.
+/// Refuses a parameter that repeats an earlier part of the URL, because one of the two values would be ignored.
 fn check_named_once(url: &ServerUrl) -> Result<(), String> {
     let has_path = url.path.as_deref().is_some_and(|path| !path.is_empty());
     let has_host = url.hosts.iter().any(|host| !host.name.is_empty());
     for (param, is_in_url, why) in [
         ("user", url.user.is_some(), "names its user twice: before the host and as a parameter"),
         ("password", url.password.is_some(), "has two passwords: before the host and as a parameter"),
-        ("dbname", has_path, "names its database twice: behind the host and as a parameter"),
+        ("dbname", has_path, "names its database twice: after the host and as a parameter"),
         (
             "port",
             has_host,
-            "has a port as a parameter beside a host; write it behind the host, as in db:5433",
+            "has a host, and a port as a parameter; write the port after the host, as in db:5433",
         ),
     ] {
         if is_in_url && url.params.iter().any(|(name, _)| name == param) {
@@ -336,7 +336,7 @@ mod tests {
             ("user=u", "names its user twice"),
             ("password=other", "has two passwords"),
             ("dbname=y", "names its database twice"),
-            ("port=1", "write it behind the host"),
+            ("port=1", "write the port after the host"),
             ("sslrootcert=ca.pem", "a relative path in sslrootcert"),
             ("sslrootcert=", "a relative path in sslrootcert"),
             ("sslrootcert=system&sslmode=prefer", "use sslmode=verify-full"),
