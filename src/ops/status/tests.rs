@@ -86,7 +86,7 @@ fn a_deployment_without_a_worker_says_so() {
 /// Fails if the end of a burst, a quiet night or a short gap counts as a problem.
 #[test]
 fn traffic_that_stops_is_a_problem_if_it_was_steady() {
-    // Requests in each of the last 60 minutes, newest first.
+    // `minutes` returns the number of requests in a minute, counted from now.
     let of = |minutes: &dyn Fn(i64) -> i64, reports: Vec<SeenReport>| {
         let rows = (1..=60).map(|minute| row(minute, "acme", "DE", minutes(minute))).collect();
         let status = Status::new(&Snapshot::new(input(rows, reports)), &Group::default());
@@ -97,7 +97,7 @@ fn traffic_that_stops_is_a_problem_if_it_was_steady() {
     assert_eq!(
         of(&stopped, worker()),
         [
-            "Traffic has stopped: no request to a carrier, after 20 a minute (since 13:58 UTC). See whether senders still publish jobs, and whether carriers are paused or their breakers open: otpost carrier list."
+            "Traffic has stopped: no request to a carrier, after 20 a minute (since 13:58 UTC). Check that senders still publish jobs. Look for paused carriers (otpost carrier list) and open circuit breakers (otpost status)."
         ]
     );
     let none = Vec::<String>::new();
@@ -106,7 +106,7 @@ fn traffic_that_stops_is_a_problem_if_it_was_steady() {
     assert_eq!(of(&|minute| if minute > 6 { 7 } else { 0 }, worker()), none, "little was to be expected");
     assert_eq!(of(&|minute| if (7..20).contains(&minute) { 900 } else { 0 }, worker()), none, "a burst");
     let away = of(&stopped, vec![process("w", 300, "worker"), process("a", 1, "api")]);
-    assert!(away[0].starts_with("Workers:") && away.len() == 1, "that explains it: {away:?}");
+    assert!(away[0].starts_with("Workers:") && away.len() == 1, "a missing worker explains it: {away:?}");
 }
 
 /// A week with busy days, quiet nights and bursts.

@@ -32,7 +32,7 @@ pub(super) fn of_own(problem: &OwnProblem, now: Timestamp) -> String {
         ),
         Part::Traffic => (
             "Traffic has stopped",
-            "See whether senders still publish jobs, and whether carriers are paused or their breakers open: otpost carrier list.",
+            "Check that senders still publish jobs. Look for paused carriers (otpost carrier list) and open circuit breakers (otpost status).",
         ),
         Part::Clock => {
             ("A clock", "Synchronise the machine's clock; it signs webhooks and logs with the wrong time.")
