@@ -52,7 +52,7 @@ async fn all_delivered(deployment: &Deployment) -> BTreeMap<uuid::Uuid, i64> {
                      from dispatch d where state <> 'delivered'";
         let left = look.query(sql, &[]).await.unwrap();
         let left: Vec<String> = left.iter().map(|r| r.get(0)).collect();
-        // What became of the callbacks: the last answers to the carrier.
+        // The last answers to the carrier's callbacks, if they were refused.
         let accepted = deployment.record("accepted", None).await;
         let callbacks: Vec<&Value> = accepted
             .iter()

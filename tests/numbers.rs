@@ -61,7 +61,7 @@ async fn premium_numbers_are_not_called_unless_the_configuration_says_so() {
     let id = deployment.publish(&job(premium, json!({"channels": ["voice"]}))).await;
     deployment.until_state(id, "refused").await;
 
-    // What is said of texts leaves the default of calls.
+    // A setting for texts does not change the default for calls.
     let (deployment, api, _process) =
         self::deployment("[numbers]\nrefused_kinds.sms = [\"premium\"]\n").await;
     assert_eq!(post(&deployment, &api, premium, &["sms"]).await.0, 422);

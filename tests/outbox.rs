@@ -160,9 +160,9 @@ async fn a_record_after_another_try_changes_nothing(p) {
     assert_eq!(uids(&p.world.ledger.take_events(&webhook(), 100).await.unwrap()), all, "it is tried again");
 }
 
-/// Fails if old events for a configured broker are forgotten, or if others stay for ever: then their dispatches stay too. A webhook that
+/// Fails if old events for a configured broker are deleted, or if other old events stay. Their dispatches would stay too. A webhook that
 /// always asks for a pause has such events.
-async fn old_events_are_forgotten_except_those_for_a_configured_broker(p) {
+async fn old_events_are_deleted_except_those_for_a_configured_broker(p) {
     let all = admit_refused(&p, 3).await;
     p.world.at(30.0).await;
     let batches = p.world.ledger.take_events(&webhook(), 100).await.unwrap();

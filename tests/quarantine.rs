@@ -152,7 +152,7 @@ async fn receipts_are_queued_during_a_ledger_outage_and_recorded_afterwards() {
     front_end.stop().await;
 }
 
-/// The receipts listener is away after the outage, so the receipt stays in the queue for a while.
+/// No receipts listener runs after the outage, so the receipt stays in the queue for a while.
 ///
 /// Fails if a call follows a text that was delivered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,7 +189,7 @@ async fn no_fallback_begins_while_receipts_wait_in_the_queue() {
     front_end.stop().await;
 }
 
-/// Fails if they are recorded one at a time: then dispatches end as `unconfirmed` before their receipt is recorded.
+/// Fails if receipts are recorded one at a time. Then dispatches would end as `unconfirmed` before their receipt is recorded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queued_receipts_are_recorded_in_groups() {
     const RECEIPTS: u32 = 200;

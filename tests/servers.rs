@@ -53,7 +53,7 @@ impl Authority {
         )
     }
 
-    /// A certificate that has signed itself, and is trusted as such.
+    /// Makes a self-signed certificate that is also the trusted authority.
     fn self_signed(extensions: &str) -> Self {
         Self::made_by(&format!(
             "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost {extensions}
@@ -175,7 +175,7 @@ async fn the_brokers_certificate_is_verified_with_the_named_authority() {
     }
 }
 
-/// Fails if a carrier's `ca_file` is ignored, or replaces the authorities of the machine with nothing.
+/// Fails if a carrier's `ca_file` is ignored, or if its certificate is not verified.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_carriers_certificate_is_verified_with_the_named_authority() {
     let authority = Authority::new();
@@ -206,9 +206,9 @@ fn get(url: &str) -> Request {
 
 /// Operators make these certificates with one command of openssl.
 ///
-/// Fails if the reason is not told.
+/// Fails if the error does not name the fault.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_certificate_that_has_signed_itself_is_taken_or_its_fault_is_told() {
+async fn a_self_signed_certificate_is_accepted_or_its_fault_is_named() {
     let (plain, amqp) = (fresh_schema().await, std::env::var("OTPOST_TEST_AMQP_URL").unwrap());
     for (extensions, fault) in [
         ("-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:localhost", None),
@@ -241,7 +241,7 @@ async fn a_certificate_that_has_signed_itself_is_taken_or_its_fault_is_told() {
 
 // ---- addresses ----
 
-/// The proxy is the mock carrier itself, which takes a request for any host. The carrier's name cannot be resolved.
+/// The proxy is the mock carrier itself, which accepts requests for this host. The carrier's name cannot be resolved.
 ///
 /// Fails if the request goes out directly.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -262,7 +262,7 @@ async fn a_carrier_is_reached_through_its_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unknown_host_is_told() {
+async fn an_unknown_host_is_named_in_the_error() {
     // A label has at most 63 characters, so no name server is asked.
     let host = format!("{}.invalid", "x".repeat(64));
     let problem = problem(&format!("postgres://otpost@{host}/otpost"), None).await;
@@ -398,9 +398,9 @@ async fn pgbouncer_in_session_mode_works() {
 
 /// PgBouncer answers while PostgreSQL is away, with errors of its own.
 ///
-/// Fails if they count as a wrong configuration, so that the process goes on taking jobs, or does not wait at its start.
+/// Fails if such an error counts as a wrong configuration. Then the process would still accept jobs, and would not wait at its start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_away_behind_pgbouncer_is_an_outage() {
+async fn a_server_that_does_not_answer_behind_pgbouncer_is_an_outage() {
     let direct = fresh_schema().await;
     let relay = Relay::start(address(&support::world::database_url()).parse().unwrap()).await;
     let bouncer = PgBouncer::before(&relay.addr().to_string(), "session").await;
@@ -432,9 +432,9 @@ async fn a_server_that_never_answers_is_an_outage_after_some_seconds() {
     assert!(migrated.as_ref().is_err_and(LedgerError::is_outage), "{migrated:?}");
 }
 
-/// Each is wrong until somebody changes it, so it has a sentence.
+/// Each error stays until somebody changes the URL, so it has a sentence of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_no_waiting_mends_is_not_an_outage() {
+async fn an_error_that_needs_another_url_is_no_outage() {
     let direct = fresh_schema().await;
     let with =
         |parameter: &str| format!("{direct}{}{parameter}", if direct.contains('?') { '&' } else { '?' });

@@ -106,7 +106,7 @@ impl Site {
         }
     }
 
-    /// Waits until the page of the first process names a cause. Jobs of the incident are sent until then.
+    /// Waits until the page of the first process names a cause. Sends jobs of the incident until then.
     async fn page_names(&mut self, cause: &str, jobs: u32, number: &str) {
         let url = format!("http://{}/", self.apps[0].ops);
         let end = tokio::time::Instant::now() + 2 * FIRES_WITHIN;
@@ -195,7 +195,7 @@ async fn each_incident_fires_its_alert_and_a_quiet_time_fires_none() {
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     site.fires("OtpostJobsOld", ("severity", "page"), 0, "").await;
-    // They are a problem when they have come for 40 s.
+    // The page names old jobs after they have arrived for 40 s.
     for _ in 0..45 {
         site.send_old().await;
         tokio::time::sleep(Duration::from_secs(1)).await;

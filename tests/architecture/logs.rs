@@ -10,11 +10,11 @@ use super::{module, sources, src};
 /// The levels, in the order of the rows of a table.
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
-/// Macros of tracing whose events the tables could not list: a span adds its fields to other events.
+/// Macros of tracing that `src` must not use. A span would add its fields to other events, and `event!` hides the level.
 const UNUSED_MACROS: &[&str] =
     &["event", "span", "error_span", "warn_span", "info_span", "debug_span", "trace_span"];
 
-/// A log event. Its message is constant. What varies is a field.
+/// A log event. Its message is constant, and values that vary are fields.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct LogEvent {
     level: &'static str,
@@ -75,7 +75,7 @@ fn read_event(level: &'static str, text: &str) -> Result<LogEvent, &'static str>
     let arguments = text.strip_prefix('(').and_then(split_arguments);
     let mut arguments = arguments.ok_or("write the arguments of an event in parentheses")?;
     let message = arguments.pop().and_then(plain_literal).ok_or(
-        "end an event with its message, a plain string literal without placeholders: what varies is a field",
+        "end an event with its message, a plain string literal without placeholders; write values as fields",
     )?;
     let fields = arguments.into_iter().filter(|argument| !argument.starts_with("target:"));
     let fields: Option<BTreeSet<String>> = fields.map(field_name).collect();

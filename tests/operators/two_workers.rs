@@ -85,9 +85,9 @@ async fn a_paused_carrier_gets_nothing_from_any_worker() {
 
 /// The commit of the attempt takes 2.2 s, and the carrier is paused meanwhile.
 ///
-/// Fails if a worker looks at the pauses only when it chooses a carrier.
+/// Fails if a worker checks for a pause only when it chooses a carrier.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pause_holds_for_a_message_whose_commit_is_under_way() {
+async fn a_pause_stops_a_message_whose_commit_is_in_progress() {
     let deployment = Deployment::build(Duration::from_millis(20)).await;
     let worker = deployment.start(deployment.config(&["c1"]), Roles::ALL).await;
     deployment.until_consumed().await;

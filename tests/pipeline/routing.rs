@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::support::deployment::{Deployment, in_seconds, job};
 use crate::support::relay::Relay;
 
-/// Fails if a code waits for a carrier that refuses the account, although a call would reach its user: for 30 s, or until its last chance.
+/// Fails if a code waits for a carrier that refuses the account, although a call would reach the user. It would wait for 30 s, or until its
+/// last chance.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_whose_carrier_refuses_the_account_yields_to_the_next_at_once() {
     let deployment = Deployment::build(Duration::from_millis(50)).await;

@@ -194,7 +194,7 @@ async fn a_code_is_spoken_only_to_a_pressed_key_of_a_valid_dispatch() {
         (200, false, true),
         "{answer}"
     );
-    // A proxy may have added the `=`.
+    // A proxy may have added `=` after the name.
     let (status, answer) = press(&format!("{url}="), "5").await;
     assert_eq!((status, answer.matches("4, 8, 1, 5, 1, 6").count()), (200, 3), "{answer}");
     deployment.until_state(id, "delivered").await;
