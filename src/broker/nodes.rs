@@ -10,7 +10,7 @@ use crate::domain::server_url::{ServerUrl, decoded};
 
 /// Heartbeat interval in seconds, unless the URL sets one. A peer that is silent for twice this time is considered dead.
 const HEARTBEAT_S: u16 = 10;
-/// Maximum time limit for connecting to a node that a URL may set, in ms. Each node that is away takes this time.
+/// The largest `connection_timeout` that a URL may have, in ms. Connecting waits this long for each node that does not answer.
 const MAX_CONNECT_TIMEOUT_MS: u64 = 60_000;
 
 /// The nodes of RabbitMQ, and whom to trust as their authority. It has no `Debug`, because it holds passwords.

@@ -334,7 +334,8 @@ impl Carrier for Infobip {
     }
 }
 
-/// Returns the code of a request that is refused as a whole. The answer has a newer or an older form. A text for people is no code.
+/// Returns the error code of an answer that refuses the whole request, in its newer or its older form. A value that is a sentence is
+/// ignored.
 fn error_code(answer: &Answer) -> Option<String> {
     let body = answer.json()?;
     let code = body.get("errorCode").or_else(|| body.pointer("/requestError/serviceException/messageId"));

@@ -127,7 +127,7 @@ pub trait Carrier: Send + Sync {
         None
     }
 
-    /// Returns whether the meaning of an error code is known. A refusal with another code may need the operator.
+    /// Returns whether the meaning of an error code is known. The worker logs a refusal with an unknown code as an error.
     fn knows_code(&self, _: &str) -> bool {
         true
     }
@@ -189,7 +189,7 @@ macro_rules! with_all_carriers {
 }
 pub(crate) use with_all_carriers;
 
-/// Returns a base URL without a trailing slash, or the error text if paths cannot be added behind it.
+/// Returns a base URL without a trailing slash, or the error text if paths cannot be appended to it.
 fn checked_base_url(text: &str) -> Result<String, String> {
     ServerUrl::http_base(text).map_err(|why| format!("base_url {why}"))?;
     Ok(text.trim_end_matches('/').to_owned())

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use crate::domain::dispatch::Country;
 
-/// A map by country. A country with two spellings, such as `gb` and `GB`, is refused, because one of the two would be ignored.
+/// A map by country. If a country is a key twice, as `gb` and `GB`, the map is refused, because one of its values would be ignored.
 #[derive(Debug, Clone)]
 pub struct ByCountry<T>(BTreeMap<Country, T>);
 

@@ -170,7 +170,7 @@ impl Config {
         }
     }
 
-    /// Notes a secret in the configuration file itself, if every user of this machine can read it.
+    /// Adds a note if the configuration file itself contains a secret, and every user of this machine can read the file.
     fn note_inline_secret(&mut self, file: &Path) {
         let key = self.written.inline_secret.as_ref().filter(|_| is_open_to_all(file));
         let note = key.map(|key| {
@@ -179,7 +179,7 @@ impl Config {
         self.notes.extend(note);
     }
 
-    /// Reads the secrets that are configured as files. Refuses empty secrets: an empty token would let everyone in.
+    /// Reads the secrets that are configured as files. Refuses empty secrets, because an empty token would let everyone in.
     fn read_files(&mut self) -> Result<(), BadConfig> {
         let mut notes = std::mem::take(&mut self.notes);
         for (key, secret, file) in self.secrets() {

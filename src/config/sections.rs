@@ -325,7 +325,7 @@ fn refused_kinds() -> BTreeMap<Channel, Vec<NumberKind>> {
     [(Channel::Sms, vec![]), (Channel::Voice, NumberKind::ALL.to_vec())].into()
 }
 
-/// A channel that is not named keeps its default: who refuses some texts still refuses calls that earn somebody money.
+/// Reads the refused kinds. A channel that is left out keeps its default, so a setting for texts does not allow premium-rate calls.
 fn with_default_kinds<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<Channel, Vec<NumberKind>>, D::Error> {

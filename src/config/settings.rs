@@ -21,7 +21,7 @@ const SHOWN_HASH_CHARS: usize = 8;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Written {
     all: BTreeMap<String, Setting>,
-    /// A key whose value is a secret itself, and not the path of its file.
+    /// The first key whose value is a secret itself, not the path of a file.
     pub(super) inline_secret: Option<String>,
 }
 

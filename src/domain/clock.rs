@@ -52,8 +52,8 @@ pub fn between(from: Timestamp, until: Timestamp) -> Duration {
     Duration::try_from(until.duration_since(from)).unwrap_or(Duration::ZERO)
 }
 
-/// Returns a wait in whole seconds, rounded up and at least 1: the value of `Retry-After`. A client that waits this long does not come
-/// too early.
+/// Returns a wait in whole seconds, rounded up and at least 1, as the value of `Retry-After`. A client that waits this long does not
+/// return too early.
 pub fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// Parses JSON of another program. A byte order mark before it is ignored (RFC 8259, 8.1).
+/// Parses JSON from another program. A byte order mark before it is ignored (RFC 8259, 8.1).
 ///
 /// # Errors
 ///

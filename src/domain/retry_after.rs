@@ -9,8 +9,8 @@ use crate::domain::clock::between;
 /// The longest `Retry-After` that is respected.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
 
-/// Parses `Retry-After`, in seconds or as an HTTP date (RFC 9110, 10.2.3). `date` is the header `Date` of the same answer. The pause is
-/// counted from it, because this machine's clock may differ from the server's. Without it the pause is counted from `now`.
+/// Parses `Retry-After`, in seconds or as an HTTP date (RFC 9110, 10.2.3). `date` is the header `Date` of the same answer. A pause until a
+/// date begins there, because this machine's clock may differ from the server's. Without a valid `date` it begins at `now`.
 pub fn retry_after(text: &str, date: Option<&str>, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -21,7 +21,7 @@ pub fn retry_after(text: &str, date: Option<&str>, now: Timestamp) -> Option<Dur
     Some(between(answered_at, http_date(text)?).min(MAX_RETRY_AFTER))
 }
 
-/// Parses an HTTP date in each of its three forms (RFC 9110, 5.6.7). Some servers write an offset, as in a mail.
+/// Parses an HTTP date in each of its three forms (RFC 9110, 5.6.7). Some servers write an offset, as in an e-mail.
 fn http_date(text: &str) -> Option<Timestamp> {
     let of_mail = || jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok();
     let of_http = httpdate::parse_http_date(text).ok().and_then(|at| Timestamp::try_from(at).ok());

@@ -68,7 +68,7 @@ impl LedgerHealth {
         self.outage.borrow().is_none()
     }
 
-    /// Whether the last outage ended, or this process started, within this time.
+    /// Returns whether less than this time has passed since the end of the last outage, or since the start without an outage.
     pub fn has_recovered_within(&self, time: Duration) -> bool {
         self.recovered_at.borrow().unwrap_or(self.started_at).elapsed() < time
     }

@@ -312,8 +312,8 @@ impl Ledger {
         self.outgoing.take_missed()
     }
 
-    /// Deletes at most `limit` rows of the outbox that were created before this time: those of webhooks, and those of a broker that is not
-    /// configured any more. Returns their number.
+    /// Deletes at most `limit` rows of the outbox that were created before this time, and returns their number. Deletes rows of webhooks,
+    /// and rows of a broker that is not configured any more.
     pub async fn forget_events(
         &self, created_before: Timestamp, configured: &[Receiver], limit: usize,
     ) -> Result<u64, LedgerError> {

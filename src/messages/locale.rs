@@ -57,7 +57,7 @@ fn forms(tag: &str) -> Vec<String> {
     all
 }
 
-/// Returns the language of most people in a country, with the country as its region: `pt-br` for `BR`.
+/// Returns the language of most people in a country, with the country as the region: `pt-br` for `BR`.
 fn of_country(country: &str) -> Option<String> {
     let language = match country {
         "AT" | "CH" | "DE" | "LI" => "de",

@@ -47,7 +47,7 @@ pub struct Report {
     pub breakers: Vec<OpenBreaker>,
     /// The most frequent error codes of recent failures.
     pub failure_codes: Vec<FailureCode>,
-    /// Problems of this process or of what it uses. Those that this version does not know are left out.
+    /// Problems of this process, or of servers that it uses. Problems that this version does not know are left out.
     #[serde(deserialize_with = "known_problems")]
     pub problems: Vec<OwnProblem>,
 }
@@ -87,7 +87,7 @@ fn known_problems<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OwnP
     Ok(problems.into_iter().filter_map(|problem| serde_json::from_value(problem).ok()).collect())
 }
 
-/// Whether one in ten or more failed.
+/// Whether at least one in ten failed.
 fn many(Tally { all, failed }: Tally) -> bool {
     failed > 0 && failed * 10 >= all
 }

@@ -1,10 +1,10 @@
-//! How many of the latest events were bad.
+//! The share of recent events that were bad.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::verdict::Tally;
 
-/// Counts events until somebody takes the counts.
+/// Counts events, and how many of them were bad, until [`Share::take`].
 #[derive(Debug, Default)]
 pub(super) struct Share {
     all: AtomicU64,
@@ -20,7 +20,7 @@ impl Share {
         }
     }
 
-    /// Returns the counts since the last call. An event that is counted meanwhile may be bad in one and counted in the next.
+    /// Returns the counts since the last call. If a bad event is counted at the same time, its two counts may be in two results.
     pub(super) fn take(&self) -> Tally {
         let failed = self.bad.swap(0, Ordering::Relaxed);
         Tally { all: self.all.swap(0, Ordering::Relaxed), failed }

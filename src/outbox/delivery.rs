@@ -96,7 +96,7 @@ impl<S: Sink> Delivery<S> {
             result
         };
         let results = join_all(batch.events.iter().map(deliver)).await;
-        // The events of a batch share a row and its schedule. The receiver's word counts, and the longest pause of several.
+        // The events of a batch share a row and its schedule, so the longest pause that the receiver asked for applies.
         let own = results.iter().filter_map(|result| result.as_ref().err()?.retry).max();
         let retry = retry.with_word(own);
         let (left, problem) = left_of(&batch, results);

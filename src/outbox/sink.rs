@@ -35,7 +35,7 @@ pub(super) trait Sink: Send + Sync + 'static {
 }
 
 impl Retry {
-    /// The regular retry with what the receiver has said: it may lengthen a pause or end the tries, but it adds no try.
+    /// Combines the regular retry with the receiver's request, which may lengthen a pause or end the tries. It does not add a try.
     pub(super) fn with_word(self, receivers: Option<Self>) -> Self {
         match (self, receivers) {
             (regular, None) | (regular @ Self::Never, Some(Self::After(_))) => regular,
@@ -75,9 +75,9 @@ mod tests {
 
     use super::Retry;
 
-    /// Fails if a receiver that always asks for a pause gets an event for ever, or at once with `Retry-After: 0`.
+    /// Fails if a receiver that always asks for a pause gets an event for ever, or gets it at once after `Retry-After: 0`.
     #[test]
-    fn a_receivers_word_lengthens_a_pause_and_adds_no_try() {
+    fn a_receivers_request_lengthens_a_pause_and_adds_no_try() {
         let after = |s| Retry::After(Duration::from_secs(s));
         let wait = Retry::Wait(Duration::from_secs(9));
         for (regular, word, expected) in [

@@ -166,7 +166,7 @@ impl Receiver {
                 return CallbackAnswer::Unreadable;
             }
         };
-        // A proxy may have added the `=`.
+        // A proxy may have added `=` after the name.
         let asks_for_speech = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == SPEECH_QUERY);
         if asks_for_speech && let Some(attempt) = attempt {
             return self.speak(&rules, account, attempt, reports).await;

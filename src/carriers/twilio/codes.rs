@@ -9,7 +9,7 @@ const CALLBACK_REFUSED: i64 = 21609;
 /// The account's daily limit of messages is reached. The answer has status 429.
 const DAILY_LIMIT: i64 = 63038;
 
-/// This number has had too many messages. The answer has status 429, but waiting does not help.
+/// This number has received too many messages. The answer has status 429, but a retry does not help.
 pub(super) const TOO_MANY_TO_NUMBER: i64 = 60203;
 
 /// The account's geographic permissions lack the country: for texts, for calls, and for SIP.
@@ -30,7 +30,7 @@ pub(super) fn outcome_of_code(code: i64) -> Option<Outcome> {
         21211 | 21217 => Outcome::Rejected(Reason::InvalidNumber),
         21614 | 21635 => Outcome::Rejected(Reason::Landline),
         21610 => Outcome::Rejected(Reason::OptedOut),
-        // Also: Twilio blocks the destination as suspected fraud.
+        // With 60410, Twilio suspects fraud and blocks the destination.
         21214 | 21216 | 60410 => Outcome::Rejected(Reason::Blocked),
         // Only this request is refused: another sender or carrier may accept it.
         21612 | 21617 | 21619 | 21603 | 21624 | TOO_MANY_TO_NUMBER | 90007 => {
@@ -46,7 +46,7 @@ pub(super) fn outcome_of_code(code: i64) -> Option<Outcome> {
     })
 }
 
-/// Returns whether the table has a code.
+/// Returns whether [`outcome_of_code`] has an outcome for a code.
 pub(super) fn is_known(code: &str) -> bool {
     code.parse().is_ok_and(|code| outcome_of_code(code).is_some())
 }

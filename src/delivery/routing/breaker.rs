@@ -14,7 +14,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 pub(super) enum Broken {
     /// Requests fail.
     Failing,
-    /// The carrier refuses the account or the sender. Soon it will refuse again.
+    /// The carrier refuses the account or the sender. It would refuse another request too.
     Refused,
 }
 
@@ -61,7 +61,7 @@ impl Breaker {
         self.until.is_some_and(|until| now < until)
     }
 
-    /// Why the breaker is open, if it is.
+    /// Returns why the breaker is open. `None` if it is closed.
     pub(super) fn broken(&self, now: Duration) -> Option<Broken> {
         self.is_open(now).then_some(if self.is_refused { Broken::Refused } else { Broken::Failing })
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_from_failures() {
+    fn a_refusal_and_failures_are_different_causes() {
         let mut b = Breaker::default();
         let s = Duration::from_secs;
         assert!(b.refuse(s(0)));

@@ -30,9 +30,10 @@ const MAX_CACHED_POLICIES: usize = 512;
 /// If an account finished a request within this time, a dispatch without a permit waits for one instead of snoozing.
 const RECENTLY_FREED_WITHIN: Duration = Duration::from_secs(1);
 
-/// How long an operator is not told again of an unknown error code, and the maximum number of such codes.
-const TOLD_FOR: Duration = Duration::from_hours(1);
-const MAX_TOLD_CODES: usize = 64;
+/// After an unknown error code was logged as an error, it is not logged so again for this time.
+const UNKNOWN_CODE_LOG_INTERVAL: Duration = Duration::from_hours(1);
+/// Maximum number of unknown error codes of an account that are logged in this time.
+const MAX_LOGGED_CODES: usize = 64;
 
 /// An account at a carrier, with the limits and circuit breakers that decide whether it may be used now.
 pub struct Account {
@@ -46,8 +47,8 @@ pub struct Account {
     pub callbacks: Callbacks,
     limits: Arc<AccountLimits>,
     breakers: Mutex<HashMap<(Channel, Option<String>), Breaker>>,
-    /// The carrier's error codes that are not known, each with the boot time at which an operator was told.
-    told_codes: Mutex<HashMap<String, Duration>>,
+    /// Unknown error codes of the carrier, each with the boot time at which it was logged.
+    logged_codes: Mutex<HashMap<String, Duration>>,
     /// The account as a candidate, for each channel that it carries.
     candidates: HashMap<Channel, Candidate>,
 }
@@ -179,7 +180,7 @@ impl Routes {
                     })
                     .unwrap_or_else(|| Arc::new(AccountLimits::new(c.rate_per_s, max_concurrent, workers))),
                 breakers: Mutex::default(),
-                told_codes: Mutex::default(),
+                logged_codes: Mutex::default(),
                 candidates,
             };
             accounts.insert(name.clone(), Arc::new(account));
@@ -238,9 +239,9 @@ impl Routes {
         accounts.into_iter().filter_map(|account| account.candidates.get(&channel)).cloned().collect()
     }
 
-    /// Chooses the first of these carriers that is not paused, is healthy, and has a free permit and rate limit capacity. `has_waited` is set for a
-    /// dispatch that has waited for its turn before. The error has a turn if an account lacks only rate limit capacity, or a permit that
-    /// will soon be free.
+    /// Chooses the first of these carriers that is not paused, is healthy, and has a free permit and rate limit capacity. `has_waited` is
+    /// set for a dispatch that has waited for its turn before. Returns [`NoRoom::Turn`] if an account lacks only rate limit capacity, or
+    /// a permit that will soon be free.
     pub fn choose(
         &self, channel: Channel, country: Option<&str>, carriers: &[String], has_waited: bool,
     ) -> Result<Ready, NoRoom> {
@@ -276,7 +277,7 @@ impl Routes {
         })
     }
 
-    /// Returns whether each carrier of a channel is paused by an operator, or refuses the account or the sender.
+    /// Returns whether no carrier of a channel can be used soon: an operator paused it, or it refuses the account or the sender.
     pub fn is_closed(&self, channel: Channel, country: Option<&str>) -> bool {
         let restrictions = self.restrictions.current();
         self.candidates(channel, country).iter().all(|candidate| {
@@ -344,7 +345,7 @@ impl Account {
         Arc::clone(&self.limits.permits).try_acquire_owned().ok()
     }
 
-    /// Whether a circuit breaker is open, and why.
+    /// Returns why a circuit breaker is open. `None` if none is.
     fn broken(&self, channel: Channel, country: Option<&str>) -> Option<Broken> {
         let now = crate::domain::clock::boot();
         let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -366,7 +367,7 @@ impl Account {
         true
     }
 
-    /// Returns whether a refusal has an error code that is not known, and that no operator was told in the last hour.
+    /// Returns whether a refusal has an unknown error code that was not logged in the last hour. The caller logs it.
     pub fn is_new_code(&self, judgement: &Judgement) -> bool {
         let is_refusal = matches!(judgement.outcome, Outcome::Rejected(_) | Outcome::Misconfigured(_));
         let Some(code) = judgement.details.carrier_code.as_ref().filter(|_| is_refusal) else { return false };
@@ -374,11 +375,11 @@ impl Account {
             return false;
         }
         let now = crate::domain::clock::boot();
-        let mut told = self.told_codes.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, at| now.saturating_sub(*at) < TOLD_FOR);
-        let is_new = told.len() < MAX_TOLD_CODES && !told.contains_key(code);
+        let mut logged = self.logged_codes.lock().unwrap_or_else(PoisonError::into_inner);
+        logged.retain(|_, at| now.saturating_sub(*at) < UNKNOWN_CODE_LOG_INTERVAL);
+        let is_new = logged.len() < MAX_LOGGED_CODES && !logged.contains_key(code);
         if is_new {
-            told.insert(code.clone(), now);
+            logged.insert(code.clone(), now);
         }
         is_new
     }

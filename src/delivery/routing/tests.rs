@@ -51,9 +51,9 @@ fn after_a_probe_one_request_passes_an_open_breaker_at_once() {
     assert!(!is_chosen(), "the others wait for its result");
 }
 
-/// Fails if an unknown code is an error for each message, or for none.
+/// Fails if an unknown code is logged for each message, or for none.
 #[test]
-fn an_operator_is_told_once_of_a_code_that_is_not_known() {
+fn an_unknown_code_is_new_once() {
     let routes = routes(1000, None);
     let account = routes.account("c1").unwrap();
     let refusal = |code: &str, outcome: Outcome| {

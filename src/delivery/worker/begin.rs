@@ -71,7 +71,7 @@ impl Worker {
                 if no_room == NoRoom::Busy {
                     set_to_now(&self.no_carrier_at);
                 }
-                // Without a turn the scan takes it. There may be very many.
+                // Without a turn, the due scan takes the dispatch, because there may be very many.
                 return self.write(snapshot, decision, no_room != NoRoom::Busy).await;
             }
         };
@@ -164,7 +164,7 @@ impl Worker {
     }
 }
 
-/// Whether a step after this one has a carrier that an operator has not paused, and that does not refuse the account.
+/// Returns whether a step after this one has a carrier that is not paused, and that does not refuse the account or the sender.
 fn has_open_step_after(snapshot: &Snapshot, step: u8) -> bool {
     let (d, routes) = (&snapshot.d, &snapshot.rules.routes);
     (step + 1..d.order.plan.end_step())

@@ -80,7 +80,7 @@ impl Worker {
         }
         let ready = match rules.routes.choose(channel, country, &carriers, false) {
             Ok(ready) => ready,
-            // A later step may have a carrier: the worker that takes the dispatch decides.
+            // A later step may have a usable carrier. The worker that takes the dispatch decides this.
             Err(NoRoom::Closed) if order.plan.len() > 1 => return Err(LATER),
             Err(no_room) => {
                 admission.snooze = Some(match no_room {

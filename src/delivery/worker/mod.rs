@@ -42,8 +42,8 @@ use crate::ops::metrics::Metrics;
 const FRESH_WORK_WINDOW: Duration = Duration::from_secs(5);
 /// A retry within this time is scheduled by uid. Later ones are left to the due scan.
 const MAX_WAKE_DELAY: Duration = Duration::from_secs(16);
-/// For this long after an outage of the ledger, or after the start, nothing is concluded from a missing receipt while `otpost.receipts` is
-/// not empty.
+/// For this long after the start, or after an outage of the ledger, a dispatch without a receipt waits while `otpost.receipts` is not
+/// empty.
 const QUEUED_RECEIPT_HOLD: Duration = Duration::from_secs(60);
 /// For this long after a dispatch found no carrier with room, a scan takes fewer rows.
 const NO_CARRIER_WINDOW: Duration = Duration::from_secs(1);
@@ -213,13 +213,13 @@ impl Worker {
     pub async fn run(&self, taken: Dispatch) {
         crash::at(Point::DueTaken);
         if self.may_have_queued_receipt(&taken) {
-            return; // It is due again when its lease ends.
+            return; // The dispatch is due again when its lease ends.
         }
         self.run_actions(Action::Decide(Snapshot::new(taken, &self.deps.rules.current()))).await;
     }
 
-    /// Whether a receipt of this dispatch may wait in `otpost.receipts`, because the ledger was away when it came. Without that receipt a
-    /// call could follow a text that was delivered.
+    /// Returns whether a receipt of this dispatch may be in `otpost.receipts`, because the ledger did not answer when the receipt arrived.
+    /// Without that receipt a call could follow a text that was delivered.
     fn may_have_queued_receipt(&self, d: &Dispatch) -> bool {
         let awaits = |a: &Attempt| (a.is_accepted() || a.is_unknown()) && !a.is_delivered() && !a.is_bad();
         let is_asked_for = d.stop.is_some() || d.requested_step.is_some_and(|step| step > d.step);

@@ -124,7 +124,7 @@ impl Worker {
         if late || life < sending.ready.min_life {
             return Outcome::NotSent(NotSentCause::TooLate).into();
         }
-        // The commit of the begin may have taken seconds.
+        // The commit may have taken seconds, and an operator may have paused the carrier meanwhile.
         if snapshot.rules.restrictions.current().is_paused(&account.name) {
             return Outcome::NotSent(NotSentCause::Paused).into();
         }

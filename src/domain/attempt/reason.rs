@@ -104,7 +104,7 @@ words! {
 }
 
 impl NotSentCause {
-    /// Returns whether otpost itself decided not to send. Then the carrier is not to blame.
+    /// Returns whether otpost itself decided not to send. Such an outcome says nothing about the carrier.
     pub fn is_own(self) -> bool {
         matches!(self, Self::TooLate | Self::Paused)
     }

@@ -24,12 +24,12 @@ pub enum NoRoom {
     Turn(Duration),
     /// The carriers are busy, or fail for now.
     Busy,
-    /// Each carrier of the step refuses the account or the sender, or is paused by an operator, and a later step has another carrier.
+    /// Each carrier of the step refuses the account or the sender, or is paused by an operator. Waiting alone does not help.
     Closed,
 }
 
-/// Decides after no carrier had room for a begin. The step is snoozed. It is left if this was its last chance, or if its carriers are
-/// closed.
+/// Decides after no carrier had room for a begin. The step is snoozed. It is left instead if this was its last chance, or if its carriers
+/// are closed and a later step can begin.
 pub fn decide_without_room(
     dispatch: &Dispatch, begin: &Begin, no_room: NoRoom, now: Timestamp, policy: &Policy,
 ) -> Decision {

@@ -131,7 +131,8 @@ fn step_state(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepState {
     }
 }
 
-/// Returns the reason for which the step is left for a later one with another carrier: each carrier refuses the account or the sender.
+/// Returns the reason of a step that is left early: each of its carriers refuses the account or the sender, and a later step has a
+/// carrier that may accept. Returns `None` for other steps.
 fn hopeless(
     d: &Dispatch, now: Timestamp, candidates: &[Candidate], tries: &[&Attempt], policy: &Policy,
 ) -> Option<Reason> {

@@ -27,7 +27,7 @@ pub const MAX_FALLBACK_S: u32 = 3600;
 /// Maximum steps of a plan.
 pub const MAX_STEPS: u8 = 4;
 
-/// Returns whether a job can name a tenant or a template so.
+/// Returns whether a text can be the name of a tenant or a template.
 pub fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_CHARS).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))

@@ -49,7 +49,7 @@ impl PhoneNumber {
         same.unwrap_or_else(|| Zeroizing::new(text.to_owned()))
     }
 
-    /// Returns the country of the handset if the number is spelt with the code of another one: `PS` for a Palestinian mobile under +972.
+    /// Returns the country of the handset if it differs from that of the number's calling code: `PS` for a Palestinian mobile with +972.
     pub fn other_country(&self) -> Option<String> {
         let handset = self.handset();
         if handset.as_str() == self.expose() {

@@ -161,7 +161,7 @@ pub(super) fn mark(d: &mut Dispatch, stop: Stop, now: Timestamp) {
 /// Requests the next step. It begins as soon as no attempt is open, before its fallback time too.
 pub fn advance(d: Option<&mut Dispatch>, request: &AdvanceRequest, now: Timestamp) -> AdvanceResult {
     let Some(d) = d else { return AdvanceResult::Unknown };
-    // The act was done before, whatever happened since: its first answer may have been lost.
+    // The dispatch has left this step already. The request may be a repeat whose first answer was lost.
     let has_next = |step: u8| usize::from(step) < d.order.plan.len();
     if request.step.is_some_and(|step| step < d.step && has_next(step)) {
         return AdvanceResult::Before { state: d.state };

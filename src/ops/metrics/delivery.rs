@@ -18,7 +18,7 @@ use crate::domain::attempt::{Attempt, Details, Outcome, State};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::Order;
 
-/// The outcome of a request that otpost itself decided not to send: too late after its commit, or the carrier was paused.
+/// The outcome of a request that otpost itself did not send, because it was too late after its commit, or the carrier was paused.
 const WITHHELD: Word = "withheld";
 /// Upper bounds of the time until the first request, in seconds.
 const FIRST_REQUEST: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];

@@ -15,7 +15,7 @@ use crate::ops::verdict::Tally;
 /// Upper bounds of the age of a job, in seconds.
 const JOB_AGES: [f64; 9] = [0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
-/// A job that is older when a worker gets it is old. Many codes expire after minutes.
+/// A job that is older than this when a worker gets it counts as old. Many codes expire after minutes.
 pub const OLD_JOB: Duration = Duration::from_secs(30);
 
 /// Counts of jobs and acts.

@@ -18,9 +18,9 @@ const GROUP: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 /// Upper bounds of the time of a transaction, in seconds.
 const TRANSACTION: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 
-/// A transaction that takes longer is slow.
+/// A transaction that takes longer than this counts as slow.
 pub const SLOW_TRANSACTION: Duration = Duration::from_millis(500);
-/// The operations that a code waits for, and the check of the health. Others may take long.
+/// The operations that delay a code, and the health check. Others may take longer.
 const WAITED_FOR: [Word; 5] = ["admit", "begin", "write_unlocked", "record", "check"];
 
 /// Counts and times of the ledger's operations.

@@ -11,11 +11,11 @@ use crate::domain::clock::{after, between};
 use crate::domain::delivery_count::{CountRow, Counted, INTERVAL};
 use crate::ops::verdict::{OwnProblem, Part};
 
-/// A shorter time without a request is no problem.
+/// A shorter time without a request is not reported.
 const MIN_SILENCE: Duration = Duration::from_secs(5 * 60);
-/// The time before a silence that says how much was to be expected in it. Each of its minutes had requests.
+/// The time before a silence whose rate of requests is the expected one. Each of its minutes must have requests.
 const BEFORE_SILENCE: Duration = Duration::from_secs(15 * 60);
-/// At least so many requests were to be expected.
+/// Minimum number of expected requests during a silence. With fewer, the silence may be chance.
 const MIN_EXPECTED: f64 = 50.0;
 
 /// Returns the problems of otpost itself, each part once.
@@ -35,14 +35,14 @@ pub(super) fn own(input: &Input) -> Vec<OwnProblem> {
     } else if problems.is_empty()
         && let Some(problem) = silence(&input.rows, input.now)
     {
-        // Another problem explains it.
+        // Only without another problem, which would explain the silence.
         problems.insert(Part::Traffic, problem);
     }
     problems.into_values().collect()
 }
 
-/// The problem that no request is made, although there were many and steady ones. Only the last hour or so is looked at, because older
-/// counts have no short intervals: who stops for longer wants to.
+/// Returns the problem that requests to carriers have stopped, although they were frequent and steady. Older counts have no short
+/// intervals, so a silence is reported for about an hour. A longer one is probably intended.
 pub(super) fn silence(rows: &[CountRow], now: Timestamp) -> Option<OwnProblem> {
     let width = INTERVAL.as_secs() as u32;
     let busy = || rows.iter().filter(|row| row.width_s == width && row.counts.of(Counted::Attempts) > 0);

@@ -115,7 +115,7 @@ pub enum Part {
     Workers,
     /// Many jobs wait in `otpost.dispatch`, jobs are old when they arrive, or due dispatches are late.
     Queue,
-    /// Nothing is sent, although much was sent before.
+    /// Requests to carriers have stopped.
     Traffic,
     /// The clock of a machine is wrong.
     Clock,

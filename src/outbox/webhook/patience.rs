@@ -9,7 +9,7 @@ use crate::domain::clock::now;
 use crate::domain::retry_after::retry_after;
 use crate::outbox::sink::Retry;
 
-/// The pause of a receiver that is overloaded and names none.
+/// The shortest pause of a receiver that is overloaded.
 const PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause that is respected: that of the last regular try.
 const MAX_PAUSE: Duration = Duration::from_hours(5);

@@ -319,7 +319,7 @@ fn read_root(key: &str, id: &str, hex: Option<&SecretString>) -> Result<Root, Ba
     Root::from_hex(id, hex.expose_secret()).map_err(|e| BadConfig(format!("{key}: {e}")))
 }
 
-/// Reads a secret from its file, unless it is set. Refuses an empty secret: an empty token would let everyone in.
+/// Reads a secret from its file, unless it is set. Refuses an empty secret, because an empty token would let everyone in.
 fn read_file(key: &str, secret: &mut Option<SecretString>, file: Option<&Path>) -> Result<(), BadConfig> {
     let Some(file) = file.filter(|_| secret.is_none()) else {
         let is_empty = secret.as_ref().is_some_and(|secret| secret.expose_secret().trim().is_empty());

@@ -119,7 +119,7 @@ impl Amqp {
             .with_delivery_mode(PERSISTENT)
             .with_content_type("application/json".into())
             .with_message_id(Uuid::new_v4().to_string().into())
-            // otpost measures how long jobs wait.
+            // otpost measures from it how long jobs wait.
             .with_timestamp(u64::try_from(crate::clock::machine_now().as_second()).unwrap_or(0))
             // RabbitMQ checks the user id, so otpost can trust it.
             .with_user_id(self.user.as_str().into());

@@ -57,7 +57,7 @@ fn a_wait_ends_at_the_fallback_time() {
     assert_eq!(decide(&alone, t(1.0), &policy).transition.wake_at, Some(t(200.2)));
 }
 
-/// Fails if a code waits for a carrier whose account or sender somebody must mend, although a call would reach its user.
+/// Fails if a code waits for a carrier that refuses the account or the sender, although a call would reach the user.
 #[test]
 fn a_refusal_of_the_account_begins_a_step_of_another_carrier_at_once() {
     let policy = policy(&["a"], &["v"]);
@@ -66,9 +66,12 @@ fn a_refusal_of_the_account_begins_a_step_of_another_carrier_at_once() {
         let d = text_closed(&BOTH, &policy, refused);
         assert_eq!(decide(&d, t(0.3), &policy).begin.unwrap().step, 2);
         let alone = text_closed(&[Channel::Sms], &policy, refused);
-        assert!(decide(&alone, t(0.3), &policy).transition.wake_at.is_some(), "it may be mended in time");
+        assert!(
+            decide(&alone, t(0.3), &policy).transition.wake_at.is_some(),
+            "somebody may correct it in time"
+        );
     }
-    // The next step has the same account. A refusal of the sender says nothing about it, a refusal of the account does.
+    // The next step uses the same account. After a refusal of the sender it may succeed, after a refusal of the account it may not.
     let same = self::policy(&["a"], &["a"]);
     let d = text_closed(&BOTH, &same, Outcome::Misconfigured(RefusalScope::Narrow));
     assert_eq!(decide(&d, t(0.3), &same).begin.unwrap().step, 2);
