@@ -30,7 +30,7 @@ const MAX_CACHED_POLICIES: usize = 512;
 /// If an account finished a request within this time, a dispatch without a permit waits for one instead of snoozing.
 const RECENTLY_FREED_WITHIN: Duration = Duration::from_secs(1);
 
-/// After an unknown error code was logged as an error, it is not logged so again for this time.
+/// An unknown error code is logged as an error at most once in this time.
 const UNKNOWN_CODE_LOG_INTERVAL: Duration = Duration::from_hours(1);
 /// Maximum number of unknown error codes of an account that are logged in this time.
 const MAX_LOGGED_CODES: usize = 64;
