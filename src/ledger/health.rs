@@ -73,6 +73,11 @@ impl LedgerHealth {
         self.recovered_at.borrow().unwrap_or(self.started_at).elapsed() < time
     }
 
+    /// Returns whether less than this time has passed since the end of the last outage.
+    pub fn has_ended_outage_within(&self, time: Duration) -> bool {
+        self.recovered_at.borrow().is_some_and(|at| at.elapsed() < time)
+    }
+
     /// Whether workers may scan for due work. False during an outage and for 3 s after it.
     pub fn may_scan(&self) -> bool {
         self.is_healthy() && self.recovered_at.borrow().is_none_or(|at| at.elapsed() >= NO_SCAN_AFTER_OUTAGE)

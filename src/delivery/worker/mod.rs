@@ -45,6 +45,8 @@ const MAX_WAKE_DELAY: Duration = Duration::from_secs(16);
 /// For this long after the start, or after an outage of the ledger, a dispatch without a receipt waits while `otpost.receipts` is not
 /// empty.
 const QUEUED_RECEIPT_HOLD: Duration = Duration::from_secs(60);
+/// The lengths of the queues are read every 15 s. So for this long after an outage the known length may be older than its last receipts.
+const QUEUE_LENGTH_AGE: Duration = Duration::from_secs(16);
 /// For this long after a dispatch found no carrier with room, a scan takes fewer rows.
 const NO_CARRIER_WINDOW: Duration = Duration::from_secs(1);
 
@@ -221,17 +223,18 @@ impl Worker {
     /// Returns whether a receipt of this dispatch may be in `otpost.receipts`, because the ledger did not answer when the receipt arrived.
     /// Without that receipt a call could follow a text that was delivered.
     fn may_have_queued_receipt(&self, d: &Dispatch) -> bool {
-        let awaits = |a: &Attempt| (a.is_accepted() || a.is_unknown()) && !a.is_delivered() && !a.is_bad();
-        let is_asked_for = d.stop.is_some() || d.requested_step.is_some_and(|step| step > d.step);
-        let waiting = || {
-            let lengths = self.deps.broker.as_ref().map(Broker::queue_lengths);
-            lengths
-                .is_some_and(|lengths| lengths.borrow().get(RECEIPTS).is_some_and(|queue| queue.messages > 0))
-        };
-        !is_asked_for
-            && d.attempts.iter().any(awaits)
-            && self.ledger_health.has_recovered_within(QUEUED_RECEIPT_HOLD)
-            && waiting()
+        let Some(broker) = &self.deps.broker else { return false };
+        if d.stop.is_some() || d.requested_step.is_some_and(|step| step > d.step) {
+            return false;
+        }
+        let health = &self.ledger_health;
+        let lacks_receipt = |a: &Attempt| a.is_accepted() && !a.is_delivered() && !a.is_bad();
+        if health.has_ended_outage_within(QUEUE_LENGTH_AGE) && d.attempts.iter().any(lacks_receipt) {
+            return true;
+        }
+        health.has_recovered_within(QUEUED_RECEIPT_HOLD)
+            && d.attempts.iter().any(|a| lacks_receipt(a) || a.is_unknown())
+            && broker.queue_lengths().borrow().get(RECEIPTS).is_some_and(|queue| queue.messages > 0)
     }
 
     /// Processes a due dispatch as soon as a permit is free. If it has attempts, it counts as a retry from now on.
