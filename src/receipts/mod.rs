@@ -290,7 +290,10 @@ impl Receiver {
                     });
                 }
                 // A later version wrote this receipt, and a process of that version must read it.
-                _ => drop(tokio::spawn(Arc::clone(&self).requeue_later(delivery))),
+                _ => {
+                    tracing::warn!("a queued receipt has an unknown form: returned to otpost.receipts");
+                    tokio::spawn(Arc::clone(&self).requeue_later(delivery));
+                }
             }
         }
     }
