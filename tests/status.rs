@@ -99,6 +99,18 @@ async fn the_status_counts_what_became_of_codes_and_names_the_cause() {
         "{page}"
     );
     assert!(!page.contains("+33600000"), "numbers are masked: {page}");
+    // Each message has a page with its timeline, and a way back.
+    let link = page.split("href=\"").find_map(|rest| rest.split('"').next().filter(|l| l.starts_with("/dispatches/")));
+    let path = link.unwrap().replace("&amp;", "&");
+    let (code, page) = deployment.get(&format!("http://{}{path}", front_end.ops)).await;
+    assert_eq!(code, 200, "{page}");
+    for expected in ["undelivered (", "sms at c1", "answer: accepted", "receipt: undelivered", "30003", "the code expires"] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    assert!(page.contains("href=\"/?country=FR\"") && !page.contains("+33600000"), "{page}");
+    for unknown in ["default/0192f0c1-2222-4333-8444-555566667777", "default/x"] {
+        assert_eq!(deployment.get(&format!("http://{}/dispatches/{unknown}", front_end.ops)).await.0, 404);
+    }
     worker.stop().await;
     front_end.stop().await;
 }
@@ -134,6 +146,7 @@ async fn the_page_needs_the_token_and_a_local_name() {
     assert_eq!(code(get(&open, "/").header("host", "localhost:8082")).await, 200);
     assert_eq!(code(get(&closed, "/")).await, 401);
     assert_eq!(code(get(&closed, "/live")).await, 401);
+    assert_eq!(code(get(&closed, "/dispatches/default/0192f0c1-2222-4333-8444-555566667777")).await, 401);
     assert_eq!(code(get(&closed, "/").basic_auth("ops", Some("wrong"))).await, 401);
     for request in
         [get(&closed, "/").basic_auth("ops", Some("secret")), get(&closed, "/").bearer_auth("secret")]

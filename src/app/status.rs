@@ -6,13 +6,18 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use crate::domain::attempt::State;
 use crate::domain::delivery_cell::Cell;
 use crate::domain::dispatch::Dispatch;
+use crate::http::timeline::Timeline;
+use crate::http::timeline_text;
 use crate::ledger::health::LedgerHealth;
 use crate::ledger::{DispatchSearch, Ledger, LedgerError, ProcessReport, SearchBy};
-use crate::ops::status::{DAY, FailedDispatch, Input, PausedCarrier, RECENT, SeenReport, Snapshot, Source};
+use crate::ops::status::{
+    DAY, DispatchHistory, FailedDispatch, Input, PausedCarrier, RECENT, SeenReport, Snapshot, Source,
+};
 use crate::ops::verdict::{Group, OwnProblem, Part};
 
 /// How long an input is used again. It bounds the load of many viewers.
@@ -124,6 +129,36 @@ impl Source for StatusReader {
         failed.truncate(MAX_FAILED);
         failed
     }
+
+    async fn dispatch(&self, tenant: &str, id: Uuid) -> Option<DispatchHistory> {
+        if !self.health.is_healthy() {
+            return None;
+        }
+        Some(history(&self.ledger.find(tenant, id).await.ok()??))
+    }
+}
+
+/// What operators see of a dispatch.
+fn history(d: &Dispatch) -> DispatchHistory {
+    let timeline = Timeline::from(d);
+    let lines = timeline_text::lines(&timeline);
+    DispatchHistory {
+        id: timeline.id,
+        tenant: timeline.tenant,
+        mask: timeline.to,
+        country: timeline.country,
+        what: state_and_reason(d),
+        admitted_at: timeline.admitted_at,
+        lines: lines
+            .into_iter()
+            .map(|(at, line)| (timeline_text::since(timeline.admitted_at, at), line))
+            .collect(),
+    }
+}
+
+fn state_and_reason(d: &Dispatch) -> String {
+    let reason = d.reason.map(|reason| format!(" ({})", timeline_text::spaced(reason.as_str())));
+    format!("{}{}", d.state, reason.unwrap_or_default())
 }
 
 /// What operators see of a failed dispatch. `None` if its last attempt is not of the group.
@@ -132,14 +167,13 @@ fn failed_dispatch(d: &Dispatch, group: &Group) -> Option<FailedDispatch> {
     if !group.holds(&Cell::of(d, last)) {
         return None;
     }
-    let reason = d.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     Some(FailedDispatch {
         admitted_at: d.admitted_at,
         tenant: d.order.tenant.clone(),
         id: d.order.id,
         mask: d.order.mask.clone(),
         carrier: last.carrier.clone(),
-        what: format!("{}{reason}", d.state),
+        what: state_and_reason(d),
         code: last.receipt_code.clone().or_else(|| last.details.carrier_code.clone()),
     })
 }

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use super::Failure;
 use super::client::{Api, Server, problem};
 use crate::domain::attempt::{ReceiptStatus, State};
-use crate::http::timeline::{AttemptEntry, Timeline};
+use crate::http::timeline::Timeline;
+use crate::http::timeline_text::{lines, since, spaced, times};
 
 /// Show the timeline of a dispatch.
 #[derive(Debug, Args)]
@@ -120,66 +121,13 @@ pub(super) fn format_timeline(s: &Timeline) -> String {
     {
         let _ = writeln!(out, "  language   {language}: there is no template in {locale}");
     }
-    let mut lines: Vec<(Timestamp, String)> = s.attempts.iter().flat_map(lines_of).collect();
-    if let Some(at) = s.wake_at.filter(|_| !s.is_final) {
-        let next = if s.waits > 0 {
-            format!(
-                "next try: no carrier had room so far ({}); each is at its rate limit, busy, or paused after failures",
-                times(s.waits)
-            )
-        } else {
-            "next check, unless a receipt arrives earlier".to_owned()
-        };
-        lines.push((at, next));
-    }
-    lines.push((s.expires_at, "the code expires".to_owned()));
-    lines.sort_by_key(|(at, _)| *at);
-    for (at, line) in lines {
+    for (at, line) in lines(s) {
         let _ = writeln!(out, "  {:>9}  {line}", since(s.admitted_at, at));
     }
     if let Some(stop) = s.stop {
         let _ = writeln!(out, "  stopped: no further request begins ({stop})");
     }
     out
-}
-
-/// An attempt's begin, answer and receipt, each as a line with its time.
-fn lines_of(a: &AttemptEntry) -> Vec<(Timestamp, String)> {
-    let mut lines = vec![(a.begun_at, format!("{} at {}: {}", a.channel, a.carrier, a.says))];
-    let code =
-        |code: &Option<String>| code.as_ref().map(|c| format!(", carrier's code {c}")).unwrap_or_default();
-    if let (Some(closed), Some(outcome)) = (a.closed_at, &a.outcome) {
-        let reference = a.reference.as_ref().map(|r| format!(", {r}")).unwrap_or_default();
-        lines.push((closed, format!("  answer: {}{}{reference}", spaced(outcome), code(&a.carrier_code))));
-    }
-    if let Some(at) = a.corrected_at {
-        let reason = a.corrected_reason.map(|r| format!(" ({})", spaced(r.as_str()))).unwrap_or_default();
-        lines.push((
-            at,
-            format!("  receipt: undelivered{reason}{}; corrected by a later one", code(&a.corrected_code)),
-        ));
-    }
-    if let (Some(at), Some(status)) = (a.receipt_at, a.receipt) {
-        let reason = a.receipt_reason.map(|r| format!(" ({})", spaced(r.as_str()))).unwrap_or_default();
-        let is_bad = status == ReceiptStatus::Bad;
-        let code = if is_bad { code(&a.receipt_code) } else { String::new() };
-        let status = if is_bad { "undelivered" } else { status.as_str() };
-        lines.push((at, format!("  receipt: {status}{reason}{code}")));
-    }
-    lines
-}
-
-fn times(n: u16) -> String {
-    if n == 1 { "tried once".to_owned() } else { format!("tried {n} times") }
-}
-
-fn spaced(word: &str) -> String {
-    word.replace('_', " ")
-}
-
-fn since(from: Timestamp, t: Timestamp) -> String {
-    let ms = t.as_millisecond() - from.as_millisecond();
-    format!("+{}.{:02} s", ms / 1000, (ms % 1000).abs() / 10)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod replay_body;
 mod scope;
 pub mod status;
 pub mod timeline;
+pub mod timeline_text;
 mod webhooks;
 
 use std::sync::Arc;

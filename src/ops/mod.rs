@@ -73,6 +73,7 @@ impl Ops {
         let page = Router::new()
             .route("/", get(page::show))
             .route("/live", get(page::follow))
+            .route("/dispatches/{tenant}/{id}", get(page::dispatch))
             .layer(from_fn_with_state(self.clone(), may_see_page));
         Router::new()
             .merge(page)

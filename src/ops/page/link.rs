@@ -1,5 +1,7 @@
 //! Links from the page to itself with another filter.
 
+use uuid::Uuid;
+
 use crate::ops::status::Dimension;
 use crate::ops::verdict::Group;
 
@@ -23,6 +25,12 @@ pub(super) fn with(filter: &Group, dimension: Dimension, changed: Option<&str>) 
         }
     }
     format!("/?{}", query.finish())
+}
+
+/// The address of the page of a dispatch. It keeps the filter, for the way back.
+pub(super) fn of_dispatch(filter: &Group, tenant: &str, id: Uuid) -> String {
+    let query = to(filter);
+    format!("/dispatches/{tenant}/{id}{}", query.strip_prefix('/').unwrap_or_default())
 }
 
 /// The address of the page with this filter.

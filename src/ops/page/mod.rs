@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
@@ -72,6 +72,22 @@ pub(super) async fn show(State(ops): State<Ops>, Query(filter): Query<Filter>) -
     (HEADERS, Html(page(&status, &failed, &filter).into_string())).into_response()
 }
 
+/// `GET /dispatches/{tenant}/{id}`
+pub(super) async fn dispatch(
+    State(ops): State<Ops>, Path((tenant, id)): Path<(String, String)>, Query(filter): Query<Filter>,
+) -> Response {
+    let found = match id.parse() {
+        Ok(id) => ops.status.dispatch(&tenant, id).await,
+        Err(_) => None,
+    };
+    let Some(found) = found else {
+        let text = "No such dispatch is known, or the ledger does not answer.\n";
+        return (StatusCode::NOT_FOUND, HEADERS, text).into_response();
+    };
+    let body = html! { main { (parts::dispatch(&found, &filter.into())) } };
+    (HEADERS, Html(document(&found.mask, &html! {}, &body).into_string())).into_response()
+}
+
 /// `GET /live`: streams the main part of the page every 5 s.
 pub(super) async fn follow(State(ops): State<Ops>, Query(filter): Query<Filter>) -> Response {
     let filter: Group = filter.into();
@@ -109,6 +125,19 @@ fn too_many_viewers() -> Response {
 
 fn page(status: &Status, failed: &[FailedDispatch], filter: &Group) -> Markup {
     let title = if status.findings.is_empty() { "Codes arrive" } else { "Look here" };
+    let updates = html! {
+        script src="/page.js" defer {}
+        noscript { meta http-equiv="refresh" content=(RELOAD_S); }
+    };
+    let body = html! {
+        main id="status" { (content(status, failed, filter)) }
+        p id="announcement" role="status" {}
+    };
+    document(title, &updates, &body)
+}
+
+/// A page with further elements in its head.
+fn document(title: &str, head: &Markup, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -119,13 +148,9 @@ fn page(status: &Status, failed: &[FailedDispatch], filter: &Group) -> Markup {
                 title { (title) " · otpost" }
                 link rel="icon" href="data:,";
                 link rel="stylesheet" href="/page.css";
-                script src="/page.js" defer {}
-                noscript { meta http-equiv="refresh" content=(RELOAD_S); }
+                (head)
             }
-            body {
-                main id="status" { (content(status, failed, filter)) }
-                p id="announcement" role="status" {}
-            }
+            body { (body) }
         }
     }
 }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::link;
 use crate::domain::clock::between;
 use crate::domain::delivery_count::{Counted, DeliveryCounts};
-use crate::ops::status::{Dimension, FailedDispatch, Numbers, Status};
+use crate::ops::status::{Dimension, DispatchHistory, FailedDispatch, Numbers, Status};
 use crate::ops::verdict::{Cause, Finding, Group};
 
 /// Maximum number of rows of a table.
@@ -129,13 +129,39 @@ pub(super) fn failed(failed: &[FailedDispatch], filter: &Group) -> Markup {
                                     tr {
                                         th scope="row" { (d.admitted_at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S").to_string()) }
                                         td { (d.mask) } td { (d.tenant) } td { (d.carrier) } td { (d.what) }
-                                        td { (d.code.as_deref().unwrap_or("–")) } td { (d.id) }
+                                        td { (d.code.as_deref().unwrap_or("–")) }
+                                        td { a id=(format!("dispatch-{}", d.id)) href=(link::of_dispatch(filter, &d.tenant, d.id)) { (d.id) } }
                                     }
                                 }
                             }
                         }
                     }
-                    p class="none" { "The timeline of one: otpost dispatch show ID" }
+                }
+            }
+        }
+    }
+}
+
+/// What happened to a dispatch.
+pub(super) fn dispatch(d: &DispatchHistory, filter: &Group) -> Markup {
+    let admitted = d.admitted_at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    html! {
+        header {
+            h1 { "otpost" }
+            a class="chip" href=(link::to(filter)) { "Back to the status" }
+            span class="time" { "admitted " (admitted) }
+        }
+        section {
+            h2 { (d.mask) @if let Some(country) = &d.country { " (" (country) ")" } ", " (d.what) }
+            p class="none" { "Tenant " (d.tenant) ", id " (d.id) }
+            div class="scroll" tabindex="0" role="region" aria-label="What happened" {
+                table class="texts" {
+                    thead { tr { th scope="col" { "time" } th scope="col" { "what happened" } } }
+                    tbody {
+                        @for (since, line) in &d.lines {
+                            tr { th scope="row" { (since) } td class=(if line.starts_with(' ') { "answer" } else { "" }) { (line.trim_start()) } }
+                        }
+                    }
                 }
             }
         }

@@ -118,6 +118,25 @@ pub struct FailedDispatch {
     pub code: Option<String>,
 }
 
+/// What happened to a dispatch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DispatchHistory {
+    /// The sender's id.
+    pub id: Uuid,
+    /// Its tenant.
+    pub tenant: String,
+    /// The masked number.
+    pub mask: String,
+    /// The country of the number.
+    pub country: Option<String>,
+    /// The state and its reason.
+    pub what: String,
+    /// When it was admitted.
+    pub admitted_at: Timestamp,
+    /// What happened and what follows, each with the time since the admission.
+    pub lines: Vec<(String, String)>,
+}
+
 /// Reads what a status is made from.
 #[async_trait]
 pub trait Source: Send + Sync {
@@ -125,6 +144,8 @@ pub trait Source: Send + Sync {
     async fn snapshot(&self) -> Arc<Snapshot>;
     /// The latest dispatches of a group whose messages did not arrive. Empty if the ledger does not answer.
     async fn failed(&self, group: &Group) -> Vec<FailedDispatch>;
+    /// What happened to a dispatch. `None` if it is not known, or if the ledger does not answer.
+    async fn dispatch(&self, tenant: &str, id: Uuid) -> Option<DispatchHistory>;
 }
 
 /// The counts of the last 15 minutes and of the last day.
