@@ -13,7 +13,8 @@ use otpost::app::Roles;
 use otpost::domain::channel::Channel;
 use otpost::domain::delivery_cell::Cell;
 use otpost::domain::delivery_count::{CountRow, Counted, DeliveryCounts, INTERVAL, interval_start};
-use support::deployment::Deployment;
+use serde_json::json;
+use support::deployment::{Deployment, job};
 
 /// A day of counts of two carriers, three countries and two tenants. During the last two minutes texts to Indonesia through `acme` do not
 /// arrive.
@@ -67,6 +68,10 @@ async fn the_page_names_the_cause_on_a_desk_and_on_a_phone_without_and_with_a_sc
     let now = deployment.ledger.check().await.unwrap();
     deployment.ledger.add_counts(&a_day(now)).await.unwrap();
     let all = deployment.start(deployment.config(&["acme", "bolt"]), Roles::ALL).await;
+    let to = "+447709001300";
+    deployment.script(to, json!([{"outcome": "undelivered", "error_code": 30003}])).await;
+    let id = deployment.publish(&job(to, json!({}))).await;
+    deployment.until_state(id, "undelivered").await;
     let empty = Deployment::build(Duration::from_millis(20)).await;
     let quiet = empty.start(empty.config(&["acme"]), Roles::ALL).await;
     let node = std::env::var("TWO_STEP_TEST_NODE").expect("TWO_STEP_TEST_NODE is not set: run scripts/test");

@@ -50,6 +50,13 @@ async function main() {
   assert.equal(new URL(page.url()).search, "?carrier=acme");
   await check(page, "carrier");
 
+  // A message that did not arrive has a page with its timeline.
+  await page.click("#table-failed a");
+  assert.match(await page.textContent("main"), /\+44•+00 \(GB\), undelivered[^]*receipt: undelivered/);
+  await check(page, "dispatch");
+  await page.click(".chip");
+  assert.equal(new URL(page.url()).search, "?carrier=acme");
+
   // The page updates itself, and the focus stays.
   await page.focus("#country-DE");
   const time = await page.textContent(".time");
