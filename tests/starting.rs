@@ -9,12 +9,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use otpost::app::Roles;
 use otpost::domain::attempt::AttemptId;
+use otpost::domain::clock::Clock;
 use serde_json::{Value, json};
 use support::deployment::requests::signature;
 use support::deployment::{Deployment, job};
 use support::relay::Relay;
 use support::wait;
+use support::world::{connect, fresh_schema, ledger_at};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The address of the server in a URL.
@@ -220,4 +223,32 @@ async fn a_refused_login_at_the_ledger_ends_the_process_with_a_remedy() {
             assert!(!printed.contains("guessed") && !printed.contains("failed for"), "{printed}");
         }
     }
+}
+
+/// The service's user has rights on rows only, as in docs/operate.md.
+///
+/// Fails if `serve` needs another right, at its start, for a code, or after an outage of the ledger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_runs_with_rights_on_rows_only() {
+    let owner = fresh_schema().await;
+    ledger_at(&owner, Clock::System).migrate().await.unwrap();
+    let (schema, role) = (owner.rsplit_once("%3D").unwrap().1, format!("r_{}", uuid::Uuid::now_v7().simple()));
+    let admin = connect(&owner).await;
+    let grants = format!(
+        "create role {role} login password 'secret'; grant usage on schema {schema} to {role};
+         grant select, insert, update, delete on all tables in schema {schema} to {role}"
+    );
+    admin.batch_execute(&grants).await.unwrap();
+    let url = format!("postgres://{role}:secret@{}", owner.split_once('@').unwrap().1);
+    let deployment = Deployment::with_migrated_ledger(url, mock_gateway::Config::default()).await;
+    let app = deployment.start(deployment.config(&["c1"]), Roles::ALL).await;
+    let before = deployment.publish(&job("+447702000301", json!({}))).await;
+    deployment.until_state(before, "delivered").await;
+    let end = format!("select pg_terminate_backend(pid) from pg_stat_activity where usename = '{role}'");
+    admin.batch_execute(&end).await.unwrap();
+    let after = deployment.publish(&job("+447702000302", json!({}))).await;
+    deployment.until_state(after, "delivered").await;
+    app.stop().await;
+    drop(deployment);
+    admin.batch_execute(&format!("drop owned by {role} cascade; drop role {role}")).await.unwrap();
 }
