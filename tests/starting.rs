@@ -232,7 +232,8 @@ async fn a_refused_login_at_the_ledger_ends_the_process_with_a_remedy() {
 async fn the_service_runs_with_rights_on_rows_only() {
     let owner = fresh_schema().await;
     ledger_at(&owner, Clock::System).migrate().await.unwrap();
-    let (schema, role) = (owner.rsplit_once("%3D").unwrap().1, format!("r_{}", uuid::Uuid::now_v7().simple()));
+    let (schema, role) =
+        (owner.rsplit_once("%3D").unwrap().1, format!("r_{}", uuid::Uuid::now_v7().simple()));
     let admin = connect(&owner).await;
     let grants = format!(
         "create role {role} login password 'secret'; grant usage on schema {schema} to {role};

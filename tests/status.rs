@@ -100,11 +100,20 @@ async fn the_status_counts_what_became_of_codes_and_names_the_cause() {
     );
     assert!(!page.contains("+33600000"), "numbers are masked: {page}");
     // Each message has a page with its timeline, and a way back.
-    let link = page.split("href=\"").find_map(|rest| rest.split('"').next().filter(|l| l.starts_with("/dispatches/")));
+    let link = page
+        .split("href=\"")
+        .find_map(|rest| rest.split('"').next().filter(|l| l.starts_with("/dispatches/")));
     let path = link.unwrap().replace("&amp;", "&");
     let (code, page) = deployment.get(&format!("http://{}{path}", front_end.ops)).await;
     assert_eq!(code, 200, "{page}");
-    for expected in ["undelivered (", "sms at c1", "answer: accepted", "receipt: undelivered", "30003", "the code expires"] {
+    for expected in [
+        "undelivered (",
+        "sms at c1",
+        "answer: accepted",
+        "receipt: undelivered",
+        "30003",
+        "the code expires",
+    ] {
         assert!(page.contains(expected), "{expected}: {page}");
     }
     assert!(page.contains("href=\"/?country=FR\"") && !page.contains("+33600000"), "{page}");
