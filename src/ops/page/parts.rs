@@ -155,7 +155,7 @@ pub(super) fn dispatch(d: &DispatchHistory, filter: &Group) -> Markup {
             h2 { (d.mask) @if let Some(country) = &d.country { " (" (country) ")" } ", " (d.what) }
             p class="none" { "Tenant " (d.tenant) ", id " (d.id) }
             div class="scroll" tabindex="0" role="region" aria-label="What happened" {
-                table class="texts" {
+                table class="texts words" {
                     thead { tr { th scope="col" { "time" } th scope="col" { "what happened" } } }
                     tbody {
                         @for (since, line) in &d.lines {
