@@ -95,6 +95,7 @@ impl Reporter {
             in_flight: self.metrics.delivery.in_flight(),
             clock_ahead_s: seen.clock_ahead_s,
             queues: queues.into_iter().map(|(queue, length)| (queue.to_owned(), length.messages)).collect(),
+            oldest_due: seen.oldest_due,
             breakers: breakers.into_iter().map(OpenBreaker::from).collect(),
             failure_codes: self.codes.recent(self.ledger.now()),
             problems: tracker.update(&seen, self.ledger.now()),

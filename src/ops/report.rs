@@ -43,6 +43,8 @@ pub struct Report {
     pub clock_ahead_s: f64,
     /// Messages in each queue of otpost.
     pub queues: BTreeMap<String, u32>,
+    /// When the dispatch that has been due longest became due.
+    pub oldest_due: Option<Timestamp>,
     /// Circuit breakers that are open.
     pub breakers: Vec<OpenBreaker>,
     /// The most frequent error codes of recent failures.

@@ -106,7 +106,13 @@ pub(super) fn tiles(status: &Status) -> Markup {
             @for (name, value, usual) in tiles {
                 div { span { (name) } b { (value) } small { "24 h: " (usual) } }
             }
-            div { span { "Waiting jobs" } b { (jobs) } small { "otpost.dispatch" } }
+            div {
+                span { "Waiting jobs" } b { (jobs) }
+                small { @match status.oldest_due {
+                    Some(due) => { "a dispatch is due for " (duration(between(due, status.at).as_secs())) }
+                    None => { "no dispatch is overdue" }
+                } }
+            }
         }
     }
 }

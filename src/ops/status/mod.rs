@@ -185,6 +185,8 @@ pub struct Status {
     pub processes: Vec<SeenReport>,
     /// Messages in each queue of otpost. Empty without RabbitMQ.
     pub queues: BTreeMap<String, u32>,
+    /// When the dispatch that has been due longest became due. `None` if none is due.
+    pub oldest_due: Option<Timestamp>,
     /// The open circuit breakers of all workers, each once.
     pub breakers: Vec<OpenBreaker>,
     /// The carriers that operators have paused.
@@ -271,6 +273,7 @@ impl Status {
             by: by.into_iter().map(|(dimension, values)| (dimension, sorted(values))).collect(),
             history: points.into_iter().collect(),
             queues: queues(&alive),
+            oldest_due: oldest_due(&alive),
             breakers: once(breakers),
             pauses: input.pauses.clone(),
             processes,
@@ -305,6 +308,11 @@ fn sorted(values: BTreeMap<&str, Numbers>) -> Vec<(String, Numbers)> {
     let attempts = |numbers: &Numbers| numbers.day.of(Counted::Attempts);
     values.sort_by_key(|(_, numbers)| std::cmp::Reverse(attempts(numbers)));
     values
+}
+
+/// The newest report says what is due. An older one may name a dispatch that was taken since.
+fn oldest_due(alive: &[&SeenReport]) -> Option<Timestamp> {
+    alive.iter().max_by_key(|process| process.seen_at)?.report.oldest_due
 }
 
 /// The lengths of the queues. Processes look at different moments: the greatest counts.

@@ -159,12 +159,14 @@ fn what_several_processes_report_is_told_once() {
         let [carrier, channel] = ["acme", "sms"].map(str::to_owned);
         process.report.breakers.push(OpenBreaker { carrier, channel, country: None, probe_in_s: n as u64 });
         process.report.queues.insert("otpost.dispatch".to_owned(), 10 * n as u32);
+        process.report.oldest_due = (n == 0).then(now);
     }
     let status = Status::new(&Snapshot::new(input(vec![], reports)), &Group::default());
     assert_eq!(status.findings.len(), 1);
     assert_eq!(status.findings[0].since, now());
     assert_eq!(status.breakers.len(), 1);
     assert_eq!(status.queues["otpost.dispatch"], 10, "the process that is gone does not count");
+    assert_eq!(status.oldest_due, Some(now()), "as the newest report says");
 }
 
 /// Fails if receipts that were recorded late, after an outage, are taken for a carrier's fault.
