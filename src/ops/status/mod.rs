@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::report::{GONE_AFTER, OpenBreaker, Report};
-use super::verdict::{Finding, Group, History, OwnProblem, verdict};
+use super::verdict::{Cause, Finding, Group, History, OwnProblem, verdict};
 use crate::domain::clock::{after, between};
 use crate::domain::delivery_count::{CountRow, Counted, DeliveryCounts, RECEIPT_WAIT, interval_start};
 
@@ -261,7 +261,10 @@ impl Status {
         let living = processes.iter().filter(|process| process.is_alive(now)).count();
         processes.truncate(living + MAX_GONE);
         let alive: Vec<&SeenReport> = processes.iter().filter(|process| process.is_alive(now)).collect();
-        let breakers: BTreeSet<&OpenBreaker> = alive.iter().flat_map(|p| &p.report.breakers).collect();
+        // A paused carrier gets no request, and so no probe.
+        let is_paused = |carrier: &str| input.pauses.iter().any(|pause| pause.carrier == carrier);
+        let breakers: BTreeSet<&OpenBreaker> =
+            alive.iter().flat_map(|p| &p.report.breakers).filter(|open| !is_paused(&open.carrier)).collect();
         Self {
             at: now,
             findings: findings.clone(),
@@ -299,7 +302,13 @@ fn findings(input: &Input) -> Vec<Finding> {
             .flat_map(|process| process.report.failure_codes.clone())
             .collect(),
     );
-    verdict(&history, &problems::own(input), now)
+    let mut findings = verdict(&history, &problems::own(input), now);
+    // What an operator could do about a paused carrier is done. Its failures stay in the counts for an hour.
+    findings.retain(|finding| {
+        let Cause::Cells(Group { carrier: Some(carrier), .. }) = &finding.cause else { return true };
+        !input.pauses.iter().any(|pause| pause.carrier == *carrier)
+    });
+    findings
 }
 
 fn sorted(values: BTreeMap<&str, Numbers>) -> Vec<(String, Numbers)> {

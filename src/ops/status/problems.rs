@@ -11,6 +11,10 @@ use crate::domain::clock::{after, between};
 use crate::domain::delivery_count::{CountRow, Counted, INTERVAL};
 use crate::ops::verdict::{OwnProblem, Part};
 
+/// How long a process that has ended is a problem.
+const ENDED_FOR: Duration = Duration::from_secs(10 * 60);
+/// A process that started at most this long before the end of another one may be its replacement.
+const START_OVERLAP: Duration = Duration::from_secs(30);
 /// A shorter time without a request is not reported.
 const MIN_SILENCE: Duration = Duration::from_secs(5 * 60);
 /// The time before a silence whose rate of requests is the expected one. Each of its minutes must have requests.
@@ -32,6 +36,8 @@ pub(super) fn own(input: &Input) -> Vec<OwnProblem> {
         problems.insert(Part::Ledger, problem.clone());
     } else if let Some(problem) = no_worker(input) {
         problems.insert(Part::Workers, problem);
+    } else if let Some(problem) = ended(input) {
+        problems.insert(Part::Process, problem);
     } else if problems.is_empty()
         && let Some(problem) = silence(&input.rows, input.now)
     {
@@ -68,6 +74,31 @@ pub(super) fn silence(rows: &[CountRow], now: Timestamp) -> Option<OwnProblem> {
     }
     let what = format!("no request to a carrier, after {per_minute:.0} a minute");
     Some(OwnProblem { part: Part::Traffic, since, what })
+}
+
+/// The problem that a process has ended without an orderly stop, and no other one has started in its place.
+fn ended(input: &Input) -> Option<OwnProblem> {
+    let is_replaced = |gone: &SeenReport| {
+        input.reports.iter().any(|other| {
+            other.is_alive(input.now)
+                && other.report.roles == gone.report.roles
+                && after(other.report.started_at, START_OVERLAP) >= gone.seen_at
+        })
+    };
+    let is_recent = |gone: &SeenReport| between(gone.seen_at, input.now) < ENDED_FOR;
+    let mut gone = input.reports.iter().filter(|process| {
+        !process.is_alive(input.now)
+            && !process.report.is_stopped
+            && is_recent(process)
+            && !is_replaced(process)
+    });
+    let first = gone.next()?;
+    let more = match gone.count() {
+        0 => String::new(),
+        n => format!(", and {n} more"),
+    };
+    let what = format!("{} on {} ended without a stop{more}", first.report.roles.join(", "), first.report.host);
+    Some(OwnProblem { part: Part::Process, since: first.seen_at, what })
 }
 
 /// The problem that no worker runs, although some process does.
