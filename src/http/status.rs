@@ -74,7 +74,7 @@ pub struct FindingAnswer {
     /// Since when.
     pub since: Timestamp,
     /// The part of otpost that causes it: `ledger`, `slow_ledger`, `broker`, `workers`, `queue`,
-    /// `clock` or `traffic`. Null if it is outside of otpost.
+    /// `clock`, `process` or `traffic`. Null if it is outside of otpost.
     pub part: Option<String>,
     /// What the messages show: `refused`, `undelivered`, `no_receipt`, `late` or `unverified`. Null for a part of otpost.
     pub symptom: Option<String>,

@@ -97,7 +97,8 @@ fn ended(input: &Input) -> Option<OwnProblem> {
         0 => String::new(),
         n => format!(", and {n} more"),
     };
-    let what = format!("{} on {} ended without a stop{more}", first.report.roles.join(", "), first.report.host);
+    let what =
+        format!("{} on {} ended without a stop{more}", first.report.roles.join(", "), first.report.host);
     Some(OwnProblem { part: Part::Process, since: first.seen_at, what })
 }
 

@@ -83,6 +83,49 @@ fn a_deployment_without_a_worker_says_so() {
     assert_eq!(own(vec![]), Vec::<String>::new(), "nothing has reported yet");
 }
 
+/// Fails if the headline says that all is well while a process is gone, or if a replaced process stays a problem.
+#[test]
+fn a_process_that_ended_without_a_stop_is_a_problem_until_it_is_replaced() {
+    let own = |reports| {
+        let status = Status::new(&Snapshot::new(input(vec![], reports)), &Group::default());
+        status.findings.into_iter().map(|finding| finding.text).collect::<Vec<_>>()
+    };
+    let gone = process("w", 90, "worker");
+    let said = "A process: worker on  ended without a stop (since 14:03 UTC). Start it again. Its last log line says why it ended.";
+    assert_eq!(own(vec![process("v", 1, "worker"), gone.clone()]), [said]);
+    let mut new = process("x", 1, "worker");
+    new.report.started_at = Timestamp::from_second(now().as_second() - 60).unwrap();
+    let none = Vec::<String>::new();
+    assert_eq!(own(vec![new, gone.clone()]), none, "it was replaced");
+    let mut stopped = gone;
+    stopped.report.is_stopped = true;
+    assert_eq!(own(vec![process("v", 1, "worker"), stopped]), none, "it was stopped in order");
+    assert_eq!(own(vec![process("v", 1, "worker"), process("w", 700, "worker")]), none, "long ago");
+}
+
+/// Fails if an operator is told to pause a carrier that is paused, or that it will be probed.
+#[test]
+fn a_paused_carrier_is_no_finding_and_has_no_breaker() {
+    let mut rows = vec![row(200, "acme", "DE", 1000), row(200, "bolt", "DE", 1000)];
+    for minutes in 2..15 {
+        let mut failing = row(minutes, "acme", "DE", 20);
+        failing.counts.add(Counted::Receipt60s, -20);
+        rows.push(failing);
+        rows.push(row(minutes, "bolt", "DE", 20));
+    }
+    let mut worker = process("w", 1, "worker");
+    let [carrier, channel] = ["acme", "sms"].map(str::to_owned);
+    worker.report.breakers.push(OpenBreaker { carrier, channel, country: None, probe_in_s: 0 });
+    let of = |pauses| {
+        let input = Input { pauses, ..input(rows.clone(), vec![worker.clone()]) };
+        let status = Status::new(&Snapshot::new(input), &Group::default());
+        (status.findings.len(), status.breakers.len())
+    };
+    assert_eq!(of(vec![]), (1, 1));
+    let [carrier, reason, by] = ["acme", "down", "k"].map(str::to_owned);
+    assert_eq!(of(vec![super::PausedCarrier { carrier, reason, by, until: None }]), (0, 0));
+}
+
 /// Fails if the end of a burst, a quiet night or a short gap counts as a problem.
 #[test]
 fn traffic_that_stops_is_a_problem_if_it_was_steady() {

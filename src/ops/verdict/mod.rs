@@ -115,6 +115,8 @@ pub enum Part {
     Workers,
     /// Many jobs wait in `otpost.dispatch`, jobs are old when they arrive, or due dispatches are late.
     Queue,
+    /// A process has ended without an orderly stop.
+    Process,
     /// Requests to carriers have stopped.
     Traffic,
     /// The clock of a machine is wrong.
@@ -130,6 +132,7 @@ impl Part {
             Self::Broker => "broker",
             Self::Workers => "workers",
             Self::Queue => "queue",
+            Self::Process => "process",
             Self::Traffic => "traffic",
             Self::Clock => "clock",
         }

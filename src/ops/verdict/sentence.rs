@@ -30,6 +30,7 @@ pub(super) fn of_own(problem: &OwnProblem, now: Timestamp) -> String {
             "The queue",
             "Add workers, or raise the carriers' rate_per_s. If the queue is short, jobs wait at their senders.",
         ),
+        Part::Process => ("A process", "Start it again. Its last log line says why it ended."),
         Part::Traffic => (
             "Traffic has stopped",
             "Check that senders still publish jobs. Look for paused carriers (otpost carrier list) and open circuit breakers (otpost status).",
