@@ -139,6 +139,8 @@ pub(in crate::http) async fn show(
 ) -> Result<Json<QuotaList>, Problem> {
     let body: QuotaBody = request::read(&body)?;
     let number = request::number(&body.number)?;
+    // It is not stored, but it must fit the schema.
+    request::maybe_reason(body.reason.as_deref())?;
     let named = quotas_of(&operator, &number, body.tenant.as_deref())?;
     let ledger = &operator.api.state.ledger;
     let (stored, now) = (ledger.quotas(&keys(&named)).await?, ledger.now());
