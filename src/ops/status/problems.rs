@@ -78,6 +78,10 @@ pub(super) fn silence(rows: &[CountRow], now: Timestamp) -> Option<OwnProblem> {
 
 /// The problem that a process has ended without an orderly stop, and no other one has started in its place.
 fn ended(input: &Input) -> Option<OwnProblem> {
+    // After an outage of the ledger all reports are old for some seconds.
+    if input.outage.is_some_and(|(_, ended)| between(ended, input.now) < START_OVERLAP) {
+        return None;
+    }
     let is_replaced = |gone: &SeenReport| {
         input.reports.iter().any(|other| {
             other.is_alive(input.now)

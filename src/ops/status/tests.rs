@@ -101,6 +101,12 @@ fn a_process_that_ended_without_a_stop_is_a_problem_until_it_is_replaced() {
     stopped.report.is_stopped = true;
     assert_eq!(own(vec![process("v", 1, "worker"), stopped]), none, "it was stopped in order");
     assert_eq!(own(vec![process("v", 1, "worker"), process("w", 700, "worker")]), none, "long ago");
+    let ago = |s: i64| Timestamp::from_second(now().as_second() - s).unwrap();
+    let after_outage = Input {
+        outage: Some((ago(100), ago(10))),
+        ..input(vec![], vec![process("v", 1, "worker"), process("w", 90, "worker")])
+    };
+    assert!(Status::new(&Snapshot::new(after_outage), &Group::default()).findings.is_empty());
 }
 
 /// Fails if an operator is told to pause a carrier that is paused, or that it will be probed.
