@@ -15,6 +15,7 @@ use otpost::domain::clock::Clock;
 use serde_json::{Value, json};
 use support::deployment::requests::signature;
 use support::deployment::{Deployment, job};
+use support::ports;
 use support::relay::Relay;
 use support::wait;
 use support::world::{connect, fresh_schema, ledger_at};
@@ -23,10 +24,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// The address of the server in a URL.
 fn place(url: &str) -> SocketAddr {
     url.split_once('@').unwrap().1.split('/').next().unwrap().parse().unwrap()
-}
-
-fn free_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Returns standard error of a process with --no-wait.
@@ -49,7 +46,7 @@ async fn no_wait_reports_the_brokers_problem() {
     let deployment = Deployment::build(Duration::from_millis(20)).await;
     let file = deployment.config_file("all");
     let right = std::fs::read_to_string(&file).unwrap();
-    let (broker, nobody) = (deployment.broker().to_string(), free_port().to_string());
+    let (broker, nobody) = (deployment.broker().to_string(), ports::reserve().to_string());
     // A label has at most 63 characters, so no name server is asked.
     let unknown = format!("{}.invalid:5672", "x".repeat(64));
     for (wrong, what) in [
@@ -72,7 +69,7 @@ async fn listeners_answer_while_the_process_waits_for_the_ledger() {
     let deployment = Deployment::build(Duration::from_millis(20)).await;
     let relay = Relay::start(place(&deployment.ledger_url)).await;
     relay.refuse(true);
-    let [api, receipts, ops] = [free_port(), free_port(), free_port()];
+    let [api, receipts, ops] = [ports::reserve(), ports::reserve(), ports::reserve()];
     let file = deployment.config_file("all");
     let text = std::fs::read_to_string(&file).unwrap();
     let mut listens = [api, receipts, ops].into_iter();

@@ -2,17 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{LazyLock, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use lapin::Channel;
-use uuid::Uuid;
 
 use crate::load::Sent;
 use crate::support::deployment::process::Process;
 use crate::support::deployment::{Deployment, amqp};
-use crate::support::wait;
+use crate::support::{ports, wait};
 use crate::watch::Watch;
 
 /// All roles in one process.
@@ -34,20 +32,6 @@ pub(crate) struct Cluster {
     pub(crate) by_hand: Mutex<Vec<Sent>>,
 }
 
-/// Returns a fixed port outside the ephemeral range, so that it is free after a restart.
-fn free_port() -> SocketAddr {
-    const LOWEST_PORT: u16 = 10_000;
-    const PORT_COUNT: u16 = 15_000;
-    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(Uuid::new_v4().as_fields().1));
-    loop {
-        let port = LOWEST_PORT + NEXT.fetch_add(1, Ordering::Relaxed) % PORT_COUNT;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if std::net::TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-}
-
 impl Cluster {
     /// Builds a cluster whose carrier reports each state after this pause.
     pub(crate) async fn build(state_interval: Duration) -> Self {
@@ -61,7 +45,7 @@ impl Cluster {
         deployment.code_at_once = true;
         let extra_config = "[dispatch]\nreceipt_wait_s = 5\n".to_owned();
         let watch = Watch::begin(&deployment.ledger_url);
-        let (api, receipts) = (free_port(), free_port());
+        let (api, receipts) = (ports::reserve(), ports::reserve());
         Self {
             deployment,
             api,

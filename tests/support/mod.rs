@@ -11,6 +11,7 @@
 pub mod deployment;
 pub mod ledger_driver;
 pub mod node;
+pub mod ports;
 pub mod relay;
 pub mod seen;
 pub mod wait;

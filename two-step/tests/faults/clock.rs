@@ -85,7 +85,7 @@ async fn set_clock(site: &Site, seconds: i64) {
 async fn a_wrong_clock_of_a_process_changes_nothing() {
     let (site, user, _otpost, two_step) = prepared(Transport::Amqp).await;
     two_step.kill();
-    let (clock, addresses) = (WallClock::new(&site), Addresses::free());
+    let (clock, addresses) = (WallClock::new(&site), Addresses::reserve());
     let _two_step = site.start_with("two-step", site.addresses, &clock.variables()).await;
     let _second = site.start_with("second", addresses, &[]).await;
     let there = site.backend.at(addresses.api);

@@ -22,6 +22,8 @@ mod mailbox;
 mod neighbours;
 mod outages;
 mod phones;
+#[path = "../../../tests/support/ports.rs"]
+mod ports;
 mod process;
 #[allow(dead_code, reason = "these scenarios use a part")]
 #[path = "../../../tests/support/rabbit.rs"]

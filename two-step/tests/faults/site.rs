@@ -21,6 +21,7 @@ use crate::database::Database;
 use crate::journal::Journal;
 use crate::mailbox::Mailbox;
 use crate::phones::Phones;
+use crate::ports;
 use crate::process::{self, Process};
 use crate::rabbit::Vhost;
 use crate::receiver::Receiver;
@@ -57,8 +58,8 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    pub(crate) fn free() -> Self {
-        Self { pages: free_port(), api: free_port(), ops: free_port() }
+    pub(crate) fn reserve() -> Self {
+        Self { pages: ports::reserve(), api: ports::reserve(), ops: ports::reserve() }
     }
 }
 
@@ -96,19 +97,6 @@ impl Drop for Folder {
     }
 }
 
-/// Returns a port that stays free while a process is down: outside the range that the system assigns to clients.
-fn free_port() -> SocketAddr {
-    const FIRST_PORT: u16 = 10_000;
-    const PORTS: u16 = 15_000;
-    loop {
-        let port = FIRST_PORT + Uuid::new_v4().as_fields().1 % PORTS;
-        let door = SocketAddr::from(([127, 0, 0, 1], port));
-        if std::net::TcpListener::bind(door).is_ok() {
-            return door;
-        }
-    }
-}
-
 impl Site {
     /// Sets up everything except the two services. Their own commands create keys and tables.
     pub(crate) async fn build(transport: Transport) -> Self {
@@ -121,7 +109,7 @@ impl Site {
         let (vhost, phones) = (Vhost::new(), Phones::start(&journal).await);
         let (mailbox, receiver) = (Mailbox::start().await, Receiver::start().await);
         let (addresses, otpost_api, otpost_receipts, otpost_ops) =
-            (Addresses::free(), free_port(), free_port(), free_port());
+            (Addresses::reserve(), ports::reserve(), ports::reserve(), ports::reserve());
         let links = Links {
             database: Relay::start(database.address()).await,
             broker: Relay::start(vhost.upstream()).await,

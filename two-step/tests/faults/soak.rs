@@ -128,7 +128,7 @@ mod long {
     async fn random_faults_break_no_invariant() {
         let site = Site::build(Transport::Amqp).await;
         site.tap.bind("otpost", &["dispatch", "next", "cancel", "feedback"]).await;
-        let addresses = Addresses::free();
+        let addresses = Addresses::reserve();
         let running = Mutex::new(Running {
             otpost: Some(site.start_otpost().await),
             first: Some(site.start().await),

@@ -18,7 +18,7 @@ const REPETITIONS: u64 = 8;
 async fn concurrent_right_answers_verify_once() {
     let (site, user, _otpost, _two_step) = prepared(Transport::Amqp).await;
     let mut seed = Seed::of("concurrent_right_answers_verify_once");
-    let addresses = Addresses::free();
+    let addresses = Addresses::reserve();
     let mut second = Some(site.start_with("second", addresses, &[]).await);
     let there = site.backend.at(addresses.api);
     for round in 0..REPETITIONS {
