@@ -4,8 +4,9 @@
 //! first. Pure: nothing here reads a clock or a store.
 //!
 //! A finding is a symptom (texts are refused, undelivered, late …) that a group of cells shows and the others do not. `scan` finds the
-//! group that explains the failures best; `sentence` puts it into words.
+//! group that explains the failures best, `found` says what is known about it, and `sentence` puts it into words.
 
+mod found;
 mod history;
 mod reading;
 mod scan;
@@ -202,7 +203,7 @@ pub fn verdict(history: &History, own: &[OwnProblem], now: Timestamp) -> Vec<Fin
         certainty: found.certainty,
         text: sentence::of_cells(&found, history.main_code(&found.group), now),
         symptom: Some(found.symptom),
-        cause: Cause::Cells(found.group),
+        cause: Cause::Cells(found.named_group()),
     }));
     findings.truncate(MAX_FINDINGS);
     findings

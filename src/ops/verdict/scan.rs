@@ -4,11 +4,9 @@
 //! of two models: in the group the present rate holds, or the usual one. A group that is too large includes cells without failures, and
 //! one that is too small leaves failures out; both have a smaller measure than the true one.
 
-use std::time::Duration;
-
+use super::found::Found;
 use super::history::{GROUPS, History};
 use super::{Cell, Counts, Group, OTHER, Symptom, Tally, UNKNOWN_COUNTRY};
-use crate::domain::delivery_count::INTERVAL;
 
 /// The windows, in intervals: from 10 s to an hour.
 const WINDOWS: [usize; 11] = [1, 2, 3, 6, 12, 18, 30, 60, 120, 180, 360];
@@ -23,7 +21,7 @@ const DIMENSION_COST: f64 = 1.0;
 /// What a further dimension costs in the comparison of groups. Of two groups that explain almost as much, the simpler one is named.
 const COMPARED_COST: f64 = 3.0;
 /// The usual rate of a cell is drawn towards that of all cells as if this many trials of all cells belonged to it.
-const PRIOR_TRIALS: f64 = 30.0;
+pub(super) const PRIOR_TRIALS: f64 = 30.0;
 /// Assumed failure rate without any history.
 const DEFAULT_RATE: f64 = 0.05;
 
@@ -32,47 +30,35 @@ fn min_rise(symptom: Symptom) -> f64 {
     if symptom == Symptom::Unverified { 0.3 } else { 0.15 }
 }
 
-/// The group that explains a symptom best.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Found {
-    pub(super) group: Group,
-    pub(super) symptom: Symptom,
-    /// The time for which the group has failed.
-    pub(super) since: Duration,
-    pub(super) certainty: f64,
-    /// The tally of the group in the window.
-    pub(super) tally: Tally,
-    /// The usual rate of the group.
-    pub(super) usual: f64,
-    /// The tally of the other cells in the window, and their usual rate.
-    pub(super) others: Tally,
-    pub(super) others_usual: f64,
-}
-
 /// Trials, failures and expected failures.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    tally: Tally,
+pub(super) struct Sum {
+    pub(super) tally: Tally,
     expected: f64,
 }
 
 impl Sum {
-    fn add(&mut self, tally: Tally, usual: f64) {
+    pub(super) fn add(&mut self, tally: Tally, usual: f64) {
         self.tally.add(tally);
         self.expected += tally.all as f64 * usual;
     }
 
-    fn usual(self) -> f64 {
+    pub(super) fn join(&mut self, other: Self) {
+        self.tally.add(other.tally);
+        self.expected += other.expected;
+    }
+
+    pub(super) fn usual(self) -> f64 {
         if self.tally.all == 0 { 0.0 } else { self.expected / self.tally.all as f64 }
     }
 
-    fn is_risen(self, symptom: Symptom) -> bool {
+    pub(super) fn is_risen(self, symptom: Symptom) -> bool {
         let (rate, usual) = (self.tally.rate(), self.usual());
         self.tally.failed >= MIN_FAILED && rate >= usual + min_rise(symptom) && rate >= usual * MIN_FACTOR
     }
 
     /// The logarithm of the likelihood ratio.
-    fn certainty(self) -> f64 {
+    pub(super) fn certainty(self) -> f64 {
         let (rate, usual) = (self.tally.rate(), self.usual().clamp(0.001, 0.999));
         let part = |now: f64, before: f64| if now <= 0.0 { 0.0 } else { now * (now / before).ln() };
         self.tally.all as f64 * (part(rate, usual) + part(1.0 - rate, 1.0 - usual))
@@ -80,7 +66,7 @@ impl Sum {
 }
 
 /// The counts of each cell in each window.
-struct Windows(Vec<(usize, Vec<Counts>)>);
+struct Windows(Vec<Vec<Counts>>);
 
 impl Windows {
     fn of(history: &History) -> Self {
@@ -97,7 +83,7 @@ impl Windows {
                 }
             }
             if taken > before {
-                windows.push((taken, sum.clone()));
+                windows.push(sum.clone());
             }
         }
         Self(windows)
@@ -114,33 +100,17 @@ pub(super) fn scan(history: &History) -> Vec<Found> {
         let usual = usual_rates(history, symptom);
         // Two groups may fail at the same time for different reasons.
         for _ in 0..2 {
-            let Some((group, mut best)) = best(history, &windows, symptom, &usual, &is_explained) else {
+            let Some((group, certainty)) = best(history, &windows, symptom, &usual, &is_explained) else {
                 break;
             };
-            best.since = INTERVAL * intervals_since(history, group, symptom, &usual).max(1);
+            found.push(Found::new(history, group, symptom, certainty, &usual, &is_explained));
             for (cell, explained) in is_explained.iter_mut().enumerate() {
                 *explained |= history.groups_of(cell).contains(&group);
             }
-            found.push(best);
         }
     }
     found.sort_by(|a, b| b.certainty.total_cmp(&a.certainty));
     found
-}
-
-/// The number of intervals, from now back, for which the failures of a group are most certain: since then it fails.
-fn intervals_since(history: &History, group: usize, symptom: Symptom, usual: &[f64]) -> u32 {
-    let (mut sum, mut best) = (Sum::default(), (0.0, 0));
-    for (n, interval) in history.newest_first().enumerate() {
-        for (cell, counts) in interval.iter().filter(|(cell, _)| history.groups_of(*cell).contains(&group)) {
-            sum.add(counts.of(symptom), usual[*cell]);
-        }
-        let certainty = sum.certainty();
-        if sum.is_risen(symptom) && certainty > best.0 {
-            best = (certainty, n as u32 + 1);
-        }
-    }
-    best.1
 }
 
 /// The usual rate of each cell.
@@ -153,48 +123,33 @@ fn usual_rates(history: &History, symptom: Symptom) -> Vec<f64> {
     cells().map(|cell| shrunk(cell, of_all)).collect()
 }
 
-/// Returns the group that explains a symptom best, with its number.
+/// Returns the number of the group that explains a symptom best, and its certainty.
 fn best(
     history: &History, windows: &Windows, symptom: Symptom, usual: &[f64], is_explained: &[bool],
-) -> Option<(usize, Found)> {
-    let mut best: Option<(usize, Found)> = None;
-    for (window, counts) in &windows.0 {
-        let (mut groups, mut all) = (vec![Sum::default(); history.groups().len()], Sum::default());
+) -> Option<(usize, f64)> {
+    let mut best: Option<(f64, usize, f64)> = None;
+    for counts in &windows.0 {
+        let mut groups = vec![Sum::default(); history.groups().len()];
         for (cell, counts) in counts.iter().enumerate().filter(|(cell, _)| !is_explained[*cell]) {
             let tally = counts.of(symptom);
             if tally.all == 0 {
                 continue;
             }
-            all.add(tally, usual[cell]);
             for group in history.groups_of(cell) {
                 groups[*group].add(tally, usual[cell]);
             }
         }
         for (number, sum) in groups.into_iter().enumerate().filter(|(_, sum)| sum.is_risen(symptom)) {
             let group = &history.groups()[number];
-            if !group.is_named() {
-                continue;
-            }
             let (certainty, dimensions) = (sum.certainty(), group.dimensions() as f64);
             let measure = certainty - COMPARED_COST * dimensions;
-            let is_best = best.as_ref().is_none_or(|(_, found)| {
-                measure > found.certainty - COMPARED_COST * found.group.dimensions() as f64
-            });
-            if certainty < MIN_CERTAINTY + DIMENSION_COST * dimensions || !is_best {
-                continue;
+            let is_certain = certainty >= MIN_CERTAINTY + DIMENSION_COST * dimensions;
+            if group.is_named() && is_certain && best.is_none_or(|(greatest, ..)| measure > greatest) {
+                best = Some((measure, number, certainty));
             }
-            let others =
-                Tally { all: all.tally.all - sum.tally.all, failed: all.tally.failed - sum.tally.failed };
-            let others_usual = (all.expected - sum.expected).max(0.0) / others.all.max(1) as f64;
-            let (tally, usual, group) = (sum.tally, sum.usual(), group.clone());
-            let since = INTERVAL * u32::try_from(*window).unwrap_or(1);
-            best = Some((
-                number,
-                Found { group, symptom, since, certainty, tally, usual, others, others_usual },
-            ));
         }
     }
-    best
+    best.map(|(_, number, certainty)| (number, certainty))
 }
 
 impl Group {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::scan::Found;
+use super::found::Found;
 use super::{Group, OwnProblem, Part, Symptom, Tally};
 use crate::domain::channel::Channel;
 
@@ -50,7 +50,7 @@ pub(super) fn of_cells(found: &Found, code: Option<&str>, now: Timestamp) -> Str
         format!("since {}", time(now.saturating_sub(found.since).unwrap_or(now), now))
     };
     let rate = percent(found.tally.rate());
-    let usual = percent(found.usual);
+    let usual = found.usual.map(|usual| format!(", usually {}", percent(usual))).unwrap_or_default();
     let what = match found.symptom {
         Symptom::Refused => format!("{rate} not accepted by the carrier"),
         Symptom::Undelivered => format!("{rate} undelivered"),
@@ -60,9 +60,9 @@ pub(super) fn of_cells(found: &Found, code: Option<&str>, now: Timestamp) -> Str
     };
     let has_code = matches!(found.symptom, Symptom::Refused | Symptom::Undelivered);
     let code = code.filter(|_| has_code).map(|code| format!(", code {code}")).unwrap_or_default();
-    let (subject, others) = (subject(&found.group), others(found));
+    let (subject, others) = (subject(&found.named_group()), others(found));
     format!(
-        "{subject} {} {since}: of {}, {what}{code}, usually {usual}{others}. {}",
+        "{subject} {} {since}: of the last {}, {what}{code}{usual}{others}. {}",
         verb(found.symptom),
         found.tally.all,
         advice(found),
@@ -118,7 +118,7 @@ fn others(found: &Found) -> String {
 }
 
 fn advice(found: &Found) -> String {
-    let Group { carrier, country, tenant, .. } = &found.group;
+    let Group { carrier, country, tenant, .. } = &found.named_group();
     match (found.symptom, carrier, country, tenant) {
         (Symptom::Refused, None, None, Some(tenant)) => {
             format!("Look at the numbers in the jobs of {tenant}.")
@@ -134,7 +134,12 @@ fn advice(found: &Found) -> String {
             "Compare with the codes that users enter; a route may report delivery falsely.".to_owned()
         }
         (_, Some(carrier), ..) => {
-            format!("Ask {carrier}; meanwhile use others: otpost carrier pause {carrier} --reason …")
+            let meanwhile = match found.only_carrier {
+                Some(_) => "if another carrier is configured, use it meanwhile",
+                None => "meanwhile use others",
+            };
+            let country = country.as_ref().map(|country| format!(" --country {country}")).unwrap_or_default();
+            format!("Ask {carrier}; {meanwhile}: otpost carrier pause {carrier}{country} --reason …")
         }
         (_, None, Some(country), _) => {
             format!("Ask the carriers about {country}.")

@@ -70,42 +70,42 @@ fn the_sentence_names_the_group_that_fails_and_says_that_the_others_do_not() {
             Symptom::Undelivered,
             (|cell| cell.carrier == "acme" && cell.country == "ID") as fn(&Cell) -> bool,
             0.9,
-            "Messages to ID through acme fail since 14:02 UTC: of 180, 100 % undelivered, usually 4 %; others are fine. Ask acme; \
-             meanwhile use others: otpost carrier pause acme --reason …",
+            "Messages to ID through acme fail since 14:02 UTC: of the last 180, 100 % undelivered, usually 4 %; others are fine. Ask acme; \
+             meanwhile use others: otpost carrier pause acme --country ID --reason …",
         ),
         (
             Symptom::Refused,
             |cell| cell.carrier == "bolt",
             1.0,
-            "Messages through bolt fail since 14:02 UTC: of 540, 100 % not accepted by the carrier, usually 4 %; other carriers are fine. \
+            "Messages through bolt fail since 14:02 UTC: of the last 540, 100 % not accepted by the carrier, usually 4 %; other carriers are fine. \
              Ask bolt; meanwhile use others: otpost carrier pause bolt --reason …",
         ),
         (
             Symptom::NoReceipt,
             |cell| cell.carrier == "acme",
             1.0,
-            "Messages through acme have no receipts since 14:02 UTC: of 540, 100 % without a receipt after a minute, usually 4 %; \
+            "Messages through acme have no receipts since 14:02 UTC: of the last 540, 100 % without a receipt after a minute, usually 4 %; \
              other carriers are fine. See whether acme can reach receipts.public_url.",
         ),
         (
             Symptom::Late,
             |cell| cell.country == "US",
             0.8,
-            "Messages to US are late since 14:02 UTC: of 360, 80 % need more than 30 s, usually 4 %; other countries are fine. Ask \
+            "Messages to US are late since 14:02 UTC: of the last 360, 80 % need more than 30 s, usually 4 %; other countries are fine. Ask \
              the carriers about US.",
         ),
         (
             Symptom::Refused,
             |cell| cell.tenant == "bank",
             0.8,
-            "Messages of tenant bank fail since 14:02 UTC: of 540, 80 % not accepted by the carrier, usually 4 %; other tenants are fine. \
+            "Messages of tenant bank fail since 14:02 UTC: of the last 540, 80 % not accepted by the carrier, usually 4 %; other tenants are fine. \
              Look at the numbers in the jobs of bank.",
         ),
         (
             Symptom::Unverified,
             |_| true,
             1.0,
-            "Messages arrive unused since 14:02 UTC: of 1080, 100 % of the delivered codes are not entered, usually 4 %. Compare with \
+            "Messages arrive unused since 14:02 UTC: of the last 1080, 100 % of the delivered codes are not entered, usually 4 %. Compare with \
              the codes that users enter; a route may report delivery falsely.",
         ),
     ] {
@@ -150,6 +150,55 @@ fn the_carriers_error_code_is_named() {
     assert!(!text(mixed).contains("code"));
     let one = vec![code("acme", "30007", 6), code("acme", "30003", 5), code("bolt", "1", 90)];
     assert!(text(one).contains(", 100 % undelivered, code 30007, usually 4 %; others are fine."));
+}
+
+/// With one carrier nobody can tell whether it is the cause, but it is whom to ask.
+#[test]
+fn the_only_carrier_is_named() {
+    let [id, de] = ["ID", "DE"].map(|country| cell(Channel::Sms, "acme", country, "shop"));
+    let mut history = History::default();
+    for _ in 0..18 {
+        let interval = [
+            (id.clone(), counts(Symptom::Undelivered, 5, 5)),
+            (de.clone(), counts(Symptom::Undelivered, 5, 0)),
+        ];
+        history.advance(interval);
+    }
+    let found = verdict(&history, &[], now()).remove(0);
+    let group =
+        Group { carrier: Some("acme".to_owned()), country: Some("ID".to_owned()), ..Group::default() };
+    assert_eq!(found.cause, Cause::Cells(group));
+    // Nothing is known of the time before, so it says nothing of what is usual.
+    assert_eq!(
+        found.text,
+        "Messages to ID through acme fail since 14:02 UTC: of the last 90, 100 % undelivered; other countries are fine. Ask acme; \
+         if another carrier is configured, use it meanwhile: otpost carrier pause acme --country ID --reason …"
+    );
+    let tenant = with(Symptom::Refused, |cell| cell.tenant == "bank" && cell.carrier == "acme", 0.8);
+    assert!(!texts(&tenant, &[])[0].contains("if another carrier"), "there is another one");
+}
+
+/// Fails if the stated rate is that of the window that the scan has chosen: it would jump between two looks.
+#[test]
+fn the_stated_rate_is_that_of_the_last_five_minutes() {
+    let (mut history, cells) = usual(Symptom::Undelivered);
+    let mut advance = |intervals: usize, failed: u64| {
+        for _ in 0..intervals {
+            let bolt = cells.iter().filter(|cell| cell.carrier == "bolt");
+            let fine = bolt.map(|cell| (cell.clone(), counts(Symptom::Undelivered, 1, 0)));
+            let acme = cells.iter().find(|cell| cell.carrier == "acme").unwrap();
+            let bad = (acme.clone(), counts(Symptom::Undelivered, 10, failed));
+            history.advance(fine.chain([bad]).collect::<Vec<_>>());
+        }
+        verdict(&history, &[], now()).remove(0).text
+    };
+    let rates: Vec<String> = [(60, 10), (3, 5), (12, 5), (15, 5)]
+        .map(|(intervals, failed)| advance(intervals, failed))
+        .iter()
+        .map(|text| text.split(": ").nth(1).unwrap().split(" undelivered").next().unwrap().to_owned())
+        .collect();
+    let expected = ["100 %", "95 %", "75 %", "50 %"].map(|rate| format!("of the last 300, {rate}"));
+    assert_eq!(rates, expected);
 }
 
 /// Two carriers that fail in different ways have a sentence each.
