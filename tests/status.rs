@@ -88,11 +88,28 @@ async fn the_status_counts_what_became_of_codes_and_names_the_cause() {
         (&json!("FR"), &json!("undelivered")),
         "{finding}"
     );
-    assert!(finding["text"].as_str().unwrap().contains("to FR fail since "), "{finding}");
+    assert!(finding["text"].as_str().unwrap().contains("to FR through c1 fail since "), "{finding}");
+    assert_eq!(finding["carrier"], "c1", "the only one: {finding}");
+    let failure = &failing["failures"][0];
+    let expected =
+        json!({"carrier": "c1", "channel": "sms", "country": "FR", "what": "undelivered", "code": "30003"});
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&failure[name], value, "{failure}");
+    }
+    assert!(failure["count"].as_u64().unwrap() >= 6, "{failure}");
+    let (_, other) = status(&front_end, &key, "?country=GB").await;
+    let undelivered = |failure: &Value| failure["what"] == "undelivered";
+    assert!(!other["failures"].as_array().unwrap().iter().any(undelivered), "no text to GB failed: {other}");
+    let pages: Vec<_> = failing["processes"].as_array().unwrap().iter().map(|p| p["ops"].clone()).collect();
+    assert!(pages.contains(&json!(front_end.ops)) && pages.contains(&json!(worker.ops)), "{pages:?}");
     let (_, page) = deployment.get(&format!("http://{}/", front_end.ops)).await;
-    assert!(page.contains("to FR fail since") && page.contains("/?country=FR"), "{page}");
+    assert!(
+        page.contains("to FR through c1 fail since") && page.contains("/?carrier=c1&amp;country=FR"),
+        "{page}"
+    );
+    assert!(page.contains("Failures of the last ten minutes") && page.contains("<td>30003</td>"), "{page}");
     // The link of the sentence leads to the messages.
-    let (_, page) = deployment.get(&format!("http://{}/?country=FR", front_end.ops)).await;
+    let (_, page) = deployment.get(&format!("http://{}/?carrier=c1&country=FR", front_end.ops)).await;
     assert_eq!(page.matches("undelivered (").count(), 20, "{page}");
     assert!(
         page.contains("<td>30003</td>") && page.contains("<td>+33") && !page.contains("<td>+44"),
@@ -116,7 +133,7 @@ async fn the_status_counts_what_became_of_codes_and_names_the_cause() {
     ] {
         assert!(page.contains(expected), "{expected}: {page}");
     }
-    assert!(page.contains("href=\"/?country=FR\"") && !page.contains("+33600000"), "{page}");
+    assert!(page.contains("href=\"/?carrier=c1&amp;country=FR\"") && !page.contains("+33600000"), "{page}");
     for unknown in ["default/0192f0c1-2222-4333-8444-555566667777", "default/x"] {
         assert_eq!(deployment.get(&format!("http://{}/dispatches/{unknown}", front_end.ops)).await.0, 404);
     }

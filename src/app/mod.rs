@@ -154,10 +154,10 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     }
     let (health, checked) = (Arc::clone(&starting.ledger_health), starting.ledger.clone());
     starting.spawn_until_shutdown(async move { health.poll_until_recovered(&checked).await });
-    let reporter = Arc::new(starting.reporter(&worker_name, options.roles, &observers));
     let api = listeners.api.as_ref().and_then(|l| l.local_addr().ok());
     let receipts = listeners.receipts.as_ref().and_then(|l| l.local_addr().ok());
     let ops = listeners.ops.local_addr()?;
+    let reporter = Arc::new(starting.reporter(&worker_name, options.roles, ops, &observers));
     starting.health(listeners.ops);
     let mut restrictions = RestrictionFollower::new(starting.ledger.clone(), starting.rules.rules.clone());
     if unreachable.is_none() {

@@ -1,4 +1,4 @@
-//! What follows from the facts that this process commits about attempts: counts, error codes, metrics and traces.
+//! What follows from the facts that this process commits about attempts: counts, failures, metrics and traces.
 
 use std::sync::{Arc, Weak};
 
@@ -6,14 +6,14 @@ use super::measuring::count_fact;
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::ops::delivery_counter::DeliveryCounter;
-use crate::ops::failure_codes::FailureCodes;
+use crate::ops::failures::FailureCounter;
 use crate::ops::metrics::Metrics;
 use crate::ops::traces::Tracer;
 
 #[derive(Clone)]
 pub(super) struct Observers {
     pub(super) counter: Arc<DeliveryCounter>,
-    pub(super) codes: Arc<FailureCodes>,
+    pub(super) failures: Arc<FailureCounter>,
     /// The metrics keep the ledger, so the ledger must not keep the metrics.
     metrics: Weak<Metrics>,
     /// `None` if no endpoint for traces is configured.
@@ -27,7 +27,7 @@ impl Observers {
         let tracer = config.traces.otlp_url.as_ref().map(start).transpose();
         let tracer = tracer.map_err(|e| anyhow::anyhow!("traces.otlp_url cannot be used: {e}"))?;
         let (metrics, tracer) = (Arc::downgrade(metrics), tracer.map(Arc::new));
-        Ok(Self { counter: Arc::default(), codes: Arc::default(), metrics, tracer })
+        Ok(Self { counter: Arc::default(), failures: Arc::default(), metrics, tracer })
     }
 
     /// Observes a ledger.
@@ -35,7 +35,7 @@ impl Observers {
         let observers = self.clone();
         ledger.observe(Box::new(move |fact| {
             observers.counter.count(fact);
-            observers.codes.count(fact);
+            observers.failures.count(fact);
             if let Some(metrics) = observers.metrics.upgrade() {
                 count_fact(&metrics, fact);
             }

@@ -1,5 +1,6 @@
 //! Reports of this process, and the counts of its deliveries, for the status of the deployment.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Roles;
@@ -12,13 +13,14 @@ use crate::delivery::rules::Rules;
 use crate::domain::delivery_count::CountRow;
 use crate::ledger::Ledger;
 use crate::ops::delivery_counter::DeliveryCounter;
-use crate::ops::failure_codes::FailureCodes;
+use crate::ops::failures::FailureCounter;
 use crate::ops::metrics::Metrics;
 use crate::ops::report::{OpenBreaker, ProblemTracker, REPORT_INTERVAL, Report, Surroundings};
 
 /// What a report is made from.
 pub(super) struct Reporter {
     pub(super) name: String,
+    pub(super) ops: SocketAddr,
     pub(super) started_at: Timestamp,
     pub(super) roles: Roles,
     pub(super) ledger: Ledger,
@@ -26,7 +28,7 @@ pub(super) struct Reporter {
     pub(super) rules: Live<Rules>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) counter: Arc<DeliveryCounter>,
-    pub(super) codes: Arc<FailureCodes>,
+    pub(super) failures: Arc<FailureCounter>,
 }
 
 impl Reporter {
@@ -64,6 +66,7 @@ impl Reporter {
         Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            ops: self.ops.to_string(),
             started_at: self.started_at,
             roles: roles.into_iter().filter(|(_, has)| *has).map(|(role, _)| role.to_owned()).collect(),
             ..Report::default()
@@ -97,7 +100,7 @@ impl Reporter {
             queues: queues.into_iter().map(|(queue, length)| (queue.to_owned(), length.messages)).collect(),
             oldest_due: seen.oldest_due,
             breakers: breakers.into_iter().map(OpenBreaker::from).collect(),
-            failure_codes: self.codes.recent(self.ledger.now()),
+            failures: self.failures.recent(self.ledger.now()),
             problems: tracker.update(&seen, self.ledger.now()),
             ..self.head()
         }

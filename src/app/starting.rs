@@ -1,6 +1,7 @@
 //! Starts the tasks of each role.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -116,9 +117,12 @@ impl Starting {
     }
 
     /// What reports on this process.
-    pub(super) fn reporter(&self, name: &str, roles: Roles, observers: &Observers) -> Reporter {
+    pub(super) fn reporter(
+        &self, name: &str, roles: Roles, ops: SocketAddr, observers: &Observers,
+    ) -> Reporter {
         Reporter {
             name: name.to_owned(),
+            ops,
             started_at: crate::domain::clock::now(),
             roles,
             ledger: self.ledger.clone(),
@@ -126,7 +130,7 @@ impl Starting {
             rules: self.rules.rules.clone(),
             metrics: Arc::clone(&self.metrics),
             counter: Arc::clone(&observers.counter),
-            codes: Arc::clone(&observers.codes),
+            failures: Arc::clone(&observers.failures),
         }
     }
 

@@ -158,7 +158,7 @@ impl List {
     }
 
     async fn letters(&self, most: usize) -> Result<Vec<DeadLetter>, Failure> {
-        let config = self.file.load()?;
+        let config = self.file.load_existing()?;
         let (keys, mut browser) =
             (config.keys()?, QueueBrowser::dead(&nodes(&config)?).await.map_err(failed)?);
         let mut letters = vec![];
@@ -206,7 +206,7 @@ enum DeadAction {
 
 impl Selection {
     async fn apply(self, word: &str, action: DeadAction) -> Result<(), Failure> {
-        let config = self.file.load()?;
+        let config = self.file.load_existing()?;
         let (keys, nodes) = (config.keys()?, nodes(&config)?);
         let broker = connect(nodes.clone()).await?;
         let mut browser = QueueBrowser::dead(&nodes).await.map_err(failed)?;

@@ -29,7 +29,7 @@ struct Change {
 
 impl Diff {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let config = self.file.load()?;
+        let config = self.file.load_existing()?;
         let ours = config.settings(&config.keys()?);
         let (status, body) = self.server.connect_operator()?.get("/v1/config").await?;
         if status != 200 {

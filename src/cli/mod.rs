@@ -124,6 +124,19 @@ impl ConfigFile {
         crate::app::broker_nodes(&config).map_err(|e| Failure::Usage(e.to_string()))?;
         Ok(config)
     }
+
+    /// Loads the configuration of a deployment that exists. Without a file and a key there is none, and the hint to create a key
+    /// would mislead.
+    fn load_existing(&self) -> Result<Config, Failure> {
+        let config = self.load()?;
+        if self.config.is_none() && config.keys.root.is_none() {
+            return Err(Failure::Usage(
+                "name the configuration of the deployment: --config FILE, or the variable OTPOST_CONFIG"
+                    .to_owned(),
+            ));
+        }
+        Ok(config)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -9,8 +9,10 @@ use super::Failure;
 use super::client::{Api, Server, problem};
 use crate::domain::channel::Channel;
 use crate::http::status::{
-    BreakerAnswer, CountsAnswer, NamedNumbers, NumbersAnswer, PausedAnswer, ProcessAnswer, StatusAnswer,
+    BreakerAnswer, CountsAnswer, FailureAnswer, NamedNumbers, NumbersAnswer, PausedAnswer, ProcessAnswer,
+    StatusAnswer,
 };
+use crate::http::timeline_text::spaced;
 
 /// Maximum number of lines of a table.
 const MAX_LINES: usize = 12;
@@ -105,6 +107,7 @@ fn format(status: &StatusAnswer, is_coloured: bool) -> String {
     {
         text.push_str(&table(heading, values, dim, off));
     }
+    text.push_str(&failures(&status.failures, dim, off));
     if !status.queues.is_empty() {
         let queues: Vec<String> =
             status.queues.iter().map(|(queue, length)| format!("{queue} {length}")).collect();
@@ -180,6 +183,37 @@ fn table(heading: &str, values: &[NamedNumbers], dim: &str, off: &str) -> String
     text
 }
 
+/// Why messages failed, the most frequent kinds first.
+fn failures(failures: &[FailureAnswer], dim: &str, off: &str) -> String {
+    let mut text = String::new();
+    if failures.is_empty() {
+        return text;
+    }
+    let carriers = failures.iter().map(|failure| failure.carrier.chars().count());
+    let width = carriers.chain(["FAILURES".len()]).max().unwrap_or(0);
+    let _ = writeln!(
+        text,
+        "\n{dim}{:<width$}  {:>9} {:>9} {:<13} {:<9} {:>9}{off}",
+        "FAILURES", "CHANNEL", "COUNTRY", "WHAT", "CODE", "10 MIN"
+    );
+    for failure in failures.iter().take(MAX_LINES) {
+        let _ = writeln!(
+            text,
+            "{:<width$}  {:>9} {:>9} {:<13} {:<9} {:>9}",
+            failure.carrier,
+            failure.channel.as_str(),
+            failure.country,
+            spaced(&failure.what),
+            failure.code.as_deref().unwrap_or("-"),
+            failure.count
+        );
+    }
+    if failures.len() > MAX_LINES {
+        let _ = writeln!(text, "{dim}and {} more: see --json{off}", failures.len() - MAX_LINES);
+    }
+    text
+}
+
 /// `Circuit breaker open: acme gets no sms to ID, next try in 12 s`
 pub(super) fn breaker(open: &BreakerAnswer) -> String {
     let to = open.country.as_ref().map(|country| format!(" to {country}")).unwrap_or_default();
@@ -199,7 +233,7 @@ pub(super) fn paused(pause: &PausedAnswer) -> String {
     format!("Paused: {}, \"{}\", {until}", pause.carrier, pause.reason)
 }
 
-/// `api, worker, receipts on host1, 0.1.0: 3 requests in progress (1234-…)`
+/// `api, worker, receipts on host1, 0.1.0: 3 requests in progress (1234-…, page at 127.0.0.1:9102)`
 pub(super) fn describe(process: &ProcessAnswer) -> String {
     let state = if process.alive {
         format!("{} requests in progress", process.in_flight)
@@ -207,7 +241,8 @@ pub(super) fn describe(process: &ProcessAnswer) -> String {
         format!("gone since {}", process.seen_at.strftime("%Y-%m-%d %H:%M:%S UTC"))
     };
     let (roles, host) = (process.roles.join(", "), &process.host);
-    format!("{roles} on {host}, {}: {state} ({})", process.version, process.name)
+    let page = if process.ops.is_empty() { String::new() } else { format!(", page at {}", process.ops) };
+    format!("{roles} on {host}, {}: {state} ({}{page})", process.version, process.name)
 }
 
 /// `part` of `all` in percent.

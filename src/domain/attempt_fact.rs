@@ -58,11 +58,14 @@ pub enum AttemptEvent {
 }
 
 impl AttemptEvent {
-    /// The carrier's error code, if this is a failure.
-    pub fn failure_code(&self) -> Option<&str> {
+    /// What failed, and the carrier's error code, if this is a failure: the outcome, or `undelivered`. What was not sent by
+    /// otpost itself is none.
+    pub fn failure(&self) -> Option<(&'static str, Option<&str>)> {
         match self {
-            Self::Answered { outcome, code, .. } if *outcome != Outcome::Accepted => code.as_deref(),
-            Self::Receipt { status: ReceiptStatus::Bad, code, .. } => code.as_deref(),
+            Self::Answered { outcome: Outcome::Accepted, .. } => None,
+            Self::Answered { outcome: Outcome::NotSent(cause), .. } if cause.is_own() => None,
+            Self::Answered { outcome, code, .. } => Some((outcome.word(), code.as_deref())),
+            Self::Receipt { status: ReceiptStatus::Bad, code, .. } => Some(("undelivered", code.as_deref())),
             _ => None,
         }
     }

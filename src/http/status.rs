@@ -16,6 +16,7 @@ use super::operator::Operator;
 use super::problem::{Problem, ProblemKind};
 use crate::domain::channel::Channel;
 use crate::domain::delivery_count::{Counted, DeliveryCounts};
+use crate::ops::failures::FailureCount;
 use crate::ops::report::OpenBreaker;
 use crate::ops::status::{Dimension, Numbers, PausedCarrier, SeenReport, Status};
 use crate::ops::verdict::{Cause, Finding, Group};
@@ -54,6 +55,8 @@ pub struct StatusAnswer {
     pub countries: Vec<NamedNumbers>,
     /// The numbers by tenant.
     pub tenants: Vec<NamedNumbers>,
+    /// Why messages failed during the last five to ten minutes, the most frequent kinds first. Empty with a filter for a tenant.
+    pub failures: Vec<FailureAnswer>,
     /// The last 24 hours in points of ten minutes, oldest first.
     pub history: Vec<PointAnswer>,
     /// Messages in each queue of otpost, without those that a process holds.
@@ -138,6 +141,23 @@ pub struct CountsAnswer {
     pub handset_p95_s: Option<f64>,
 }
 
+/// How often a kind of failure happened.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct FailureAnswer {
+    /// The carrier.
+    pub carrier: String,
+    /// The channel.
+    pub channel: Channel,
+    /// The country of the numbers, or `??`.
+    pub country: String,
+    /// What happened: `throttled`, `not_sent`, `unavailable`, `unknown`, `rejected`, `misconfigured`, or, by a receipt, `undelivered`.
+    pub what: String,
+    /// The carrier's error code. Null without one.
+    pub code: Option<String>,
+    /// How often.
+    pub count: u64,
+}
+
 /// What became of the attempts that began within ten minutes.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PointAnswer {
@@ -186,6 +206,8 @@ pub struct ProcessAnswer {
     pub name: String,
     /// The name of its machine.
     pub host: String,
+    /// Where it serves this status as a page, and `/readyz`: `ops.listen`. Empty if a former version reports.
+    pub ops: String,
     /// Whether it has reported during the last 20 s.
     pub alive: bool,
     /// When it last reported.
@@ -240,6 +262,7 @@ impl From<Status> for StatusAnswer {
             carriers: named(Dimension::Carrier),
             countries: named(Dimension::Country),
             tenants: named(Dimension::Tenant),
+            failures: status.failures.into_iter().map(Into::into).collect(),
             history: status.history.into_iter().map(point).collect(),
             queues: status.queues,
             breakers: status.breakers.into_iter().map(Into::into).collect(),
@@ -301,6 +324,14 @@ impl From<DeliveryCounts> for CountsAnswer {
     }
 }
 
+impl From<FailureCount> for FailureAnswer {
+    fn from(failure: FailureCount) -> Self {
+        let FailureCount { channel, carrier, country, what, code, count } = failure;
+        let code = Some(code).filter(|code| !code.is_empty());
+        Self { carrier, channel, country, what, code, count }
+    }
+}
+
 impl From<OpenBreaker> for BreakerAnswer {
     fn from(open: OpenBreaker) -> Self {
         let OpenBreaker { carrier, channel, country, probe_in_s } = open;
@@ -320,6 +351,7 @@ fn process_answer(process: SeenReport, now: Timestamp) -> ProcessAnswer {
         alive: process.is_alive(now),
         name: process.name,
         host: process.report.host,
+        ops: process.report.ops,
         seen_at: process.seen_at,
         started_at: process.report.started_at,
         version: process.report.version,

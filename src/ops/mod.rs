@@ -6,7 +6,7 @@
 pub mod crash;
 pub mod dashboard;
 pub mod delivery_counter;
-pub mod failure_codes;
+pub mod failures;
 pub mod metrics;
 mod page;
 pub mod report;

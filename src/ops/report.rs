@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::failure_codes::FailureCode;
+use super::failures::FailureCount;
 use super::metrics::{OLD_JOB, SLOW_TRANSACTION};
 use super::verdict::{OwnProblem, Part, Tally};
 
@@ -35,6 +35,8 @@ pub struct Report {
     pub is_stopped: bool,
     /// The name of its machine.
     pub host: String,
+    /// Where it serves this status and `/readyz`, such as `127.0.0.1:9102`. Empty if a former version reports.
+    pub ops: String,
     /// Its roles: `api`, `worker`, `receipts`.
     pub roles: Vec<String>,
     /// Requests to carriers in progress.
@@ -47,8 +49,9 @@ pub struct Report {
     pub oldest_due: Option<Timestamp>,
     /// Circuit breakers that are open.
     pub breakers: Vec<OpenBreaker>,
-    /// The most frequent error codes of recent failures.
-    pub failure_codes: Vec<FailureCode>,
+    /// The most frequent failures of the last five to ten minutes.
+    #[serde(rename = "failure_codes")]
+    pub failures: Vec<FailureCount>,
     /// Problems of this process, or of servers that it uses. Problems that this version does not know are left out.
     #[serde(deserialize_with = "known_problems")]
     pub problems: Vec<OwnProblem>,

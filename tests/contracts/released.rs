@@ -49,6 +49,7 @@ const ADDED: &[&str] = &[
     "openapi.json/components/schemas/DispatchRow",
     "openapi.json/components/schemas/EraseAnswer",
     "openapi.json/components/schemas/EraseBody",
+    "openapi.json/components/schemas/FailureAnswer",
     "openapi.json/components/schemas/FindingAnswer",
     "openapi.json/components/schemas/Job/properties/locale/pattern was \"^[0-9A-Za-z-]+$\" and is \"^[0-9A-Za-z_-]+$\"",
     "openapi.json/components/schemas/NamedNumbers",

@@ -121,6 +121,9 @@ async fn an_operator_works_in_a_shell() {
         (&["block", "add", "+447709001199", "--country", "GB", "--reason", "x"], 2, "cannot be used with"),
         (&["block", "add", "--country", "GB", "--reason", "x", "--for", "2"], 2, "such as 2h"),
         (&["quota", "show", "07709001199"], 1, "must be E.164"),
+        (&["dispatch", "list", "--state", "x"], 2, "[possible values: queued, sending, sent, delivered,"),
+        (&["dead", "list"], 2, "--config FILE"),
+        (&["config", "diff"], 2, "--config FILE"),
     ] {
         let (got, _, errors) = shell.run(args).await;
         assert!(got == code && errors.contains(why), "{args:?}: {got} {errors}");

@@ -29,7 +29,7 @@ async function main() {
   const plain = await (await browser.newContext({ javaScriptEnabled: false })).newPage();
   await plain.goto(PAGE);
   const verdict = await plain.textContent(".verdict");
-  assert.match(verdict, /to ID through acme fail since \d\d:\d\d UTC: of \d+, 100 % undelivered, usually \d %; others are fine\./);
+  assert.match(verdict, /to ID through acme fail since \d\d:\d\d UTC: of the last \d+, 100 % undelivered, usually \d %; others are fine\./);
   assert.equal(await plain.locator("noscript meta[http-equiv=refresh]").count(), 1);
 
   const page = await (await browser.newContext()).newPage();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use super::{OperatorRequest, duration, get, list, post, table, text, time};
 use crate::cli::Failure;
 use crate::cli::client::Api;
 use crate::cli::show;
+use crate::domain::attempt::State;
 use crate::http::timeline::Timeline;
 
 /// Find, show, cancel or retry dispatches of all tenants. The key must be an operator's.
@@ -34,8 +36,8 @@ pub(in crate::cli) struct List {
     /// Only those with this id: the sender's, or otpost's
     #[arg(long, value_parser = show::id)]
     id: Option<Uuid>,
-    /// Only those in this state, such as queued
-    #[arg(long)]
+    /// Only those in this state
+    #[arg(long, value_parser = states())]
     state: Option<String>,
     /// Only those of this tenant
     #[arg(long)]
@@ -79,6 +81,10 @@ pub(in crate::cli) struct Act {
     /// Why; for `otpost audit`
     #[arg(long)]
     reason: Option<String>,
+}
+
+fn states() -> PossibleValuesParser {
+    PossibleValuesParser::new(State::ALL.iter().map(|state| state.as_str()))
 }
 
 impl Dispatch {

@@ -164,6 +164,7 @@ fn content(status: &Status, failed: &[FailedDispatch], filter: &Group) -> Markup
         (parts::tiles(status))
         (chart::throughput(status))
         (chart::handset_time(status))
+        (parts::failures(status))
         (parts::failed(failed, filter))
         (parts::tables(status, filter))
         (parts::machine(status))

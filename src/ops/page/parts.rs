@@ -11,6 +11,8 @@ use crate::ops::verdict::{Cause, Finding, Group};
 
 /// Maximum number of rows of a table.
 const MAX_ROWS: usize = 30;
+/// Maximum number of kinds of failures.
+const MAX_FAILURES: usize = 10;
 
 pub(super) fn heading(status: &Status, filter: &Group) -> Markup {
     let time = status.at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
@@ -188,6 +190,38 @@ pub(super) fn tables(status: &Status, filter: &Group) -> Markup {
     }
 }
 
+/// Why messages failed during the last minutes.
+pub(super) fn failures(status: &Status) -> Markup {
+    html! {
+        @if !status.failures.is_empty() {
+            section {
+                h2 { "Failures of the last ten minutes" }
+                div class="scroll" id="table-failures" tabindex="0" role="region" aria-label="Failures of the last ten minutes" {
+                    table class="texts" {
+                        thead { tr {
+                            th scope="col" { "carrier" } th scope="col" { "channel" } th scope="col" { "country" }
+                            th scope="col" { "what" } th scope="col" { "code" } th scope="col" { "number" }
+                        } }
+                        tbody {
+                            @for failure in status.failures.iter().take(MAX_FAILURES) {
+                                tr {
+                                    th scope="row" { (failure.carrier) }
+                                    td { (failure.channel) } td { (failure.country) } td { (failure.what.replace('_', " ")) }
+                                    td { @if failure.code.is_empty() { "–" } @else { (failure.code) } }
+                                    td { (thousands(failure.count.cast_signed())) }
+                                }
+                            }
+                        }
+                    }
+                }
+                @if status.failures.len() > MAX_FAILURES {
+                    p class="none" { "and " (status.failures.len() - MAX_FAILURES) " more kinds" }
+                }
+            }
+        }
+    }
+}
+
 fn table(status: &Status, filter: &Group, dimension: Dimension, name: &str) -> Markup {
     let rows = status.by.get(&dimension).map_or(&[][..], Vec::as_slice);
     html! {
@@ -275,7 +309,7 @@ pub(super) fn machine(status: &Status) -> Markup {
                             @if process.is_alive(status.at) {
                                 ", " (process.report.in_flight) " requests in progress"
                             } @else { ", gone " (duration(ago)) " ago" }
-                            br; small { (process.name) }
+                            br; small { (process.name) @if !process.report.ops.is_empty() { ", page at " (process.report.ops) } }
                         }
                     }
                 }

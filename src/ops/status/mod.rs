@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::failures::FailureCount;
 use super::report::{GONE_AFTER, OpenBreaker, Report};
 use super::verdict::{Cause, Finding, Group, History, OwnProblem, verdict};
 use crate::domain::clock::{after, between};
@@ -179,6 +180,8 @@ pub struct Status {
     pub all: Numbers,
     /// The numbers by channel, carrier, country and tenant, those with the most attempts of the last day first.
     pub by: BTreeMap<Dimension, Vec<(String, Numbers)>>,
+    /// The most frequent failures of the last five to ten minutes. Empty with a filter for a tenant: they are not counted by tenant.
+    pub failures: Vec<FailureCount>,
     /// The counts of a day in points of ten minutes, oldest first.
     pub history: Vec<(Timestamp, DeliveryCounts)>,
     /// The living processes, and the last ones that are gone.
@@ -274,6 +277,7 @@ impl Status {
                 .any(|row| row.started_at >= ago(RECENT) && row.counts.of(Counted::Attempts) > 0),
             all,
             by: by.into_iter().map(|(dimension, values)| (dimension, sorted(values))).collect(),
+            failures: failures(&alive, filter),
             history: points.into_iter().collect(),
             queues: queues(&alive),
             oldest_due: oldest_due(&alive),
@@ -294,14 +298,8 @@ fn findings(input: &Input) -> Vec<Finding> {
     };
     let rows = input.rows.iter().filter(|row| !is_of_outage(row));
     let mut history = History::of_counts(rows, now);
-    history.set_codes(
-        input
-            .reports
-            .iter()
-            .filter(|process| process.is_alive(now))
-            .flat_map(|process| process.report.failure_codes.clone())
-            .collect(),
-    );
+    let alive = input.reports.iter().filter(|process| process.is_alive(now));
+    history.set_failures(alive.flat_map(|process| process.report.failures.clone()).collect());
     let mut findings = verdict(&history, &problems::own(input), now);
     // What an operator could do about a paused carrier is done. Its failures stay in the counts for an hour.
     findings.retain(|finding| {
@@ -317,6 +315,15 @@ fn sorted(values: BTreeMap<&str, Numbers>) -> Vec<(String, Numbers)> {
     let attempts = |numbers: &Numbers| numbers.day.of(Counted::Attempts);
     values.sort_by_key(|(_, numbers)| std::cmp::Reverse(attempts(numbers)));
     values
+}
+
+/// The failures that the living processes report.
+fn failures(alive: &[&SeenReport], filter: &Group) -> Vec<FailureCount> {
+    if filter.tenant.is_some() {
+        return vec![];
+    }
+    let reported = alive.iter().flat_map(|process| &process.report.failures);
+    FailureCount::sums(reported.filter(|failure| filter.holds_failure(failure)))
 }
 
 /// The newest report says what is due. An older one may name a dispatch that was taken since.

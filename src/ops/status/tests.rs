@@ -10,6 +10,7 @@ use crate::domain::channel::Channel;
 use crate::domain::clock::after;
 use crate::domain::delivery_cell::Cell;
 use crate::domain::delivery_count::{CountRow, Counted, DeliveryCounts};
+use crate::ops::failures::FailureCount;
 use crate::ops::report::{OpenBreaker, Report};
 use crate::ops::verdict::{Cause, Group, OwnProblem, Part};
 
@@ -65,6 +66,25 @@ fn numbers_are_divided_and_filtered() {
     assert_eq!(status.history.iter().map(|(_, counts)| attempts(counts)).sum::<i64>(), 10);
     let filter = Group { country: Some("DE".to_owned()), ..Group::default() };
     assert_eq!(attempts(&Status::new(&Snapshot::new(input.clone()), &filter).all.day), 7);
+}
+
+#[test]
+fn failures_of_living_processes_are_added() {
+    let failure = |carrier: &str, code: &str, count| {
+        let [carrier, code, country, what] = [carrier, code, "DE", "undelivered"].map(str::to_owned);
+        FailureCount { channel: Channel::Sms, carrier, country, what, code, count }
+    };
+    let mut workers = [process("a", 1, "worker"), process("b", 1, "worker"), process("gone", 300, "worker")];
+    workers[0].report.failures = vec![failure("acme", "30007", 2), failure("bolt", "", 4)];
+    workers[1].report.failures = vec![failure("acme", "30007", 3)];
+    workers[2].report.failures = vec![failure("acme", "30007", 90)];
+    let input = input(vec![], workers.to_vec());
+    let failures = |filter: Group| Status::new(&Snapshot::new(input.clone()), &filter).failures;
+    assert_eq!(failures(Group::default()), [failure("acme", "30007", 5), failure("bolt", "", 4)]);
+    let bolt = Group { carrier: Some("bolt".to_owned()), ..Group::default() };
+    assert_eq!(failures(bolt), [failure("bolt", "", 4)]);
+    let tenant = Group { tenant: Some("shop".to_owned()), ..Group::default() };
+    assert_eq!(failures(tenant), [], "they are not counted by tenant");
 }
 
 #[test]

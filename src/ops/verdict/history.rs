@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::{Cell, Counts, Group, Symptom, Tally};
-use crate::ops::failure_codes::FailureCode;
+use crate::ops::failures::FailureCount;
 
 /// Number of intervals that are kept apart: an hour.
 pub(super) const RECENT: usize = 360;
@@ -26,8 +26,8 @@ pub struct History {
     usual: Vec<[(f64, f64); Symptom::ALL.len()]>,
     /// The counts of each interval, oldest first.
     recent: VecDeque<Vec<(usize, Counts)>>,
-    /// The carriers' error codes of recent failures.
-    codes: Vec<FailureCode>,
+    /// The recent failures, with the carriers' error codes.
+    failures: Vec<FailureCount>,
 }
 
 impl History {
@@ -62,24 +62,19 @@ impl History {
         }
     }
 
-    /// Sets the carriers' error codes of recent failures.
-    pub fn set_codes(&mut self, codes: Vec<FailureCode>) {
-        self.codes = codes;
+    /// Sets the recent failures.
+    pub fn set_failures(&mut self, failures: Vec<FailureCount>) {
+        self.failures = failures;
     }
 
     /// The error code that more than half of the recent failures of a group have.
     pub(super) fn main_code(&self, group: &Group) -> Option<&str> {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-        for code in &self.codes {
-            let is_in_group = group.channel.is_none_or(|channel| channel == code.channel)
-                && group.carrier.as_ref().is_none_or(|carrier| *carrier == code.carrier)
-                && group.country.as_ref().is_none_or(|country| *country == code.country);
-            if is_in_group {
-                *counts.entry(&code.code).or_default() += code.count;
-            }
+        for failure in self.failures.iter().filter(|failure| group.holds_failure(failure)) {
+            *counts.entry(&failure.code).or_default() += failure.count;
         }
         let all: u64 = counts.values().sum();
-        counts.into_iter().find(|(_, count)| 2 * count > all).map(|(code, _)| code)
+        counts.into_iter().find(|(code, count)| !code.is_empty() && 2 * count > all).map(|(code, _)| code)
     }
 
     fn number(&mut self, cell: Cell) -> usize {

@@ -7,6 +7,7 @@
 use super::found::Found;
 use super::history::{GROUPS, History};
 use super::{Cell, Counts, Group, OTHER, Symptom, Tally, UNKNOWN_COUNTRY};
+use crate::ops::failures::FailureCount;
 
 /// The windows, in intervals: from 10 s to an hour.
 const WINDOWS: [usize; 11] = [1, 2, 3, 6, 12, 18, 30, 60, 120, 180, 360];
@@ -178,6 +179,13 @@ impl Group {
             && self.carrier.as_ref().is_none_or(|carrier| *carrier == cell.carrier)
             && self.country.as_ref().is_none_or(|country| *country == cell.country)
             && self.tenant.as_ref().is_none_or(|tenant| *tenant == cell.tenant)
+    }
+
+    /// Whether the group holds the messages of a kind of failure. Failures are not counted by tenant.
+    pub fn holds_failure(&self, failure: &FailureCount) -> bool {
+        self.channel.is_none_or(|channel| channel == failure.channel)
+            && self.carrier.as_ref().is_none_or(|carrier| *carrier == failure.carrier)
+            && self.country.as_ref().is_none_or(|country| *country == failure.country)
     }
 
     /// Whether all of its values are names, so that somebody can act on them.

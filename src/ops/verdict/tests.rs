@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Cause, Cell, Counts, Group, History, OwnProblem, Part, Symptom, Tally, verdict};
 use crate::domain::channel::Channel;
-use crate::ops::failure_codes::FailureCode;
+use crate::ops::failures::FailureCount;
 
 fn now() -> Timestamp {
     "2026-05-04T14:05:00Z".parse().unwrap()
@@ -138,12 +138,12 @@ fn our_own_problems_come_first() {
 fn the_carriers_error_code_is_named() {
     let code = |carrier: &str, code: &str, count| {
         let [carrier, country, code] = [carrier, "ID", code].map(str::to_owned);
-        FailureCode { channel: Channel::Sms, carrier, country, code, count }
+        FailureCount { channel: Channel::Sms, carrier, country, what: "undelivered".to_owned(), code, count }
     };
     let text = |codes| {
         let mut history =
             with(Symptom::Undelivered, |cell| cell.carrier == "acme" && cell.country == "ID", 0.9);
-        history.set_codes(codes);
+        history.set_failures(codes);
         texts(&history, &[]).remove(0)
     };
     let mixed = vec![code("acme", "30007", 5), code("acme", "30003", 5), code("bolt", "1", 90)];
