@@ -193,19 +193,19 @@ fn failures(failures: &[FailureAnswer], dim: &str, off: &str) -> String {
     let width = carriers.chain(["FAILURES".len()]).max().unwrap_or(0);
     let _ = writeln!(
         text,
-        "\n{dim}{:<width$}  {:>9} {:>9} {:<13} {:<9} {:>9}{off}",
-        "FAILURES", "CHANNEL", "COUNTRY", "WHAT", "CODE", "10 MIN"
+        "\n{dim}{:<width$}  {:<9} {:<13} {:<12} {:>9}  {:<7}{off}",
+        "FAILURES", "COUNTRY", "WHAT", "CODE", "10 MIN", "CHANNEL"
     );
     for failure in failures.iter().take(MAX_LINES) {
         let _ = writeln!(
             text,
-            "{:<width$}  {:>9} {:>9} {:<13} {:<9} {:>9}",
+            "{:<width$}  {:<9} {:<13} {:<12} {:>9}  {:<7}",
             failure.carrier,
-            failure.channel.as_str(),
             failure.country,
             spaced(&failure.what),
             failure.code.as_deref().unwrap_or("-"),
-            failure.count
+            failure.count,
+            failure.channel.as_str()
         );
     }
     if failures.len() > MAX_LINES {

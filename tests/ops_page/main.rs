@@ -72,6 +72,10 @@ async fn the_page_names_the_cause_on_a_desk_and_on_a_phone_without_and_with_a_sc
     deployment.script(to, json!([{"outcome": "undelivered", "error_code": 30003}])).await;
     let id = deployment.publish(&job(to, json!({}))).await;
     deployment.until_state(id, "undelivered").await;
+    support::wait::until("the failure is reported", async || {
+        deployment.get(&format!("http://{}/", all.ops)).await.1.contains("Failures of the last ten minutes")
+    })
+    .await;
     let empty = Deployment::build(Duration::from_millis(20)).await;
     let quiet = empty.start(empty.config(&["acme"]), Roles::ALL).await;
     let node = std::env::var("TWO_STEP_TEST_NODE").expect("TWO_STEP_TEST_NODE is not set: run scripts/test");

@@ -199,16 +199,16 @@ pub(super) fn failures(status: &Status) -> Markup {
                 div class="scroll" id="table-failures" tabindex="0" role="region" aria-label="Failures of the last ten minutes" {
                     table class="texts" {
                         thead { tr {
-                            th scope="col" { "carrier" } th scope="col" { "channel" } th scope="col" { "country" }
-                            th scope="col" { "what" } th scope="col" { "code" } th scope="col" { "number" }
+                            th scope="col" { "carrier" } th scope="col" { "country" } th scope="col" { "what" }
+                            th scope="col" { "code" } th scope="col" { "number" } th scope="col" { "channel" }
                         } }
                         tbody {
                             @for failure in status.failures.iter().take(MAX_FAILURES) {
                                 tr {
                                     th scope="row" { (failure.carrier) }
-                                    td { (failure.channel) } td { (failure.country) } td { (failure.what.replace('_', " ")) }
+                                    td { (failure.country) } td { (failure.what.replace('_', " ")) }
                                     td { @if failure.code.is_empty() { "–" } @else { (failure.code) } }
-                                    td { (thousands(failure.count.cast_signed())) }
+                                    td { (thousands(failure.count.cast_signed())) } td { (failure.channel) }
                                 }
                             }
                         }
