@@ -104,21 +104,19 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Moves all tables and indexes of a ledger.
+/// Moves all tables and indexes of a ledger. Each is moved by a transaction of its own: one that locked several would wait for otpost's,
+/// and they for it.
 async fn move_to(url: &str, space: &str) {
     let look = connect(url).await;
-    let all = format!(
-        "do $$ declare r record; begin
-           for r in select oid::regclass as name, case relkind when 'r' then 'table' else 'index' end as kind
-                      from pg_class where relnamespace = current_schema()::regnamespace and relkind in ('r', 'i') loop
-             execute format('alter %s %s set tablespace {space}', r.kind, r.name);
-           end loop;
-         end $$"
-    );
-    // It may conflict with otpost's statements.
+    let list = "select case relkind when 'r' then 'table' else 'index' end, oid::regclass::text
+                  from pg_class where relnamespace = current_schema()::regnamespace and relkind in ('r', 'i')";
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    while let Err(e) = look.batch_execute(&all).await {
-        assert!(tokio::time::Instant::now() < deadline, "the tables are not moved: {e}");
+    for row in look.query(list, &[]).await.unwrap() {
+        let (kind, name): (&str, &str) = (row.get(0), row.get(1));
+        let one = format!("alter {kind} {name} set tablespace {space}");
+        while let Err(e) = look.batch_execute(&one).await {
+            assert!(tokio::time::Instant::now() < deadline, "{name} is not moved: {:?}", e.as_db_error());
+        }
     }
 }
 
