@@ -36,8 +36,8 @@ fn run(home: &Path, args: &[&str], input: &str) -> (i32, String, String) {
 }
 
 /// Starts `otpost dev` on free ports. Returns its JSON output.
-fn dev(home: &Path) -> (Process, Value) {
-    let args = ["dev", "--json", "--port", "0", "--gateway-port", "0"];
+fn dev(home: &Path, more: &[&str]) -> (Process, Value) {
+    let args = [&["dev", "--json", "--port", "0", "--gateway-port", "0", "--ops-port", "0"], more].concat();
     let mut process =
         Process(otpost(home, &args).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     let mut line = String::new();
@@ -80,11 +80,13 @@ async fn codes_are_sent_and_shown_on_one_machine() {
         let (code, _, errors) = run(home, &[&["send", "+447707000001"], args].concat(), "");
         assert!(code == 2 && errors.contains(why), "{code} {errors}");
     }
-    let (mut process, dev_said) = dev(home);
-    let state = home.join("otpost/dev.json");
-    for secret in ["dev.json", "root", "key", "operator-key", "dev.db"] {
-        let mode = std::fs::metadata(home.join("otpost").join(secret)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{secret} is readable only for its user");
+    let (mut process, dev_said) = dev(home, &[]);
+    let port = dev_said["api"].as_str().unwrap().rsplit(':').next().unwrap();
+    let state = home.join(format!("otpost/dev-{port}.json"));
+    let files = ["root", "key", "operator-key", "dev.db"].map(|file| home.join("otpost").join(file));
+    for secret in files.iter().chain([&state]) {
+        let mode = std::fs::metadata(secret).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{} is readable only for its user", secret.display());
     }
 
     // A sample text, with progress messages.
@@ -171,6 +173,16 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     assert_eq!(std::fs::read(&state).unwrap(), before);
     assert_eq!(run(home, &["show", id], "").0, 0);
 
+    // A second one on another folder is used while it runs. Then the first one is found again.
+    let other = home.join("other");
+    let (mut second, _) = dev(home, &["--data", other.to_str().unwrap()]);
+    let (code, _, errors) = run(home, &["show", id], "");
+    assert!(code == 1 && errors.starts_with("otpost: 404: "), "the second one does not know it: {errors}");
+    second.signal("TERM");
+    let ended = wait::within(Duration::from_secs(20), async || second.0.try_wait().unwrap()).await;
+    assert_eq!(ended.expect("it ends").code(), Some(0));
+    assert_eq!(run(home, &["show", id], "").0, 0);
+
     // After SIGTERM it exits with 0, and its state file is deleted.
     process.signal("TERM");
     let ended = wait::within(Duration::from_secs(20), async || process.0.try_wait().unwrap()).await;
@@ -179,7 +191,7 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     assert_eq!(run(home, &["show", id], "").0, 2);
 
     // The next process has the earlier dispatches and the same key.
-    let (_process, again) = dev(home);
+    let (_process, again) = dev(home, &[]);
     assert_eq!((&again["key"], &again["operator_key"]), (&dev_said["key"], &dev_said["operator_key"]));
     let (code, shown, _) = run(home, &["show", id, "--json"], "");
     assert_eq!(

@@ -157,7 +157,7 @@ fn history(d: &Dispatch) -> DispatchHistory {
 }
 
 fn state_and_reason(d: &Dispatch) -> String {
-    let reason = d.reason.map(|reason| format!(" ({})", timeline_text::spaced(reason.as_str())));
+    let reason = d.reason.map(|reason| format!(" ({})", timeline_text::of_reason(reason)));
     format!("{}{}", d.state, reason.unwrap_or_default())
 }
 

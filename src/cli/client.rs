@@ -1,7 +1,9 @@
-//! Client of the HTTP API, for the commands that use a running otpost. They find a running `otpost dev` by its state file.
+//! Client of the HTTP API, for the commands that use a running otpost. They find a running `otpost dev` by its state file. If several run,
+//! they use the one that was started last.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -48,8 +50,11 @@ impl StateFile {
         std::env::var_os("XDG_STATE_HOME").map_or_else(home, PathBuf::from).join("otpost")
     }
 
-    fn path() -> PathBuf {
-        Self::folder().join("dev.json")
+    /// The port of the API is part of the name, so that a second `otpost dev` does not replace the file of the first.
+    #[cfg(feature = "dev")]
+    fn path(&self) -> PathBuf {
+        let port = self.api.rsplit(':').next().unwrap_or_default();
+        Self::folder().join(format!("dev-{port}.json"))
     }
 
     #[cfg(feature = "dev")]
@@ -57,19 +62,40 @@ impl StateFile {
         use std::io::Write;
         use std::os::unix::fs::OpenOptionsExt;
         std::fs::create_dir_all(Self::folder())?;
-        let _ = std::fs::remove_file(Self::path());
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(Self::path())?;
+        let path = self.path();
+        let _ = std::fs::remove_file(&path);
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(serde_json::to_string(self)?.as_bytes())
     }
 
     #[cfg(feature = "dev")]
-    pub(super) fn remove() {
-        let _ = std::fs::remove_file(Self::path());
+    pub(super) fn remove(&self) {
+        let _ = std::fs::remove_file(self.path());
     }
 
+    /// The state of the `otpost dev` that was started last and still runs.
     fn read() -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(Self::path()).ok()?).ok()
+        let is_state =
+            |name: &str| name.strip_prefix("dev-").is_some_and(|n| n.strip_suffix(".json").is_some());
+        let mut files: Vec<(SystemTime, PathBuf)> = std::fs::read_dir(Self::folder())
+            .ok()?
+            .flatten()
+            .filter(|entry| entry.file_name().to_str().is_some_and(is_state))
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect();
+        files.sort_unstable_by(|a, b| b.cmp(a));
+        let mut states = files.into_iter().filter_map(|(_, path)| Self::read_from(&path));
+        states.find(Self::is_running)
+    }
+
+    fn read_from(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    /// A killed process leaves its file.
+    fn is_running(&self) -> bool {
+        let address = self.api.trim_start_matches("http://").parse();
+        address.is_ok_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok())
     }
 }
 

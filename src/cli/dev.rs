@@ -9,9 +9,9 @@ use clap::Args;
 use mock_gateway::Gateway;
 use tokio::net::TcpListener;
 
-use super::Failure;
 use super::client::StateFile;
 use super::serve::stop_signal;
+use super::{Failure, program};
 use crate::app::{self, App, Roles, Start};
 use crate::carriers::twilio;
 use crate::config::{CarrierConfig, Config};
@@ -32,6 +32,9 @@ pub(super) struct Dev {
     /// Port of the page that shows the mock phones
     #[arg(long, default_value_t = 8025)]
     gateway_port: u16,
+    /// Port of the page for operators; if it is in use, another one is taken
+    #[arg(long, default_value_t = 8082)]
+    ops_port: u16,
     /// Folder of the ledger file and the keys; default: ~/.local/state/otpost
     #[arg(long)]
     data: Option<PathBuf>,
@@ -145,7 +148,14 @@ impl Dev {
         let keys = Keys::new(root.clone(), vec![], &root);
         let api_keys = ApiKeys::load_or_create(&folder).with_context(cannot)?;
         let (ports, pace) = ((self.port, self.gateway_port), Duration::from_millis(600));
-        let embedded = Embedded::start(&folder.join("dev.db"), keys, api_keys, ports, pace, |_| {}).await?;
+        let ops = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ops_port));
+        let is_free = TcpListener::bind(ops).await.is_ok();
+        let embedded = Embedded::start(&folder.join("dev.db"), keys, api_keys, ports, pace, |config| {
+            if is_free {
+                config.ops.listen = ops;
+            }
+        })
+        .await?;
         let state = StateFile {
             api: embedded.api_url(),
             key: embedded.key.clone(),
@@ -161,20 +171,24 @@ impl Dev {
                                    "operator_key": state.operator_key})
             );
         } else {
+            let program = program();
             println!("otpost runs on this machine and sends nothing to real phones.\n");
             println!("  Phones   {}   read the texts, hear the calls", state.gateway);
             println!("  API      {}/v1/dispatches", state.api);
             println!(
-                "  Status   http://{}/   whether codes arrive; in a terminal: otpost top",
+                "  Status   http://{}/   whether codes arrive; in a terminal: {program} top",
                 embedded.app.ops
             );
             println!("  Key      {}\n", state.key);
-            println!("Send a code:  otpost send +447700900123");
-            println!("Fall back:    otpost send +447700900102 --channel sms --channel voice");
+            println!("Send a code:  {program} send +447700900123");
+            println!("Fall back:    {program} send +447700900102 --channel sms --channel voice");
             println!("Stop with Ctrl-C.");
         }
         stop_signal().await;
-        StateFile::remove();
+        if !self.json {
+            println!("Stopping");
+        }
+        state.remove();
         embedded.stop().await;
         Ok(())
     }

@@ -202,6 +202,17 @@ impl From<crate::ledger::LedgerError> for Failure {
     }
 }
 
+/// How the user has called this program: through cargo, or by its name.
+#[cfg(feature = "dev")]
+fn program() -> &'static str {
+    let is_run_by_cargo = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == "otpost");
+    match (is_run_by_cargo, cfg!(debug_assertions)) {
+        (true, false) => "cargo run --release --",
+        (true, true) => "cargo run --",
+        (false, _) => "otpost",
+    }
+}
+
 /// Parses the command line, runs the command, and returns its exit code.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();

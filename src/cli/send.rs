@@ -36,7 +36,7 @@ pub(super) struct Send {
     /// Language of the message, such as de-AT
     #[arg(long)]
     locale: Option<String>,
-    /// Id of the dispatch; the same id is never sent twice
+    /// Id of the dispatch; the same id and code are never sent twice, and the same id with another code is refused
     #[arg(long, value_parser = super::show::id)]
     id: Option<Uuid>,
     /// Wait for the final state, even after the code has expired without a delivery receipt
@@ -68,6 +68,9 @@ impl Send {
         let (status, body) = api.post("/v1/dispatches", &job).await?;
         if status != 202 && status != 200 {
             return Err(problem(status, &body));
+        }
+        if !self.code && status == 202 {
+            eprintln!("A sample code: {} (--code reads your own code from standard input)", *code);
         }
         if self.no_wait {
             if self.json {
@@ -118,9 +121,8 @@ fn read_code() -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(text.trim_start_matches('\u{feff}').trim().to_owned()))
 }
 
-/// Generates and prints six random digits. The code is a sample, not a secret.
+/// Generates six random digits. The code is a sample, not a secret.
 fn sample() -> Zeroizing<String> {
     let number = u32::from_be_bytes(crate::seal::random()) % 1_000_000;
-    eprintln!("A sample code: {number:06} (--code reads your own code from standard input)");
     Zeroizing::new(format!("{number:06}"))
 }

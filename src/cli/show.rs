@@ -11,7 +11,7 @@ use super::Failure;
 use super::client::{Api, Server, problem};
 use crate::domain::attempt::{ReceiptStatus, State};
 use crate::http::timeline::Timeline;
-use crate::http::timeline_text::{lines, since, spaced, times};
+use crate::http::timeline_text::{lines, of_reason, since, times};
 
 /// Show the timeline of a dispatch.
 #[derive(Debug, Args)]
@@ -112,7 +112,7 @@ pub(super) fn progress(timeline: &Timeline, until: Option<Timestamp>) -> String 
 /// Formats the timeline as text. The first column is the time since the admission.
 pub(super) fn format_timeline(s: &Timeline) -> String {
     let mut out = String::new();
-    let reason = s.reason.map(|r| format!(" ({})", spaced(r.as_str()))).unwrap_or_default();
+    let reason = s.reason.map(|r| format!(" ({})", of_reason(r))).unwrap_or_default();
     let channels: Vec<&str> = s.channels.iter().map(|c| c.as_str()).collect();
     let _ = writeln!(out, "{}  to {}  {}{reason}", s.id, s.to, s.state);
     let _ = writeln!(out, "  admitted   {}  by {}", s.admitted_at, channels.join(", then "));

@@ -67,9 +67,8 @@ impl Top {
             rows: TableState::default(),
             status: Ok(status),
         };
-        let terminal = ratatui::try_init().map_err(|e| {
-            Failure::Failed(format!("this is not a terminal ({}); use: otpost status", e.kind()))
-        })?;
+        let terminal = ratatui::try_init()
+            .map_err(|_| Failure::Failed("this is not a terminal; use: otpost status".to_owned()))?;
         let shown = screen.run(terminal, api, keys).await;
         ratatui::restore();
         shown.map_err(|e| Failure::Failed(format!("the terminal cannot be used: {}", e.kind())))

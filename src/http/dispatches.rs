@@ -274,7 +274,7 @@ pub(super) async fn show(
 problems! {
     CreateProblems = authorized::problems::<scope::Dispatch>().into_iter().chain(body::problems()).chain([
         Problem::invalid(INVALID, BadMessage::new("body", "is not JSON (line 1, column 1)")),
-        Problem::invalid(INVALID, BadMessage::new("to", "must be E.164: + and 7 to 15 digits, the country code first")),
+        Problem::invalid(INVALID, BadMessage::new("to", "must be E.164: + and 7 to 15 digits, the country code first, such as +447700900123")),
         refused(DispatchState::Expired, Reason::Life, None),
         number_not_possible(Some(NumberProblem::TrunkZero)),
         refused(DispatchState::Refused, Reason::Country, None),

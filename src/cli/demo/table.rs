@@ -120,7 +120,7 @@ impl Table {
             let all = self.rows.len();
             println!("\n{passed} of {all} scenarios passed, in {:.1} s.", took.as_secs_f64());
             if passed == all {
-                println!("Next: otpost dev, and read the texts in a browser.");
+                println!("Next: {} dev, and read the texts in a browser.", crate::cli::program());
             }
         }
         passed == self.rows.len()

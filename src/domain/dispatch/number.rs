@@ -76,7 +76,7 @@ pub enum NumberProblem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadNumber {
     /// The text is not `+` and 7 to 15 digits. The producer must correct it.
-    #[error("must be E.164: + and 7 to 15 digits, the country code first")]
+    #[error("must be E.164: + and 7 to 15 digits, the country code first, such as +447700900123")]
     Shape,
 }
 
