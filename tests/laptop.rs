@@ -54,6 +54,18 @@ async fn on_the_phone(dev: &Value, to: &str) -> Vec<Value> {
     page.json::<Value>().await.unwrap()["entries"].as_array().unwrap().clone()
 }
 
+/// Fails if the second process replaces the state file of the first, which is then not found any more.
+async fn a_second_one_is_used_while_it_runs(home: &Path, id: &str) {
+    let other = home.join("other");
+    let (mut second, _) = dev(home, &["--data", other.to_str().unwrap()]);
+    let (code, _, errors) = run(home, &["show", id], "");
+    assert!(code == 1 && errors.starts_with("otpost: 404: "), "the second one does not know it: {errors}");
+    second.signal("TERM");
+    let ended = wait::within(Duration::from_secs(20), async || second.0.try_wait().unwrap()).await;
+    assert_eq!(ended.expect("it ends").code(), Some(0));
+    assert_eq!(run(home, &["show", id], "").0, 0);
+}
+
 /// They find it also beside an exported key of the tenant.
 fn commands_of_operators_find_their_key(home: &Path, tenant_key: &str) {
     let (code, table, errors) = run(home, &["carrier", "list"], "");
@@ -173,15 +185,7 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     assert_eq!(std::fs::read(&state).unwrap(), before);
     assert_eq!(run(home, &["show", id], "").0, 0);
 
-    // A second one on another folder is used while it runs. Then the first one is found again.
-    let other = home.join("other");
-    let (mut second, _) = dev(home, &["--data", other.to_str().unwrap()]);
-    let (code, _, errors) = run(home, &["show", id], "");
-    assert!(code == 1 && errors.starts_with("otpost: 404: "), "the second one does not know it: {errors}");
-    second.signal("TERM");
-    let ended = wait::within(Duration::from_secs(20), async || second.0.try_wait().unwrap()).await;
-    assert_eq!(ended.expect("it ends").code(), Some(0));
-    assert_eq!(run(home, &["show", id], "").0, 0);
+    a_second_one_is_used_while_it_runs(home, id).await;
 
     // After SIGTERM it exits with 0, and its state file is deleted.
     process.signal("TERM");
