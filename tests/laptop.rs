@@ -5,7 +5,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -66,6 +66,14 @@ async fn a_second_one_is_used_while_it_runs(home: &Path, id: &str) {
     assert_eq!(run(home, &["show", id], "").0, 0);
 }
 
+fn files_are_private(home: &Path, state: &Path) {
+    let files = ["root", "key", "operator-key", "dev.db"].map(|file| home.join("otpost").join(file));
+    for secret in files.iter().map(PathBuf::as_path).chain([state]) {
+        let mode = std::fs::metadata(secret).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{} is readable only for its user", secret.display());
+    }
+}
+
 /// They find it also beside an exported key of the tenant.
 fn commands_of_operators_find_their_key(home: &Path, tenant_key: &str) {
     let (code, table, errors) = run(home, &["carrier", "list"], "");
@@ -95,11 +103,7 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     let (mut process, dev_said) = dev(home, &[]);
     let port = dev_said["api"].as_str().unwrap().rsplit(':').next().unwrap();
     let state = home.join(format!("otpost/dev-{port}.json"));
-    let files = ["root", "key", "operator-key", "dev.db"].map(|file| home.join("otpost").join(file));
-    for secret in files.iter().chain([&state]) {
-        let mode = std::fs::metadata(secret).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{} is readable only for its user", secret.display());
-    }
+    files_are_private(home, &state);
 
     // A sample text, with progress messages.
     let to = "+447707000001";
