@@ -1,5 +1,6 @@
 //! The ledger's schema: other versions of it, migrations at the same time, rights, and rows of another version. On PostgreSQL, which
-//! several processes share.
+//! several processes share; migrations of an older schema on SQLite too.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
@@ -9,11 +10,11 @@ use futures_util::future::join_all;
 use otpost::domain::attempt::{Reason, Receipt, ReceiptStatus, State};
 use otpost::domain::clock::{Clock, after, now};
 use otpost::ledger::{
-    Admission, AttemptReceipt, BeginRequest, Destinations, Ledger, LedgerError, NewAttempt, Receiver,
-    RecordResult, Refusal,
+    Admission, AttemptReceipt, BeginRequest, Destinations, Ledger, LedgerError, NewAttempt, NewPause,
+    OperatorAct, Receiver, RecordResult, Refusal,
 };
 use support::ledger_driver::{SMS, job, with_begin};
-use support::world::{Backend, World, connect, fresh_schema, ledger_at};
+use support::world::{Backend, TempDir, World, connect, fresh_schema, ledger_at};
 use uuid::Uuid;
 
 fn queued(number: &str) -> Admission {
@@ -37,6 +38,77 @@ async fn a_later_schema_is_used_if_it_is_compatible() {
         problem.contains("with otpost's schema 99 or later") && problem.ends_with("; update otpost"),
         "{problem}"
     );
+}
+
+/// The migrations of the schema that had no pauses in one country.
+macro_rules! third_schema {
+    ($database:literal) => {
+        [
+            ("V1__ledger", include_str!(concat!("../migrations/", $database, "/0001_ledger.sql"))),
+            (
+                "V2__housekeeping",
+                include_str!(concat!("../migrations/", $database, "/0002_housekeeping.sql")),
+            ),
+            ("V3__operations", include_str!(concat!("../migrations/", $database, "/0003_operations.sql"))),
+        ]
+        .map(|(name, sql)| refinery::Migration::unapplied(name, sql).unwrap())
+    };
+}
+
+/// Statements of the version with that schema. It may run beside the new one.
+const OLD_PAUSE: &str = "insert into carrier_pause (carrier, reason, paused_by, paused_at, until) values ('c1', 'no receipts', 'key1', ";
+const OLD_READ: &str = "select carrier, reason, paused_by from carrier_pause order by carrier";
+
+/// Migrates a ledger that has a pause, and adds one in a country.
+async fn keep_the_pause(url: &str) {
+    let ledger = ledger_at(url, Clock::System);
+    ledger.migrate().await.unwrap();
+    ledger.check().await.unwrap();
+    let country = Some("ID".to_owned());
+    let pause =
+        NewPause { carrier: "c1".to_owned(), country, reason: "loses texts".to_owned(), duration: None };
+    let record = ledger.new_record("key1", OperatorAct::CarrierPause, "carrier c1 in ID", None);
+    ledger.pause_carrier(&pause, &record).await.unwrap();
+    let pauses = ledger.restrictions().await.unwrap().pauses;
+    let pauses: Vec<_> =
+        pauses.iter().map(|p| (p.country.as_deref(), p.reason.as_str(), p.until.is_some())).collect();
+    assert_eq!(pauses, [(None, "no receipts", true), (Some("ID"), "loses texts", false)]);
+}
+
+/// Fails if the migration loses a pause or makes it one for a country, or if the version before cannot read the new schema.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_of_an_older_schema_holds_everywhere_after_the_migration() {
+    let url = fresh_schema().await;
+    let mut old = connect(&url).await;
+    refinery::Runner::new(&third_schema!("postgres")).run_async(&mut old).await.unwrap();
+    let until = "clock_timestamp(), clock_timestamp() + make_interval(hours => 1))";
+    old.batch_execute(&format!("{OLD_PAUSE} {until}")).await.unwrap();
+    keep_the_pause(&url).await;
+    let carriers: Vec<String> =
+        old.query(OLD_READ, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(carriers, ["c1", "c1"]);
+    let oldest = old.query_one("select max(oldest_version) from compatibility", &[]).await.unwrap();
+    assert!(oldest.get::<_, i32>(0) <= 3, "the version before may run on it");
+}
+
+/// The same in a file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_of_an_older_schema_in_a_file_holds_everywhere_after_the_migration() {
+    let folder = TempDir::new();
+    let file = folder.0.join("ledger.db");
+    let mut old = rusqlite::Connection::open(&file).unwrap();
+    refinery::Runner::new(&third_schema!("sqlite")).run(&mut old).unwrap();
+    old.execute_batch(&format!("{OLD_PAUSE} 1767268800000000, 4102444800000000)")).unwrap();
+    keep_the_pause(&format!("sqlite:{}", file.display())).await;
+    let replaced = OLD_PAUSE.replace("insert", "insert or replace");
+    old.execute_batch(&format!("{replaced} 1767268800000000, null)")).unwrap();
+    let mut statement = old.prepare(OLD_READ).unwrap();
+    let reasons: Vec<String> =
+        statement.query_map([], |row| row.get(1)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(reasons.len(), 2, "a pause of the version before replaces the one everywhere: {reasons:?}");
+    let oldest: i64 =
+        old.query_row("select max(oldest_version) from compatibility", [], |row| row.get(0)).unwrap();
+    assert!(oldest <= 3, "the version before may run on it");
 }
 
 /// Fails without the advisory lock.

@@ -52,6 +52,7 @@ impl StatusReader {
         restrictions.retain_in_force(now);
         let pauses = restrictions.pauses.into_iter().map(|pause| PausedCarrier {
             carrier: pause.carrier,
+            country: pause.country,
             reason: pause.reason,
             by: pause.paused_by,
             until: pause.until,

@@ -225,12 +225,13 @@ pub(super) fn breaker(open: &BreakerAnswer) -> String {
     format!("Circuit breaker open: {} gets no {}{to}, {probe}", open.carrier, open.channel)
 }
 
-/// `Paused: acme, "loses texts to ID", until 2026-05-04 15:00 UTC`
+/// `Paused: acme in ID, "loses texts", until 2026-05-04 15:00 UTC`
 pub(super) fn paused(pause: &PausedAnswer) -> String {
     let until = pause.until.map_or("until it is resumed".to_owned(), |until| {
         format!("until {}", until.strftime("%Y-%m-%d %H:%M UTC"))
     });
-    format!("Paused: {}, \"{}\", {until}", pause.carrier, pause.reason)
+    let place = pause.country.as_ref().map(|country| format!(" in {country}")).unwrap_or_default();
+    format!("Paused: {}{place}, \"{}\", {until}", pause.carrier, pause.reason)
 }
 
 /// `api, worker, receipts on host1, 0.1.0: 3 requests in progress (1234-…, page at 127.0.0.1:9102)`

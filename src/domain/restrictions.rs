@@ -1,7 +1,7 @@
 //! What operators have restricted: carriers that are paused, and numbers that are blocked. This is the form that a process looks
 //! things up in; it holds only what is in force.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::domain::dispatch::PhoneNumber;
 use crate::domain::words::words;
@@ -25,7 +25,10 @@ words! {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Restrictions {
     is_read: bool,
+    /// The carriers that are paused everywhere.
     paused: HashSet<String>,
+    /// The countries in which carriers are paused, by carrier.
+    paused_countries: HashMap<String, HashSet<String>>,
     numbers: HashSet<String>,
     prefixes: HashSet<String>,
     countries: HashSet<String>,
@@ -42,9 +45,14 @@ impl Restrictions {
         self.is_read
     }
 
-    /// Adds the pause of a carrier.
-    pub fn pause(&mut self, carrier: &str) {
-        self.paused.insert(carrier.to_owned());
+    /// Adds the pause of a carrier in a country; `None`: everywhere.
+    pub fn pause(&mut self, carrier: &str, country: Option<&str>) {
+        match country {
+            None => self.paused.insert(carrier.to_owned()),
+            Some(country) => {
+                self.paused_countries.entry(carrier.to_owned()).or_default().insert(country.to_owned())
+            }
+        };
     }
 
     /// Adds a block. Its value is the keyed hash of a number, a prefix with its `+`, or an ISO 3166 code.
@@ -57,9 +65,13 @@ impl Restrictions {
         values.insert(value.to_owned());
     }
 
-    /// Returns whether a carrier is paused.
-    pub fn is_paused(&self, carrier: &str) -> bool {
-        self.paused.contains(carrier)
+    /// Returns whether a carrier is paused for numbers of a country: everywhere, or in this country. The country is the one by which
+    /// routes are chosen. `None`: only a pause everywhere counts.
+    pub fn is_paused(&self, carrier: &str, country: Option<&str>) -> bool {
+        let is_paused_in = |country: &str| {
+            self.paused_countries.get(carrier).is_some_and(|countries| countries.contains(country))
+        };
+        self.paused.contains(carrier) || country.is_some_and(is_paused_in)
     }
 
     /// Returns what blocks a number. `hash` computes its keyed hash, and is called only if numbers are blocked.
@@ -124,6 +136,26 @@ mod tests {
         let mut without_number = restrictions.clone();
         without_number.numbers.clear();
         assert_eq!(of(&without_number, "+5491155550150"), Some(BlockKind::Prefix), "of the other spelling");
+    }
+
+    /// Fails if a pause in one country holds in another one, for another carrier, or for numbers without a country.
+    #[test]
+    fn a_carrier_is_paused_everywhere_or_in_a_country() {
+        let mut restrictions = Restrictions::default();
+        restrictions.pause("acme", Some("ID"));
+        restrictions.pause("acme", Some("NG"));
+        restrictions.pause("bolt", None);
+        for (carrier, country, expected) in [
+            ("acme", Some("ID"), true),
+            ("acme", Some("NG"), true),
+            ("acme", Some("DE"), false),
+            ("acme", None, false),
+            ("bolt", Some("ID"), true),
+            ("bolt", None, true),
+            ("other", Some("ID"), false),
+        ] {
+            assert_eq!(restrictions.is_paused(carrier, country), expected, "{carrier} {country:?}");
+        }
     }
 
     #[test]

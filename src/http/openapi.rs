@@ -13,7 +13,7 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi};
 
-use super::operators::{SearchBody, WhyBody};
+use super::operators::{ResumeBody, SearchBody, WhyBody};
 use super::problem::{self, Problem};
 use super::replay_body::Which;
 use crate::domain::attempt::ReceiptStatus;
@@ -29,7 +29,7 @@ them. A path that does not take a method answers 405.";
 #[derive(OpenApi)]
 #[openapi(
     info(title = "otpost", description = ABOUT, license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")),
-    components(schemas(Problem, Which, WhyBody, SearchBody)),
+    components(schemas(Problem, Which, WhyBody, ResumeBody, SearchBody)),
     tags(
         (name = "dispatches", description = "Create and read dispatches"),
         (name = "acts", description = "Act on an existing dispatch"),

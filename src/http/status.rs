@@ -186,11 +186,13 @@ pub struct BreakerAnswer {
     pub probe_in_s: u64,
 }
 
-/// A carrier that an operator has paused: no worker uses it.
+/// A carrier that an operator has paused: no worker uses it, everywhere or for one country.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PausedAnswer {
     /// The carrier.
     pub carrier: String,
+    /// The country; null for everywhere.
+    pub country: Option<String>,
     /// Why.
     pub reason: String,
     /// The id of the operator's API key.
@@ -341,8 +343,8 @@ impl From<OpenBreaker> for BreakerAnswer {
 
 impl From<PausedCarrier> for PausedAnswer {
     fn from(pause: PausedCarrier) -> Self {
-        let PausedCarrier { carrier, reason, by, until } = pause;
-        Self { carrier, reason, by, until }
+        let PausedCarrier { carrier, country, reason, by, until } = pause;
+        Self { carrier, country, reason, by, until }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::domain::restrictions::BlockKind;
 
 /// Maximum number of rows that one page of a search looks at.
 pub(super) const MAX_EXAMINED: usize = 10_000;
+/// The stored country of a pause that holds everywhere. It is part of a primary key, so it cannot be null.
+pub(super) const EVERYWHERE: &str = "";
 
 /// The operations of a database for operators. An operation with a record writes it in its transaction.
 #[async_trait]
@@ -25,7 +27,9 @@ pub(super) trait Operators: Send + Sync {
     async fn restrictions(&self) -> Result<StoredRestrictions, LedgerError>;
     async fn pause_carrier(&self, pause: &NewPause, audit: &NewAuditRecord) -> Result<(), LedgerError>;
     /// Returns whether there was a pause. Without one, nothing is recorded.
-    async fn resume_carrier(&self, carrier: &str, audit: &NewAuditRecord) -> Result<bool, LedgerError>;
+    async fn resume_carrier(
+        &self, carrier: &str, country: Option<&str>, audit: &NewAuditRecord,
+    ) -> Result<bool, LedgerError>;
     async fn probe_carrier(&self, carrier: &str, audit: &NewAuditRecord) -> Result<(), LedgerError>;
     async fn add_block(&self, block: &NewBlock, audit: &NewAuditRecord) -> Result<(), LedgerError>;
     /// Returns whether there was a block. Without one, nothing is recorded.
@@ -66,15 +70,19 @@ impl Ledger {
         self.store.restrictions().await
     }
 
-    /// Pauses a carrier, or replaces its pause.
+    /// Pauses a carrier everywhere or in one country, or replaces that pause.
     pub async fn pause_carrier(&self, pause: &NewPause, audit: &NewAuditRecord) -> Result<(), LedgerError> {
         group::with_retries("pause_carrier", &self.observed, || self.store.pause_carrier(pause, audit)).await
     }
 
-    /// Ends the pause of a carrier. Returns whether there was one.
-    pub async fn resume_carrier(&self, carrier: &str, audit: &NewAuditRecord) -> Result<bool, LedgerError> {
-        group::with_retries("resume_carrier", &self.observed, || self.store.resume_carrier(carrier, audit))
-            .await
+    /// Ends the pause of a carrier in a country, or without a country all its pauses. Returns whether there was one.
+    pub async fn resume_carrier(
+        &self, carrier: &str, country: Option<&str>, audit: &NewAuditRecord,
+    ) -> Result<bool, LedgerError> {
+        group::with_retries("resume_carrier", &self.observed, || {
+            self.store.resume_carrier(carrier, country, audit)
+        })
+        .await
     }
 
     /// Asks every worker to let the next message to a carrier through.

@@ -33,6 +33,7 @@ on_both_databases! {
     dispatches_of_all_tenants_are_found_cancelled_and_retried
     quotas_are_shown_and_reset
     carriers_are_listed_and_paused
+    a_carrier_is_paused_in_one_country
 }
 
 async fn a_block_refuses_jobs_at_both_doors(backend: Backend) {
@@ -297,6 +298,89 @@ async fn carriers_are_listed_and_paused(backend: Backend) {
     for bad in ["limit=0", "limit=x", "since=yesterday", "until=now"] {
         assert_eq!(office.act("GET", &format!("/v1/audit?{bad}"), &Value::Null).await.0, 422, "{bad}");
     }
+    office.app.stop().await;
+}
+
+/// Fails if the country's messages wait or still go to the carrier, if other countries' go elsewhere, or if an answer or a page of
+/// operators does not name the country.
+async fn a_carrier_is_paused_in_one_country(backend: Backend) {
+    let office = Office::with(backend, |config| {
+        config.carriers.insert("c2".to_owned(), config.carriers["c1"].clone());
+    })
+    .await;
+    let act = async |verb: &str, body: Value| {
+        office.done("POST", &format!("/v1/carriers/c1/{verb}"), &body).await["changed"].clone()
+    };
+    let list = async || office.done("GET", "/v1/carriers", &Value::Null).await["carriers"][0].clone();
+    let countries = async || {
+        let pauses = list().await["country_pauses"].as_array().cloned().unwrap_or_default();
+        pauses.iter().map(|pause| pause["country"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let sent_by = async |to: &str| {
+        let (status, sent) = office.post(to).await;
+        assert_eq!(status, 202, "{sent}");
+        office.until_state(id(&sent), "delivered").await;
+        let d = office.app.ledger.find("default", id(&sent)).await.unwrap().unwrap();
+        d.attempts.iter().map(|attempt| attempt.carrier.clone()).collect::<Vec<_>>()
+    };
+    let free = list().await;
+    assert_eq!(free.get("country_pauses"), None);
+    assert_eq!(act("pause", json!({"country": "id", "reason": "loses texts"})).await, true);
+    let paused = list().await;
+    let pause = &paused["country_pauses"][0];
+    let shown = json!({"country": "ID", "reason": "loses texts", "by": office.operator, "at": pause["at"]});
+    assert_eq!((paused.get("pause"), pause), (None, &shown));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(sent_by("+6281234501101").await, ["c2"]);
+    assert_eq!(sent_by("+447709001301").await, ["c1"]);
+    // Operators see it.
+    let status = office.done("GET", "/v1/status", &Value::Null).await;
+    assert_eq!(
+        (&status["pauses"][0]["carrier"], &status["pauses"][0]["country"]),
+        (&json!("c1"), &json!("ID"))
+    );
+    let (_, page) = office.deployment.get(&format!("http://{}/", office.app.ops)).await;
+    assert!(
+        page.contains("<b>c1</b> in ID, ") && page.contains("until otpost carrier resume c1 --country ID"),
+        "{page}"
+    );
+    // The other countries' messages may be probed.
+    assert_eq!(act("probe", json!({})).await, true);
+
+    // Each country has its own pause.
+    act("pause", json!({"country": "DE", "reason": "loses texts", "for_s": 600})).await;
+    assert_eq!(countries().await, ["DE", "ID"]);
+    for verb in ["pause", "resume"] {
+        for country in ["UK", "XX", "", "Indonesia"] {
+            let body = json!({"country": country, "reason": "x"});
+            let (status, problem) = office.act("POST", &format!("/v1/carriers/c1/{verb}"), &body).await;
+            assert_eq!((status, &problem["field"]), (422, &json!("country")), "{verb} {body}: {problem}");
+        }
+    }
+    assert_eq!(act("resume", json!({"country": "FR"})).await, false);
+    assert_eq!(act("resume", json!({"country": "id"})).await, true);
+    assert_eq!(countries().await, ["DE"]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(sent_by("+6281234501102").await, ["c1"]);
+    // Without a country, all pauses end.
+    act("pause", json!({"reason": "is down"})).await;
+    assert_eq!((list().await["pause"]["reason"].clone(), countries().await.len()), (json!("is down"), 1));
+    assert_eq!(act("resume", json!({})).await, true);
+    assert_eq!(list().await, free);
+    let audit = office.audit().await;
+    let audit: Vec<(&str, &str)> =
+        audit.iter().map(|(act, subject)| (act.as_str(), subject.as_str())).collect();
+    assert_eq!(
+        audit,
+        [
+            ("carrier_pause", "carrier c1 in ID"),
+            ("carrier_probe", "carrier c1"),
+            ("carrier_pause", "carrier c1 in DE"),
+            ("carrier_resume", "carrier c1 in ID"),
+            ("carrier_pause", "carrier c1"),
+            ("carrier_resume", "carrier c1"),
+        ]
+    );
     office.app.stop().await;
 }
 

@@ -133,3 +133,36 @@ async fn an_operator_works_in_a_shell() {
     assert!(code == 1 && errors.contains("otpost keys create --all-tenants --scope admin"), "{errors}");
     office.app.stop().await;
 }
+
+/// Fails if the list, the status or an answer does not say that the pause is for one country.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_pauses_a_carrier_in_one_country() {
+    let office = Office::open(Backend::Sqlite).await;
+    let shell =
+        Shell { url: format!("http://{}", office.app.api.unwrap()), key: office.operator_key.clone() };
+    let said = shell.done(&["carrier", "pause", "c1", "--country", "id", "--reason", "loses texts"]).await;
+    assert_eq!(said, "The carrier is paused in this country; within 2 s it gets no message for it.");
+    let table = shell.done(&["carrier", "list"]).await;
+    let state = "in use; paused in ID until it is resumed: loses texts (by key ";
+    assert!(table.contains(state), "{table}");
+    let status = shell.done(&["status"]).await;
+    assert!(status.contains("Paused: c1 in ID, \"loses texts\", until it is resumed"), "{status}");
+    let resume = async |country| shell.done(&["carrier", "resume", "c1", "--country", country]).await;
+    let said = "The carrier had no pause for this country alone; see: otpost carrier list";
+    assert_eq!(resume("FR").await, said);
+    assert_eq!(resume("ID").await, "The carrier's pause in this country ends within 2 s.");
+    shell
+        .done(&["carrier", "pause", "c1", "--country", "ID", "--reason", "loses texts", "--for", "2h"])
+        .await;
+    assert_eq!(shell.done(&["carrier", "resume", "c1"]).await, "The carrier is used again within 2 s.");
+    let table = shell.done(&["carrier", "list"]).await;
+    assert!(table.contains("in use") && !table.contains("paused"), "{table}");
+    for (args, why) in [
+        (&["carrier", "pause", "c1", "--country", "XX", "--reason", "x"][..], "as its ISO 3166 code"),
+        (&["carrier", "resume", "c1", "--country", "UK"], "the United Kingdom is GB"),
+    ] {
+        let (code, _, errors) = shell.run(args).await;
+        assert!(code == 1 && errors.contains(why), "{args:?}: {code} {errors}");
+    }
+    office.app.stop().await;
+}

@@ -84,7 +84,7 @@ async fn a_pause_holds_until_it_ends_or_is_resumed(p) {
     let ledger = &p.world.ledger;
     let empty = ledger.restriction_revision().await.unwrap();
     let pause = |carrier: &str, seconds: Option<u64>| NewPause {
-        carrier: carrier.to_owned(), reason: "no receipts".to_owned(), duration: seconds.map(Duration::from_secs),
+        carrier: carrier.to_owned(), country: None, reason: "no receipts".to_owned(), duration: seconds.map(Duration::from_secs),
     };
     let audit = record(&p, OperatorAct::CarrierPause, "carrier c1");
     ledger.pause_carrier(&pause("c1", None), &audit).await.unwrap();
@@ -97,9 +97,9 @@ async fn a_pause_holds_until_it_ends_or_is_resumed(p) {
     assert_eq!((first.carrier.as_str(), first.reason.as_str(), first.paused_by.as_str()), ("c1", "no receipts", "key1"));
     assert_eq!((first.paused_at, first.until), (p.t(0), None));
     assert_eq!((stored.pauses[1].until, stored.next_end()), (Some(p.t(60)), Some(p.t(60))));
-    assert!(stored.in_force().is_paused("c2"));
+    assert!(stored.in_force().is_paused("c2", None));
     stored.retain_in_force(p.t(60));
-    assert!(stored.in_force().is_paused("c1") && !stored.in_force().is_paused("c2"));
+    assert!(stored.in_force().is_paused("c1", None) && !stored.in_force().is_paused("c2", None));
 
     // A second pause replaces the first, and removes those that have ended.
     p.world.at(61.0).await;
@@ -107,13 +107,13 @@ async fn a_pause_holds_until_it_ends_or_is_resumed(p) {
     let stored = ledger.restrictions().await.unwrap();
     assert_eq!(stored.pauses.iter().map(|pause| (pause.carrier.as_str(), pause.until)).collect::<Vec<_>>(), [("c1", Some(p.t(71)))]);
     let resume = record(&p, OperatorAct::CarrierResume, "carrier c1");
-    assert!(ledger.resume_carrier("c1", &resume).await.unwrap());
+    assert!(ledger.resume_carrier("c1", None, &resume).await.unwrap());
     let revision = ledger.restriction_revision().await.unwrap();
     assert_ne!(revision, stored.revision);
-    assert!(!ledger.resume_carrier("c1", &record(&p, OperatorAct::CarrierResume, "carrier c1")).await.unwrap());
+    assert!(!ledger.resume_carrier("c1", None, &record(&p, OperatorAct::CarrierResume, "carrier c1")).await.unwrap());
     ledger.pause_carrier(&pause("c3", Some(1)), &record(&p, OperatorAct::CarrierPause, "carrier c3")).await.unwrap();
     p.world.at(70.0).await;
-    assert!(!ledger.resume_carrier("c3", &record(&p, OperatorAct::CarrierResume, "carrier c3")).await.unwrap(), "it has ended");
+    assert!(!ledger.resume_carrier("c3", None, &record(&p, OperatorAct::CarrierResume, "carrier c3")).await.unwrap(), "it has ended");
 
     let audit = ledger.audit(jiff::Timestamp::UNIX_EPOCH, None, 100).await.unwrap();
     let mut acts: Vec<(&str, &str)> = audit.iter().map(|r| (r.act.as_str(), r.subject.as_str())).collect();
@@ -124,6 +124,56 @@ async fn a_pause_holds_until_it_ends_or_is_resumed(p) {
     assert_eq!(acts, expected, "a repeated write is one record, and an act without effect is none");
     let first = audit.last().unwrap();
     assert_eq!((first.at, first.who.as_str(), first.reason.as_deref()), (p.t(0), "key1", Some("a test")));
+}
+
+/// Fails if a pause in one country replaces or ends with another one, or if a carrier that is resumed everywhere stays paused in a country.
+async fn pauses_of_a_carrier_in_countries_are_independent(p) {
+    let ledger = &p.world.ledger;
+    let pause = async |country: Option<&str>, seconds: Option<u64>| {
+        let (carrier, country) = ("c1".to_owned(), country.map(str::to_owned));
+        let pause = NewPause { carrier, country, reason: "loses texts".to_owned(), duration: seconds.map(Duration::from_secs) };
+        ledger.pause_carrier(&pause, &record(&p, OperatorAct::CarrierPause, "carrier c1")).await.unwrap();
+    };
+    let resume = async |carrier: &str, country: Option<&str>| {
+        let record = record(&p, OperatorAct::CarrierResume, "carrier c1");
+        ledger.resume_carrier(carrier, country, &record).await.unwrap()
+    };
+    let stored = async || {
+        let pauses = ledger.restrictions().await.unwrap().pauses;
+        pauses.into_iter().map(|pause| (pause.country, pause.until)).collect::<Vec<_>>()
+    };
+    let id = || Some("ID".to_owned());
+    pause(Some("NG"), Some(30)).await;
+    pause(Some("ID"), None).await;
+    pause(None, Some(60)).await;
+    let ng = (Some("NG".to_owned()), Some(p.t(30)));
+    assert_eq!(stored().await, [(None, Some(p.t(60))), (id(), None), ng.clone()]);
+    pause(Some("ID"), Some(90)).await;
+    assert_eq!(stored().await, [(None, Some(p.t(60))), (id(), Some(p.t(90))), ng], "it replaces its own country's");
+
+    // Each ends by itself.
+    let mut restrictions = ledger.restrictions().await.unwrap();
+    for (seconds, countries) in [(0, [true, true, true]), (30, [true, true, true]), (60, [false, true, false]), (90, [false; 3])] {
+        restrictions.retain_in_force(p.t(seconds));
+        let in_force = restrictions.in_force();
+        let paused = [None, Some("ID"), Some("NG")].map(|country| in_force.is_paused("c1", country));
+        assert_eq!(paused, countries, "after {seconds} s");
+    }
+    p.world.at(61.0).await;
+    pause(Some("DE"), None).await;
+    let de = || (Some("DE".to_owned()), None);
+    assert_eq!(stored().await, [de(), (id(), Some(p.t(90)))], "only those that have ended are gone");
+
+    // With a country, only its pause ends; without one, all of them.
+    assert!(!resume("c1", Some("NG")).await && !resume("c2", None).await, "there is none");
+    assert!(resume("c1", Some("ID")).await && !resume("c1", Some("ID")).await);
+    assert_eq!(stored().await, [de()]);
+    pause(Some("ID"), None).await;
+    pause(None, None).await;
+    let before = ledger.restriction_revision().await.unwrap();
+    assert!(resume("c1", None).await && !resume("c1", None).await);
+    assert_eq!(stored().await, []);
+    assert_ne!(ledger.restriction_revision().await.unwrap(), before);
 }
 
 async fn probes_are_stored_with_their_time(p) {

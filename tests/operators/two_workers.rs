@@ -83,9 +83,46 @@ async fn a_paused_carrier_gets_nothing_from_any_worker() {
     }
 }
 
-/// The commit of the attempt takes 2.2 s, and the carrier is paused meanwhile.
+/// Fails if a worker sends a message of the paused country through the carrier, or one of another country not through it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_carrier_that_is_paused_in_a_country_gets_only_other_countries_from_any_worker() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let mut config = deployment.config(&["c1", "c2"]);
+    let front_end = deployment.start(config.clone(), FRONT_END).await;
+    config.receipts.public_url = format!("http://{}", front_end.receipts.unwrap());
+    let workers = [deployment.start(config.clone(), WORKER).await, deployment.start(config, WORKER).await];
+    deployment.until_consumers(2).await;
+    let operator = NewKey::make("*", &[Scope::Admin]);
+    deployment.ledger.add_key(&operator.row).await.unwrap();
+    let url = format!("http://{}/v1/carriers/c1/pause", front_end.api.unwrap());
+    let key = format!("Bearer {}", operator.text);
+    let body = json!({"country": "ID", "reason": "loses texts"}).to_string().into_bytes();
+    let (status, answer) = deployment.post_form(&url, &[("authorization", &key)], body).await;
+    assert_eq!(status, 200, "{answer}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut sent = vec![];
+    for n in 0..20 {
+        for (number, carrier) in [(format!("+62812345021{n:02}"), "c2"), (format!("+4477090350{n:02}"), "c1")]
+        {
+            sent.push((deployment.publish(&job(&number, json!({}))).await, carrier));
+        }
+    }
+    for (id, carrier) in sent {
+        let d = deployment.until_state(id, "delivered").await;
+        let carriers: Vec<&str> = d.attempts.iter().map(|attempt| attempt.carrier.as_str()).collect();
+        assert_eq!(carriers, [carrier], "{:?}", d.order.country);
+    }
+    for worker in &workers {
+        assert!(admissions(&deployment, worker, "sending").await > 0, "both workers have jobs");
+    }
+    for app in workers.into_iter().chain([front_end]) {
+        app.stop().await;
+    }
+}
+
+/// The commit of the attempt takes 2.2 s, and the carrier is paused meanwhile: everywhere, and in the country of the number.
 ///
-/// Fails if a worker checks for a pause only when it chooses a carrier.
+/// Fails if a worker checks for a pause only when it chooses a carrier, or checks then only for one everywhere.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_stops_a_message_whose_commit_is_in_progress() {
     let deployment = Deployment::build(Duration::from_millis(20)).await;
@@ -95,11 +132,7 @@ async fn a_pause_stops_a_message_whose_commit_is_in_progress() {
         create trigger slow before insert on dispatch for each row execute function slow()";
     let client = connect(&deployment.ledger_url).await;
     client.batch_execute(slow).await.unwrap();
-    let to = "+447709034000";
-    let id = deployment.publish(&job(to, json!({}))).await;
     let under_way = "select 1 from pg_stat_activity where wait_event = 'PgSleep'";
-    wait::until("the commit is under way", async || !client.query(under_way, &[]).await.unwrap().is_empty())
-        .await;
     let operator = NewKey::make("*", &[Scope::Admin]);
     deployment.ledger.add_key(&operator.row).await.unwrap();
     let act = async |verb: &str, body: Value| {
@@ -109,16 +142,27 @@ async fn a_pause_stops_a_message_whose_commit_is_in_progress() {
             deployment.post_form(&url, &[("authorization", &key)], body.to_string().into_bytes()).await;
         assert_eq!(status, 200, "{verb}: {answer}");
     };
-    act("pause", json!({"reason": "a test"})).await;
     let outcomes = |attempts: &[Attempt]| {
         attempts.iter().map(|a| a.outcome.map(|o| (o.word(), o.detail()))).collect::<Vec<_>>()
     };
     let withheld = Some(("not_sent", Some("paused")));
-    let held = deployment.until(id, "held back", |d| d.snoozed_until.is_some()).await;
-    assert_eq!((outcomes(&held.attempts), deployment.accepted(to).await), (vec![withheld], 0));
-    act("resume", json!({})).await;
-    let sent = deployment.until_state(id, "delivered").await;
-    assert_eq!(outcomes(&sent.attempts), [withheld, Some(("accepted", None))]);
+    for (to, pause) in [
+        ("+447709034000", json!({"reason": "a test"})),
+        ("+447709034001", json!({"reason": "a test", "country": "GB"})),
+    ] {
+        let id = deployment.publish(&job(to, json!({}))).await;
+        wait::until("the commit is under way", async || {
+            !client.query(under_way, &[]).await.unwrap().is_empty()
+        })
+        .await;
+        act("pause", pause.clone()).await;
+        let held = deployment.until(id, "held back", |d| d.snoozed_until.is_some()).await;
+        let accepted = deployment.accepted(to).await;
+        assert_eq!((outcomes(&held.attempts), accepted), (vec![withheld], 0), "{pause}");
+        act("resume", json!({})).await;
+        let sent = deployment.until_state(id, "delivered").await;
+        assert_eq!(outcomes(&sent.attempts), [withheld, Some(("accepted", None))], "{pause}");
+    }
     worker.stop().await;
 }
 

@@ -13,10 +13,10 @@ use crate::cli::Failure;
 pub(in crate::cli) enum Carrier {
     /// List the carriers, with their pauses
     List(OperatorRequest),
-    /// Send nothing to a carrier; other carriers are used, or dispatches wait
+    /// Send nothing to a carrier, everywhere or in one country; other carriers are used, or dispatches wait
     Pause(Pause),
     /// Use a paused carrier again
-    Resume(Why),
+    Resume(Resume),
     /// End the waiting time of a carrier's circuit breakers: the next message is let through as a test
     Probe(Why),
 }
@@ -25,6 +25,9 @@ pub(in crate::cli) enum Carrier {
 pub(in crate::cli) struct Pause {
     /// Name of the carrier in the configuration
     name: String,
+    /// Only for numbers of this country, as its ISO 3166 code, such as ID; without it, everywhere
+    #[arg(long)]
+    country: Option<String>,
     /// Why; other operators see it
     #[arg(long)]
     reason: String,
@@ -33,6 +36,15 @@ pub(in crate::cli) struct Pause {
     duration: Option<Duration>,
     #[command(flatten)]
     request: OperatorRequest,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Resume {
+    /// End only the pause in this country; without it, all pauses of the carrier
+    #[arg(long)]
+    country: Option<String>,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(Debug, Args)]
@@ -65,18 +77,32 @@ impl Carrier {
                 if let Some(duration) = pause.duration {
                     body["for_s"] = json!(duration.as_secs());
                 }
+                let changed = if let Some(country) = pause.country {
+                    body["country"] = json!(country);
+                    "The carrier is paused in this country; within 2 s it gets no message for it."
+                } else {
+                    "The carrier is paused; within 2 s no worker sends to it."
+                };
                 let body = post(&api, &path(&pause.name, "pause")?, &body).await?;
-                report(&body, json, "The carrier is paused; within 2 s no worker sends to it.", "");
+                report(&body, json, changed, "");
                 Ok(())
             }
-            Self::Resume(why) => {
-                let (body, json) = why.post("resume").await?;
-                let changed = "The carrier is used again within 2 s.";
-                report(&body, json, changed, "The carrier was not paused.");
+            Self::Resume(Resume { country, why }) => {
+                // A pause everywhere still holds in the country.
+                let (changed, unchanged) = if country.is_some() {
+                    (
+                        "The carrier's pause in this country ends within 2 s.",
+                        "The carrier had no pause for this country alone; see: otpost carrier list",
+                    )
+                } else {
+                    ("The carrier is used again within 2 s.", "The carrier was not paused.")
+                };
+                let (body, json) = why.post("resume", country).await?;
+                report(&body, json, changed, unchanged);
                 Ok(())
             }
             Self::Probe(why) => {
-                let (body, json) = why.post("probe").await?;
+                let (body, json) = why.post("probe", None).await?;
                 let changed = "Within 2 s each worker lets its next message to the carrier through.";
                 report(&body, json, changed, "");
                 Ok(())
@@ -86,9 +112,13 @@ impl Carrier {
 }
 
 impl Why {
-    async fn post(self, act: &str) -> Result<(Value, bool), Failure> {
+    async fn post(self, act: &str, country: Option<String>) -> Result<(Value, bool), Failure> {
         let (api, json) = self.request.connect()?;
-        let body = self.reason.map_or(json!({}), |reason| json!({"reason": reason}));
+        let fields = [("reason", self.reason), ("country", country)];
+        let body: Value = fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))))
+            .collect();
         Ok((post(&api, &path(&self.name, act)?, &body).await?, json))
     }
 }
@@ -111,18 +141,26 @@ fn print(body: &Value) {
 
 fn row(carrier: &Value) -> Vec<String> {
     let pause = &carrier["pause"];
-    let state = if pause.is_object() {
-        let until = match &*time(&pause["until"]) {
-            "" => "until it is resumed".to_owned(),
-            time => format!("until {time}"),
-        };
-        format!("paused {until}: {} (by key {})", text(&pause["reason"]), text(&pause["by"]))
+    let mut state = if pause.is_object() {
+        paused("paused", pause)
     } else if carrier["retired"] == true {
         "retired".to_owned()
     } else {
         "in use".to_owned()
     };
+    for pause in carrier["country_pauses"].as_array().into_iter().flatten() {
+        state += &paused(&format!("; paused in {}", text(&pause["country"])), pause);
+    }
     let company = carrier["company"].as_str().unwrap_or("(not configured)").to_owned();
     let name = text(&carrier["name"]).to_owned();
     vec![name, company, list(&carrier["channels"]), carrier["rate_per_s"].to_string(), state]
+}
+
+/// `paused in ID until 2026-05-04 15:00:00Z: loses texts (by key k)`
+fn paused(what: &str, pause: &Value) -> String {
+    let until = match &*time(&pause["until"]) {
+        "" => "until it is resumed".to_owned(),
+        time => format!("until {time}"),
+    };
+    format!("{what} {until}: {} (by key {})", text(&pause["reason"]), text(&pause["by"]))
 }

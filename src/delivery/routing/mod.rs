@@ -122,7 +122,7 @@ pub struct Routes {
     /// Number of live workers that share each rate limit.
     workers: AtomicUsize,
     policies: Mutex<HashMap<Option<String>, Arc<Policy>>>,
-    /// The accounts that operators have paused.
+    /// The accounts that operators have paused, everywhere or in countries.
     restrictions: Live<Restrictions>,
 }
 
@@ -250,7 +250,7 @@ impl Routes {
         let (mut soon, mut is_closed): (Vec<&Arc<Account>>, _) = (vec![], true);
         for account in carriers.iter().filter_map(|name| self.accounts.get(name)) {
             let broken = account.broken(channel, country);
-            if restrictions.is_paused(&account.name) || broken == Some(Broken::Refused) {
+            if restrictions.is_paused(&account.name, country) || broken == Some(Broken::Refused) {
                 continue;
             }
             is_closed = false;
@@ -281,7 +281,7 @@ impl Routes {
     pub fn is_closed(&self, channel: Channel, country: Option<&str>) -> bool {
         let restrictions = self.restrictions.current();
         self.candidates(channel, country).iter().all(|candidate| {
-            restrictions.is_paused(&candidate.carrier)
+            restrictions.is_paused(&candidate.carrier, country)
                 || self
                     .accounts
                     .get(&candidate.carrier)

@@ -52,7 +52,7 @@ pub struct AccountState {
     pub name: String,
     /// Its channels.
     pub channels: Vec<ChannelState>,
-    /// Whether an operator has paused it.
+    /// Whether an operator has paused it everywhere.
     pub is_paused: bool,
     /// The configured rate limit, in requests per second.
     pub rate_per_s: f64,
@@ -75,7 +75,10 @@ impl Routes {
     /// The state of each account, ordered by name.
     pub fn states(&self) -> Vec<AccountState> {
         let restrictions = self.restrictions.current();
-        self.accounts.values().map(|account| account.state(restrictions.is_paused(&account.name))).collect()
+        self.accounts
+            .values()
+            .map(|account| account.state(restrictions.is_paused(&account.name, None)))
+            .collect()
     }
 
     /// Number of cached policies.
@@ -154,12 +157,15 @@ mod tests {
         assert_eq!(all.len(), Channel::ALL.len(), "each channel of the account");
     }
 
+    /// Fails if a pause in one country counts as one everywhere.
     #[test]
-    fn a_pause_is_shown() {
+    fn a_pause_everywhere_is_shown() {
         let routes = routes();
-        assert!(!routes.states()[0].is_paused);
         let mut paused = Restrictions::default();
-        paused.pause("c1");
+        paused.pause("c1", Some("ID"));
+        routes.restrictions.replace(paused.clone());
+        assert!(!routes.states()[0].is_paused);
+        paused.pause("c1", None);
         routes.restrictions.replace(paused);
         assert!(routes.states()[0].is_paused);
     }

@@ -29,11 +29,35 @@ fn a_paused_carrier_is_not_chosen_until_the_pause_ends() {
     let is_chosen = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false).is_ok();
     assert!(is_chosen());
     let mut paused = Restrictions::default();
-    paused.pause("c1");
+    paused.pause("c1", None);
     routes.restrictions.replace(paused);
     assert!(!is_chosen());
     routes.restrictions.replace(Restrictions::default());
     assert!(is_chosen());
+}
+
+/// Fails if the pause holds for another country or for a number without one, or if the country's messages wait although another carrier
+/// can send them.
+#[test]
+fn a_carrier_that_is_paused_in_a_country_is_chosen_for_the_others() {
+    let mut config = config(1000);
+    config.carriers.insert("c2".to_owned(), config.carriers["c1"].clone());
+    let routes = Routes::new(&config, None, Live::new(Restrictions::default())).unwrap();
+    let both = ["c1", "c2"].map(str::to_owned);
+    let chosen =
+        |country| routes.choose(Channel::Sms, country, &both, false).map(|ready| ready.account.name.clone());
+    let mut paused = Restrictions::default();
+    paused.pause("c1", Some("ID"));
+    routes.restrictions.replace(paused.clone());
+    for (country, carrier) in [(Some("ID"), "c2"), (Some("GB"), "c1"), (None, "c1")] {
+        assert_eq!(chosen(country).as_deref(), Ok(carrier), "{country:?}");
+    }
+    assert!(!routes.is_closed(Channel::Sms, Some("ID")), "the other carrier is open");
+    paused.pause("c2", Some("ID"));
+    routes.restrictions.replace(paused);
+    assert_eq!(chosen(Some("ID")), Err(NoRoom::Closed));
+    assert!(routes.is_closed(Channel::Sms, Some("ID")) && !routes.is_closed(Channel::Sms, Some("GB")));
+    assert_eq!(chosen(Some("GB")).as_deref(), Ok("c1"));
 }
 
 #[test]

@@ -355,7 +355,8 @@ impl Worker {
         let Some((account, attempt, request)) = status_query(snapshot, n) else {
             return StatusAnswer::Nothing;
         };
-        if snapshot.rules.restrictions.current().is_paused(&account.name) {
+        let country = snapshot.d.order.country.as_deref();
+        if snapshot.rules.restrictions.current().is_paused(&account.name, country) {
             return StatusAnswer::Nothing;
         }
         let Some(permit) = account.permit() else { return StatusAnswer::Nothing };

@@ -125,7 +125,8 @@ impl Worker {
             return Outcome::NotSent(NotSentCause::TooLate).into();
         }
         // The commit may have taken seconds, and an operator may have paused the carrier meanwhile.
-        if snapshot.rules.restrictions.current().is_paused(&account.name) {
+        let country = snapshot.d.order.country.as_deref();
+        if snapshot.rules.restrictions.current().is_paused(&account.name, country) {
             return Outcome::NotSent(NotSentCause::Paused).into();
         }
         crash::at(Point::AttemptToBeSent);

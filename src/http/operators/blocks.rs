@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 
 use super::request::{self, Body, bad};
 use super::{ChangeAnswer, log};
-use crate::domain::dispatch::Country;
 use crate::domain::restrictions::{BlockKind, is_prefix};
 use crate::http::authorized::operator_problems;
 use crate::http::body::Payload;
@@ -132,8 +131,7 @@ impl Subject {
             }
             (None, Some(_), None) => Err(bad_prefix()),
             (None, None, Some(country)) => {
-                let country = Country::try_from(country).map_err(|e| bad("country", &e.to_string()))?;
-                let code = country.to_string();
+                let code = String::from(request::country(country)?);
                 Ok(Self { kind: BlockKind::Country, value: code.clone(), shown: code })
             }
             _ => Err(not_one()),

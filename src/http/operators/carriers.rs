@@ -40,13 +40,17 @@ struct CarrierAnswer {
     rate_per_s: u32,
     /// Whether it sends nothing any more, and only takes receipts.
     retired: bool,
-    /// The pause; absent when it is not paused.
+    /// The pause everywhere; absent when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pause: Option<PauseAnswer>,
+    /// The pauses in single countries; absent when there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    country_pauses: Vec<CountryPauseAnswer>,
 }
 
-/// The pause of a carrier.
+/// The pause of a carrier everywhere.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct PauseAnswer {
     /// Why.
@@ -61,9 +65,44 @@ pub(in crate::http) struct PauseAnswer {
     until: Option<Timestamp>,
 }
 
-impl From<Pause> for PauseAnswer {
-    fn from(pause: Pause) -> Self {
-        Self { reason: pause.reason, by: pause.paused_by, at: pause.paused_at, until: pause.until }
+/// The pause of a carrier in one country.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct CountryPauseAnswer {
+    /// The country, as its ISO 3166 code of two letters.
+    country: String,
+    /// Why.
+    reason: String,
+    /// The id of the operator's API key.
+    by: String,
+    /// Since when.
+    at: Timestamp,
+    /// When the pause ends by itself; absent when it lasts until the carrier is resumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    until: Option<Timestamp>,
+}
+
+/// The pauses of one carrier.
+#[derive(Default)]
+struct CarrierPauses {
+    everywhere: Option<PauseAnswer>,
+    by_country: Vec<CountryPauseAnswer>,
+}
+
+impl CarrierPauses {
+    /// Takes those of a carrier out of a list.
+    fn take(pauses: &mut Vec<Pause>, carrier: &str) -> Self {
+        let mut taken = Self::default();
+        for pause in pauses.extract_if(.., |pause| pause.carrier == carrier) {
+            let Pause { country, reason, paused_by: by, paused_at: at, until, .. } = pause;
+            match country {
+                None => taken.everywhere = Some(PauseAnswer { reason, by, at, until }),
+                Some(country) => {
+                    taken.by_country.push(CountryPauseAnswer { country, reason, by, at, until });
+                }
+            }
+        }
+        taken
     }
 }
 
@@ -74,6 +113,10 @@ pub(in crate::http) struct PauseBody {
     /// Why; for the audit and for other operators.
     #[schema(min_length = 1, max_length = 200)]
     reason: String,
+    /// Only for numbers of this country, as its ISO 3166 code of two letters; without it, everywhere.
+    #[serde(default)]
+    #[schema(min_length = 2)]
+    country: Option<String>,
     /// After this time the pause ends by itself; without it, it lasts until the carrier is resumed.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 31_622_400)]
@@ -81,7 +124,26 @@ pub(in crate::http) struct PauseBody {
 }
 
 impl Body for PauseBody {
-    const FIELDS: &'static str = "reason (a text), for_s (whole seconds, optional)";
+    const FIELDS: &'static str =
+        "reason (a text), country (a text, optional), for_s (whole seconds, optional)";
+}
+
+/// How to resume a carrier.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct ResumeBody {
+    /// Why; for the audit.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 200)]
+    reason: Option<String>,
+    /// Ends only the pause in this country, as its ISO 3166 code of two letters; without it, all pauses of the carrier.
+    #[serde(default)]
+    #[schema(min_length = 2)]
+    country: Option<String>,
+}
+
+impl Body for ResumeBody {
+    const FIELDS: &'static str = "reason (a text, optional), country (a text, optional)";
 }
 
 /// The name of a carrier, from the path. A name that cannot be read is answered like an unknown one.
@@ -115,30 +177,39 @@ pub(in crate::http) async fn list(operator: Operator) -> Result<Json<CarrierList
     let mut carriers: Vec<CarrierAnswer> = rules
         .routes
         .overview()
-        .map(|account| CarrierAnswer {
-            name: account.name.to_owned(),
-            company: Some(account.company),
-            channels: account.channels,
-            rate_per_s: account.rate_per_s,
-            retired: account.is_retired,
-            pause: pauses.extract_if(.., |pause| pause.carrier == account.name).next().map(PauseAnswer::from),
+        .map(|account| {
+            let CarrierPauses { everywhere, by_country } = CarrierPauses::take(&mut pauses, account.name);
+            CarrierAnswer {
+                name: account.name.to_owned(),
+                company: Some(account.company),
+                channels: account.channels,
+                rate_per_s: account.rate_per_s,
+                retired: account.is_retired,
+                pause: everywhere,
+                country_pauses: by_country,
+            }
         })
         .collect();
-    carriers.extend(pauses.into_iter().map(|pause| CarrierAnswer {
-        name: pause.carrier.clone(),
-        company: None,
-        channels: vec![],
-        rate_per_s: 0,
-        retired: true,
-        pause: Some(pause.into()),
-    }));
+    while let Some(name) = pauses.first().map(|pause| pause.carrier.clone()) {
+        let CarrierPauses { everywhere, by_country } = CarrierPauses::take(&mut pauses, &name);
+        carriers.push(CarrierAnswer {
+            name,
+            company: None,
+            channels: vec![],
+            rate_per_s: 0,
+            retired: true,
+            pause: everywhere,
+            country_pauses: by_country,
+        });
+    }
     Ok(Json(CarrierList { carriers }))
 }
 
 /// Pause a carrier
 ///
 /// No worker begins a request to it, from 2 s later at the latest. Messages go to other carriers or wait, as with an open circuit
-/// breaker. Its receipts are still taken. A second pause replaces the first.
+/// breaker. Its receipts are still taken. With a country, this holds for numbers of that country only. A second pause replaces the
+/// first. Pauses in different countries are independent of each other, and of a pause everywhere.
 #[utoipa::path(
     post,
     path = "/v1/carriers/{name}/pause",
@@ -153,30 +224,37 @@ pub(in crate::http) async fn pause(
 ) -> Result<Json<ChangeAnswer>, Problem> {
     let body: PauseBody = request::read(&body)?;
     let (reason, duration) = (request::reason(&body.reason)?, request::duration(body.for_s)?);
+    let country = body.country.map(request::country).transpose()?.map(String::from);
     check_sends(&operator, &name)?;
-    let audit = operator.record(OperatorAct::CarrierPause, format!("carrier {name}"), Some(reason));
-    let pause = NewPause { carrier: name, reason: reason.to_owned(), duration };
+    let subject = subject(&name, country.as_deref());
+    let audit = operator.record(OperatorAct::CarrierPause, subject, Some(reason));
+    let pause = NewPause { carrier: name, country, reason: reason.to_owned(), duration };
     operator.api.state.ledger.pause_carrier(&pause, &audit).await?;
     log(&audit);
     Ok(Json(ChangeAnswer { changed: true }))
 }
 
 /// Resume a paused carrier
+///
+/// Without a country, all pauses of the carrier end. With one, only the pause in that country ends: a pause everywhere still holds there.
 #[utoipa::path(
     post,
     path = "/v1/carriers/{name}/resume",
     operation_id = "resume_carrier",
     tag = "operators",
     params(("name" = String, Path, description = "The configured name of the carrier")),
-    request_body(content = ref("#/components/schemas/WhyBody"), content_type = "application/json"),
-    responses((status = 200, description = "The carrier is not paused", body = ChangeAnswer), ResumeProblems)
+    request_body(content = ref("#/components/schemas/ResumeBody"), content_type = "application/json"),
+    responses((status = 200, description = "The pause has ended, or there was none", body = ChangeAnswer), ResumeProblems)
 )]
 pub(in crate::http) async fn resume(
     operator: Operator, CarrierName(name): CarrierName, Payload(body): Payload,
 ) -> Result<Json<ChangeAnswer>, Problem> {
-    let body: WhyBody = request::read(&body)?;
-    let audit = operator.record(OperatorAct::CarrierResume, format!("carrier {name}"), body.reason()?);
-    let changed = operator.api.state.ledger.resume_carrier(&name, &audit).await?;
+    let body: ResumeBody = request::read(&body)?;
+    let reason = request::maybe_reason(body.reason.as_deref())?;
+    let country = body.country.map(request::country).transpose()?.map(String::from);
+    let subject = subject(&name, country.as_deref());
+    let audit = operator.record(OperatorAct::CarrierResume, subject, reason);
+    let changed = operator.api.state.ledger.resume_carrier(&name, country.as_deref(), &audit).await?;
     if changed {
         log(&audit);
     } else if !operator.api.state.rules.current().routes.overview().any(|account| account.name == name) {
@@ -206,13 +284,21 @@ pub(in crate::http) async fn probe(
     let ledger = &operator.api.state.ledger;
     let mut stored = ledger.restrictions().await?;
     stored.retain_in_force(ledger.now());
-    if stored.pauses.iter().any(|pause| pause.carrier == name) {
+    if stored.pauses.iter().any(|pause| pause.carrier == name && pause.country.is_none()) {
         return Err(paused());
     }
-    let audit = operator.record(OperatorAct::CarrierProbe, format!("carrier {name}"), body.reason()?);
+    let audit = operator.record(OperatorAct::CarrierProbe, subject(&name, None), body.reason()?);
     ledger.probe_carrier(&name, &audit).await?;
     log(&audit);
     Ok(Json(ChangeAnswer { changed: true }))
+}
+
+/// For the audit.
+fn subject(carrier: &str, country: Option<&str>) -> String {
+    match country {
+        Some(country) => format!("carrier {carrier} in {country}"),
+        None => format!("carrier {carrier}"),
+    }
 }
 
 /// Checks that a carrier is configured, and not retired.
@@ -233,7 +319,7 @@ fn retired() -> Problem {
 }
 
 fn paused() -> Problem {
-    let detail = "this carrier is paused; resume it first: otpost carrier resume NAME";
+    let detail = "this carrier is paused everywhere; resume it first: otpost carrier resume NAME";
     Problem::new(StatusCode::CONFLICT, ProblemKind::Paused, detail)
 }
 
@@ -241,7 +327,7 @@ problems! {
     ListProblems = operator_problems();
     PauseProblems = operator_problems().into_iter().chain(request::problems::<PauseBody>())
         .chain([no_carrier(), retired()]);
-    ResumeProblems = operator_problems().into_iter().chain(request::problems::<WhyBody>()).chain([no_carrier()]);
+    ResumeProblems = operator_problems().into_iter().chain(request::problems::<ResumeBody>()).chain([no_carrier()]);
     ProbeProblems = operator_problems().into_iter().chain(request::problems::<WhyBody>())
         .chain([no_carrier(), retired(), paused()]);
 }

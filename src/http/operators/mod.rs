@@ -13,6 +13,7 @@ pub(super) mod quota;
 mod request;
 mod search_body;
 
+pub(super) use carriers::ResumeBody;
 pub(super) use request::WhyBody;
 pub(super) use search_body::SearchBody;
 use serde::Serialize;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::domain::dispatch::{NumberCheck, PhoneNumber};
+use crate::domain::dispatch::{Country, NumberCheck, PhoneNumber};
 use crate::domain::json::without_byte_order_mark;
 use crate::http::body;
 use crate::http::problem::{Problem, ProblemKind};
@@ -108,6 +108,11 @@ pub(super) fn duration(seconds: Option<u64>) -> Result<Option<Duration>, Problem
         Some(s) if !(1..=MAX_SECONDS).contains(&s) => Err(bad("for_s", "must be 1 to 31622400 seconds")),
         seconds => Ok(seconds.map(Duration::from_secs)),
     }
+}
+
+/// Checks the code of a country.
+pub(super) fn country(code: String) -> Result<Country, Problem> {
+    Country::try_from(code).map_err(|e| bad("country", &e.to_string()))
 }
 
 /// Checks a number. A spelling that is not possible is refused: no job has it, so an act on it would do nothing.

@@ -8,11 +8,13 @@ use uuid::Uuid;
 
 use crate::domain::restrictions::{BlockKind, Restrictions};
 
-/// A carrier that no worker may use.
+/// A carrier that no worker may use, everywhere or in one country.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     /// The configured name of the carrier.
     pub carrier: String,
+    /// The ISO 3166 code of the country. `None`: everywhere.
+    pub country: Option<String>,
     /// Why it is paused.
     pub reason: String,
     /// The id of the API key that paused it.
@@ -56,7 +58,7 @@ pub struct Block {
 pub struct StoredRestrictions {
     /// Differs after each change.
     pub revision: Uuid,
-    /// The pauses, by carrier.
+    /// The pauses, by carrier and country. A pause everywhere comes before those of the carrier in countries.
     pub pauses: Vec<Pause>,
     /// The latest request for a probe of each carrier.
     pub probes: Vec<Probe>,
@@ -82,7 +84,7 @@ impl StoredRestrictions {
     pub fn in_force(&self) -> Restrictions {
         let mut restrictions = Restrictions::read();
         for pause in &self.pauses {
-            restrictions.pause(&pause.carrier);
+            restrictions.pause(&pause.carrier, pause.country.as_deref());
         }
         for block in &self.blocks {
             restrictions.block(block.kind, &block.value);
@@ -91,11 +93,13 @@ impl StoredRestrictions {
     }
 }
 
-/// A pause to store. It replaces an earlier one of the carrier.
+/// A pause to store. It replaces an earlier one of the carrier in the same country, or the earlier one everywhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewPause {
     /// The configured name of the carrier.
     pub carrier: String,
+    /// The ISO 3166 code of the country. `None`: everywhere.
+    pub country: Option<String>,
     /// Why it is paused.
     pub reason: String,
     /// How long. `None`: until it is resumed.

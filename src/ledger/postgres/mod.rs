@@ -53,6 +53,7 @@ pub(in crate::ledger) const MIGRATIONS: &[(&str, &str)] = &[
     ("V1__ledger", include_str!("../../../migrations/postgres/0001_ledger.sql")),
     ("V2__housekeeping", include_str!("../../../migrations/postgres/0002_housekeeping.sql")),
     ("V3__operations", include_str!("../../../migrations/postgres/0003_operations.sql")),
+    ("V4__country_pauses", include_str!("../../../migrations/postgres/0004_country_pauses.sql")),
 ];
 /// Key of the advisory lock that serialises migrations.
 const MIGRATION_LOCK: i64 = 0x6f74_706f_7374;

@@ -22,7 +22,7 @@ use crate::ledger::items::{
     AuditRecord, DispatchSearch, EraseStep, Erased, FoundRows, LeftDispatch, NewAuditRecord, NewBlock,
     NewPause, OperatorAct, RetryResult, SearchBy, StoredRestrictions,
 };
-use crate::ledger::operators::{MAX_EXAMINED, Operators};
+use crate::ledger::operators::{EVERYWHERE, MAX_EXAMINED, Operators};
 
 /// Inserts a record. The parameters `$1` to `$5` are those of [`AuditParams`]. A repeated write changes nothing.
 const RECORD: &str = "insert into audit (id, at, who, act, subject, reason)
@@ -32,15 +32,18 @@ static PAUSE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "with recorded as ({RECORD} on conflict do nothing),
               revised as (update restriction set revision = $1 where id = 1),
-              ended as (delete from carrier_pause where until <= clock_timestamp() and carrier <> $6)
-         insert into carrier_pause (carrier, reason, paused_by, paused_at, until)
-         values ($6, $8, $2, clock_timestamp(), clock_timestamp() + make_interval(secs => $7))
-         on conflict (carrier) do update set reason = excluded.reason, paused_by = excluded.paused_by,
-                                             paused_at = excluded.paused_at, until = excluded.until"
+              ended as (delete from carrier_pause where until <= clock_timestamp() and (carrier, country) <> ($6, $7))
+         insert into carrier_pause (carrier, country, reason, paused_by, paused_at, until)
+         values ($6, $7, $9, $2, clock_timestamp(), clock_timestamp() + make_interval(secs => $8))
+         on conflict (carrier, country) do update set reason = excluded.reason, paused_by = excluded.paused_by,
+              paused_at = excluded.paused_at, until = excluded.until"
     )
 });
 static RESUME: LazyLock<String> = LazyLock::new(|| {
-    if_gone("delete from carrier_pause where carrier = $6 and (until is null or until > clock_timestamp())")
+    if_gone(
+        "delete from carrier_pause where carrier = $6 and ($7::text is null or country = $7)
+            and (until is null or until > clock_timestamp())",
+    )
 });
 static PROBE: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -156,7 +159,8 @@ impl Operators for Postgres {
     async fn restrictions(&self) -> Result<StoredRestrictions, LedgerError> {
         let sql = "select jsonb_build_object(
                 'revision', coalesce((select revision from restriction where id = 1), '00000000-0000-0000-0000-000000000000'),
-                'pauses', coalesce((select jsonb_agg(p order by p.carrier) from carrier_pause p), '[]'),
+                'pauses', coalesce((select jsonb_agg(to_jsonb(p) || jsonb_build_object('country', nullif(p.country, ''))
+                                                     order by p.carrier, p.country) from carrier_pause p), '[]'),
                 'probes', coalesce((select jsonb_agg(p order by p.carrier) from carrier_probe p), '[]'),
                 'blocks', coalesce((select jsonb_agg(b order by b.blocked_at desc) from block b), '[]'))";
         let found: Option<StoredRestrictions> = self.json(sql, &[]).await?.pop();
@@ -165,14 +169,18 @@ impl Operators for Postgres {
 
     async fn pause_carrier(&self, pause: &NewPause, audit: &NewAuditRecord) -> Result<(), LedgerError> {
         let seconds = pause.duration.as_ref().map(Duration::as_secs_f64);
-        let params = AuditParams::of(audit);
-        self.execute(&PAUSE, &params.with(&[&pause.carrier, &seconds, &pause.reason])).await.map(drop)
+        let (params, country) = (AuditParams::of(audit), pause.country.as_deref().unwrap_or(EVERYWHERE));
+        self.execute(&PAUSE, &params.with(&[&pause.carrier, &country, &seconds, &pause.reason]))
+            .await
+            .map(drop)
     }
 
-    async fn resume_carrier(&self, carrier: &str, audit: &NewAuditRecord) -> Result<bool, LedgerError> {
+    async fn resume_carrier(
+        &self, carrier: &str, country: Option<&str>, audit: &NewAuditRecord,
+    ) -> Result<bool, LedgerError> {
         let params = AuditParams::of(audit);
-        let gone: Option<u64> = self.json(&RESUME, &params.with(&[&carrier])).await?.pop();
-        Ok(gone == Some(1))
+        let gone: Option<u64> = self.json(&RESUME, &params.with(&[&carrier, &country])).await?.pop();
+        Ok(gone.is_some_and(|gone| gone > 0))
     }
 
     async fn probe_carrier(&self, carrier: &str, audit: &NewAuditRecord) -> Result<(), LedgerError> {

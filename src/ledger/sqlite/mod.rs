@@ -40,6 +40,7 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
     ("V1__ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
     ("V2__housekeeping", include_str!("../../../migrations/sqlite/0002_housekeeping.sql")),
     ("V3__operations", include_str!("../../../migrations/sqlite/0003_operations.sql")),
+    ("V4__country_pauses", include_str!("../../../migrations/sqlite/0004_country_pauses.sql")),
 ];
 /// The oldest accepted SQLite version, 3.51.3. Earlier versions can corrupt a WAL file (sqlite.org/wal.html, "WAL-reset bug").
 const MIN_SQLITE_VERSION: i32 = 3_051_003;

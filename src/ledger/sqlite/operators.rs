@@ -19,7 +19,7 @@ use crate::ledger::items::{
     AuditRecord, Block, DispatchSearch, EraseStep, Erased, FoundRows, LeftDispatch, NewAuditRecord, NewBlock,
     NewPause, Pause, Probe, RetryResult, SearchBy, StoredRestrictions,
 };
-use crate::ledger::operators::{MAX_EXAMINED, Operators};
+use crate::ledger::operators::{EVERYWHERE, MAX_EXAMINED, Operators};
 
 /// The rows of a number, an id or a period.
 const BY_NUMBER: &str =
@@ -85,7 +85,8 @@ fn one<T: FromSql>(db: &Connection, sql: &str, params: impl rusqlite::Params) ->
 }
 
 fn restrictions(db: &Connection) -> Result<StoredRestrictions, Fault> {
-    let pauses = "select carrier, reason, paused_by, paused_at, until from carrier_pause order by carrier";
+    let pauses = "select carrier, nullif(country, ''), reason, paused_by, paused_at, until from carrier_pause
+                   order by carrier, country";
     let blocks = "select kind, value, shown, reason, blocked_by, blocked_at, until from block
                    order by blocked_at desc";
     Ok(StoredRestrictions {
@@ -93,10 +94,11 @@ fn restrictions(db: &Connection) -> Result<StoredRestrictions, Fault> {
         pauses: all(db, pauses, (), |row| {
             Ok(Pause {
                 carrier: row.get(0)?,
-                reason: row.get(1)?,
-                paused_by: row.get(2)?,
-                paused_at: at(row, 3)?,
-                until: maybe_at(row, 4)?,
+                country: row.get(1)?,
+                reason: row.get(2)?,
+                paused_by: row.get(3)?,
+                paused_at: at(row, 4)?,
+                until: maybe_at(row, 5)?,
             })
         })?,
         probes: all(db, "select carrier, probe_at from carrier_probe order by carrier", (), |row| {
@@ -188,11 +190,13 @@ impl Operators for Sqlite {
         self.write(move |db, now| {
             revise(db, &audit, now)?;
             db.execute("delete from carrier_pause where until <= ?1", [now.as_microsecond()])?;
-            let sql = "insert or replace into carrier_pause (carrier, reason, paused_by, paused_at, until)
-                       values (?1, ?2, ?3, ?4, ?5)";
+            let sql =
+                "insert or replace into carrier_pause (carrier, country, reason, paused_by, paused_at, until)
+                       values (?1, ?2, ?3, ?4, ?5, ?6)";
             let until = time(pause.duration.map(|duration| after(now, duration)));
             db.prepare_cached(sql)?.execute((
                 pause.carrier,
+                pause.country.as_deref().unwrap_or(EVERYWHERE),
                 pause.reason,
                 audit.who,
                 now.as_microsecond(),
@@ -203,11 +207,14 @@ impl Operators for Sqlite {
         .await
     }
 
-    async fn resume_carrier(&self, carrier: &str, audit: &NewAuditRecord) -> Result<bool, LedgerError> {
-        let (carrier, audit) = (carrier.to_owned(), audit.clone());
+    async fn resume_carrier(
+        &self, carrier: &str, country: Option<&str>, audit: &NewAuditRecord,
+    ) -> Result<bool, LedgerError> {
+        let (carrier, country, audit) = (carrier.to_owned(), country.map(str::to_owned), audit.clone());
         self.write(move |db, now| {
-            let sql = "delete from carrier_pause where carrier = ?1 and (until is null or until > ?2)";
-            let gone = db.prepare_cached(sql)?.execute((carrier, now.as_microsecond()))? == 1;
+            let sql = "delete from carrier_pause where carrier = ?1 and (?2 is null or country = ?2)
+                          and (until is null or until > ?3)";
+            let gone = db.prepare_cached(sql)?.execute((carrier, country, now.as_microsecond()))? > 0;
             if gone {
                 revise(db, &audit, now)?;
             }

@@ -62,7 +62,7 @@ impl RoutingMetrics {
         );
         r.register(
             "carrier_paused",
-            "Whether an operator has paused the carrier: 1, or 0",
+            "Whether an operator has paused the carrier everywhere: 1, or 0",
             m.paused.family(),
         );
         let per_second = || Unit::Other("per_second".to_owned());

@@ -286,10 +286,15 @@ pub(super) fn machine(status: &Status) -> Markup {
                     ul {
                         @for pause in &status.pauses {
                             li {
-                                b { (pause.carrier) } ", “" (pause.reason) "”, "
+                                b { (pause.carrier) }
+                                @if let Some(country) = &pause.country { " in " (country) }
+                                ", “" (pause.reason) "”, "
                                 @if let Some(until) = pause.until {
                                     "until " (until.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M UTC").to_string())
-                                } @else { "until otpost carrier resume " (pause.carrier) }
+                                } @else {
+                                    "until otpost carrier resume " (pause.carrier)
+                                    @if let Some(country) = &pause.country { " --country " (country) }
+                                }
                             }
                         }
                     }

@@ -48,11 +48,22 @@ pub struct Input {
     pub ledger_problem: Option<OwnProblem>,
 }
 
-/// A carrier that an operator has paused.
+impl Input {
+    /// Whether an operator has paused a carrier in a country: everywhere, or there. `None`: in all countries.
+    fn is_paused(&self, carrier: &str, country: Option<&str>) -> bool {
+        self.pauses.iter().any(|pause| {
+            pause.carrier == carrier && (pause.country.is_none() || pause.country.as_deref() == country)
+        })
+    }
+}
+
+/// A carrier that an operator has paused, everywhere or in one country.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PausedCarrier {
     /// The configured name.
     pub carrier: String,
+    /// The country. `None`: everywhere.
+    pub country: Option<String>,
     /// Why.
     pub reason: String,
     /// The id of the operator's API key.
@@ -265,9 +276,9 @@ impl Status {
         processes.truncate(living + MAX_GONE);
         let alive: Vec<&SeenReport> = processes.iter().filter(|process| process.is_alive(now)).collect();
         // A paused carrier gets no request, and so no probe.
-        let is_paused = |carrier: &str| input.pauses.iter().any(|pause| pause.carrier == carrier);
+        let is_paused = |open: &OpenBreaker| input.is_paused(&open.carrier, open.country.as_deref());
         let breakers: BTreeSet<&OpenBreaker> =
-            alive.iter().flat_map(|p| &p.report.breakers).filter(|open| !is_paused(&open.carrier)).collect();
+            alive.iter().flat_map(|p| &p.report.breakers).filter(|open| !is_paused(open)).collect();
         Self {
             at: now,
             findings: findings.clone(),
@@ -303,8 +314,8 @@ fn findings(input: &Input) -> Vec<Finding> {
     let mut findings = verdict(&history, &problems::own(input), now);
     // What an operator could do about a paused carrier is done. Its failures stay in the counts for an hour.
     findings.retain(|finding| {
-        let Cause::Cells(Group { carrier: Some(carrier), .. }) = &finding.cause else { return true };
-        !input.pauses.iter().any(|pause| pause.carrier == *carrier)
+        let Cause::Cells(Group { carrier: Some(carrier), country, .. }) = &finding.cause else { return true };
+        !input.is_paused(carrier, country.as_deref())
     });
     findings
 }

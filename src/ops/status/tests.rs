@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::problems::silence;
-use super::{Dimension, Input, SeenReport, Snapshot, Status};
+use super::{Dimension, Input, PausedCarrier, SeenReport, Snapshot, Status};
 use crate::domain::channel::Channel;
 use crate::domain::clock::after;
 use crate::domain::delivery_cell::Cell;
@@ -148,8 +148,51 @@ fn a_paused_carrier_is_no_finding_and_has_no_breaker() {
         (status.findings.len(), status.breakers.len())
     };
     assert_eq!(of(vec![]), (1, 1));
-    let [carrier, reason, by] = ["acme", "down", "k"].map(str::to_owned);
-    assert_eq!(of(vec![super::PausedCarrier { carrier, reason, by, until: None }]), (0, 0));
+    assert_eq!(of(vec![pause("acme", None)]), (0, 0));
+}
+
+fn pause(carrier: &str, country: Option<&str>) -> PausedCarrier {
+    let [carrier, reason, by] = [carrier, "down", "k"].map(str::to_owned);
+    PausedCarrier { carrier, country: country.map(str::to_owned), reason, by, until: None }
+}
+
+/// Fails if a pause in one country hides what is wrong with the carrier in another one, or in all of them.
+#[test]
+fn a_pause_in_a_country_hides_only_what_is_of_that_country() {
+    let rows = |countries_of_acme: &[&str]| {
+        let mut rows = vec![];
+        for (carrier, country) in [("acme", "ID"), ("acme", "DE"), ("bolt", "ID"), ("bolt", "DE")] {
+            rows.push(row(200, carrier, country, 1000));
+            let is_failing = carrier == "acme" && countries_of_acme.contains(&country);
+            for minutes in 2..15 {
+                let mut recent = row(minutes, carrier, country, 20);
+                recent.counts.add(Counted::Receipt60s, if is_failing { -20 } else { 0 });
+                rows.push(recent);
+            }
+        }
+        rows
+    };
+    let mut worker = process("w", 1, "worker");
+    for country in [None, Some("ID")] {
+        let ([carrier, channel], country) = (["acme", "sms"].map(str::to_owned), country.map(str::to_owned));
+        worker.report.breakers.push(OpenBreaker { carrier, channel, country, probe_in_s: 0 });
+    }
+    let of = |countries: &[&str], pauses: &[PausedCarrier]| {
+        let input = Input { pauses: pauses.to_vec(), ..input(rows(countries), vec![worker.clone()]) };
+        let status = Status::new(&Snapshot::new(input), &Group::default());
+        (status.findings.len(), status.breakers.len())
+    };
+    for (pauses, expected) in [
+        (vec![], (1, 2)),
+        (vec![pause("acme", Some("ID"))], (0, 1)),
+        (vec![pause("acme", Some("DE"))], (1, 2)),
+        (vec![pause("bolt", Some("ID"))], (1, 2)),
+        (vec![pause("acme", Some("DE")), pause("acme", Some("ID"))], (0, 1)),
+        (vec![pause("acme", None)], (0, 0)),
+    ] {
+        assert_eq!(of(&["ID"], &pauses), expected, "{pauses:?}");
+    }
+    assert_eq!(of(&["ID", "DE"], &[pause("acme", Some("ID"))]), (1, 1), "it fails in all countries");
 }
 
 /// Fails if the end of a burst, a quiet night or a short gap counts as a problem.
