@@ -21,7 +21,11 @@ async fn start(deployment: &Deployment) -> (App, App, String) {
 }
 
 async fn status(front_end: &App, key: &str, query: &str) -> (u16, Value) {
-    let url = format!("http://{}/v1/status{query}", front_end.api.unwrap());
+    get(front_end, key, &format!("/v1/status{query}")).await
+}
+
+async fn get(front_end: &App, key: &str, path: &str) -> (u16, Value) {
+    let url = format!("http://{}{path}", front_end.api.unwrap());
     let answer = reqwest::Client::builder()
         .no_proxy()
         .build()
@@ -137,6 +141,38 @@ async fn the_status_counts_what_became_of_codes_and_names_the_cause() {
     for unknown in ["default/0192f0c1-2222-4333-8444-555566667777", "default/x"] {
         assert_eq!(deployment.get(&format!("http://{}/dispatches/{unknown}", front_end.ops)).await.0, 404);
     }
+    worker.stop().await;
+    front_end.stop().await;
+}
+
+/// Fails if codes that wait because an operator paused their only carrier look as if all were well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused_carriers_are_the_verdict_and_open_breakers_are_listed() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let (front_end, worker, key) = start(&deployment).await;
+    let act = async |act: &str, body: Value| {
+        let url = format!("http://{}/v1/carriers/c1/{act}", front_end.api.unwrap());
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        assert_eq!(client.post(url).bearer_auth(&key).json(&body).send().await.unwrap().status(), 200);
+    };
+    act("pause", json!({"reason": "a test"})).await;
+    let paused = until(&front_end, &key, "a finding", |status| status["findings"] != json!([])).await;
+    let finding = &paused["findings"][0];
+    assert_eq!(finding["part"], "carriers", "{finding}");
+    let text = finding["text"].as_str().unwrap();
+    let what = "Carriers: an operator has paused each of them for sms and voice (since ";
+    assert!(text.starts_with(what) && text.contains("otpost carrier resume NAME"), "{text}");
+    act("resume", json!({})).await;
+    until(&front_end, &key, "no finding", |status| status["findings"] == json!([])).await;
+    // The carrier refuses the account: its circuit breakers are open, and the list of carriers has them.
+    deployment.script("+447701000301", json!(["unauthorized"])).await;
+    deployment.publish(&job("+447701000301", json!({}))).await;
+    wait::until("both circuit breakers are open", async || {
+        let (_, list) = get(&front_end, &key, "/v1/carriers").await;
+        let open = list["carriers"][0]["open_breakers"].as_array().cloned().unwrap_or_default();
+        open.iter().map(|open| open["channel"].clone()).collect::<Vec<_>>() == ["sms", "voice"]
+    })
+    .await;
     worker.stop().await;
     front_end.stop().await;
 }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::broker::Broker;
 use crate::broker::topology::DISPATCH;
 use crate::config::live::Live;
+use crate::delivery::routing::Routes;
 use crate::delivery::rules::Rules;
 use crate::domain::delivery_count::CountRow;
 use crate::ledger::Ledger;
@@ -87,6 +88,7 @@ impl Reporter {
         });
         let seen = Surroundings {
             broker_problem,
+            paused: if self.roles.worker { paused(&self.rules.current().routes) } else { vec![] },
             waiting_jobs: queues.get(DISPATCH).map_or(0, |length| length.messages),
             clock_ahead_s: self.metrics.process.clock_ahead(),
             oldest_due: self.ledger.oldest_due().await.ok().flatten(),
@@ -105,6 +107,16 @@ impl Reporter {
             ..self.head()
         }
     }
+}
+
+/// What all carriers are paused for: `sms`, or `sms to ID`.
+fn paused(routes: &Routes) -> Vec<String> {
+    let to = |country: Option<String>| country.map(|country| format!(" to {country}")).unwrap_or_default();
+    routes
+        .paused_channels()
+        .into_iter()
+        .map(|(channel, country)| format!("{channel}{}", to(country)))
+        .collect()
 }
 
 fn json(report: &Report) -> String {

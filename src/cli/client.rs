@@ -3,7 +3,7 @@
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,7 @@ impl StateFile {
     fn read() -> Option<Self> {
         let is_state =
             |name: &str| name.strip_prefix("dev-").is_some_and(|n| n.strip_suffix(".json").is_some());
-        let mut files: Vec<(SystemTime, PathBuf)> = std::fs::read_dir(Self::folder())
+        let mut files: Vec<(_, PathBuf)> = std::fs::read_dir(Self::folder())
             .ok()?
             .flatten()
             .filter(|entry| entry.file_name().to_str().is_some_and(is_state))

@@ -216,13 +216,18 @@ fn failures(failures: &[FailureAnswer], dim: &str, off: &str) -> String {
 
 /// `Circuit breaker open: acme gets no sms to ID, next try in 12 s`
 pub(super) fn breaker(open: &BreakerAnswer) -> String {
+    format!("Circuit breaker open: {} gets {}", open.carrier, stopped(open))
+}
+
+/// `no sms to ID, next try in 12 s`
+pub(super) fn stopped(open: &BreakerAnswer) -> String {
     let to = open.country.as_ref().map(|country| format!(" to {country}")).unwrap_or_default();
     let probe = if open.probe_in_s > 0 {
         format!("next try in {} s", open.probe_in_s)
     } else {
         "the next request is the try".to_owned()
     };
-    format!("Circuit breaker open: {} gets no {}{to}, {probe}", open.carrier, open.channel)
+    format!("no {}{to}, {probe}", open.channel)
 }
 
 /// `Paused: acme in ID, "loses texts", until 2026-05-04 15:00 UTC`
@@ -239,7 +244,8 @@ pub(super) fn describe(process: &ProcessAnswer) -> String {
     let state = if process.alive {
         format!("{} requests in progress", process.in_flight)
     } else {
-        format!("gone since {}", process.seen_at.strftime("%Y-%m-%d %H:%M:%S UTC"))
+        let what = if process.stopped { "stopped at" } else { "gone since" };
+        format!("{what} {}", process.seen_at.strftime("%Y-%m-%d %H:%M:%S UTC"))
     };
     let (roles, host) = (process.roles.join(", "), &process.host);
     let page = if process.ops.is_empty() { String::new() } else { format!(", page at {}", process.ops) };

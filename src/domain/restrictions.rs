@@ -1,7 +1,7 @@
 //! What operators have restricted: carriers that are paused, and numbers that are blocked. This is the form that a process looks
 //! things up in; it holds only what is in force.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::domain::dispatch::PhoneNumber;
 use crate::domain::words::words;
@@ -72,6 +72,11 @@ impl Restrictions {
             self.paused_countries.get(carrier).is_some_and(|countries| countries.contains(country))
         };
         self.paused.contains(carrier) || country.is_some_and(is_paused_in)
+    }
+
+    /// The countries in which some carrier is paused.
+    pub fn countries_with_pauses(&self) -> BTreeSet<&str> {
+        self.paused_countries.values().flatten().map(String::as_str).collect()
     }
 
     /// Returns what blocks a number. `hash` computes its keyed hash, and is called only if numbers are blocked.

@@ -77,7 +77,7 @@ pub struct FindingAnswer {
     /// Since when.
     pub since: Timestamp,
     /// The part of otpost that causes it: `ledger`, `slow_ledger`, `broker`, `workers`, `queue`,
-    /// `clock`, `process` or `traffic`. Null if it is outside of otpost.
+    /// `clock`, `process`, `carriers` or `traffic`. Null if it is outside of otpost.
     pub part: Option<String>,
     /// What the messages show: `refused`, `undelivered`, `no_receipt`, `late` or `unverified`. Null for a part of otpost.
     pub symptom: Option<String>,
@@ -212,6 +212,8 @@ pub struct ProcessAnswer {
     pub ops: String,
     /// Whether it has reported during the last 20 s.
     pub alive: bool,
+    /// Whether it has stopped in order.
+    pub stopped: bool,
     /// When it last reported.
     pub seen_at: Timestamp,
     /// When it started.
@@ -351,6 +353,7 @@ impl From<PausedCarrier> for PausedAnswer {
 fn process_answer(process: SeenReport, now: Timestamp) -> ProcessAnswer {
     ProcessAnswer {
         alive: process.is_alive(now),
+        stopped: process.report.is_stopped,
         name: process.name,
         host: process.report.host,
         ops: process.report.ops,

@@ -77,6 +77,8 @@ pub struct Surroundings {
     pub broker_problem: Option<String>,
     /// Jobs in `otpost.dispatch` that no worker holds.
     pub waiting_jobs: u32,
+    /// What all carriers are paused for by operators, such as `sms to ID`.
+    pub paused: Vec<String>,
     /// Seconds by which the clock is ahead of the ledger's.
     pub clock_ahead_s: f64,
     /// When the dispatch that has been due longest became due.
@@ -122,10 +124,13 @@ impl ProblemTracker {
             let Tally { all, failed } = seen.transactions;
             format!("{failed} of {all} transactions took more than {} ms", SLOW_TRANSACTION.as_millis())
         });
+        let paused = (!seen.paused.is_empty())
+            .then(|| format!("an operator has paused each of them for {}", seen.paused.join(" and ")));
         let begins_now = |what: Option<String>| what.map(|what| (now, what));
         let states = [
             (Part::SlowLedger, begins_now(slow)),
             (Part::Broker, begins_now(seen.broker_problem.clone())),
+            (Part::Carriers, begins_now(paused)),
             (Part::Clock, begins_now(clock)),
             (Part::Queue, begins_now(waiting).or(late).or(begins_now(old))),
         ];
@@ -181,6 +186,9 @@ mod tests {
         assert_eq!(of(due), [(Part::Queue, "due dispatches have waited for 140 s".to_owned())]);
         let behind = Surroundings { clock_ahead_s: -7.25, ..Surroundings::default() };
         assert_eq!(of(behind), [(Part::Clock, "a machine is 7.2 s behind the ledger".to_owned())]);
+        let paused = ["sms", "voice to ID"].map(str::to_owned).to_vec();
+        let what = "an operator has paused each of them for sms and voice to ID".to_owned();
+        assert_eq!(of(Surroundings { paused, ..Surroundings::default() }), [(Part::Carriers, what)]);
         let old = Surroundings { jobs: Tally { all: 20, failed: 2 }, ..Surroundings::default() };
         let what = "2 of 20 jobs were older than 30 s when a worker got them";
         assert_eq!(of(old), [(Part::Queue, what.to_owned())]);

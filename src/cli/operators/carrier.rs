@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 
 use super::{OperatorRequest, duration, get, list, post, report, table, text, time};
 use crate::cli::Failure;
+use crate::cli::status::stopped;
+use crate::http::status::BreakerAnswer;
 
 /// List, pause, resume or try carriers. The key must be an operator's.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Carrier {
-    /// List the carriers, with their pauses
+    /// List the carriers, with their pauses and open circuit breakers
     List(OperatorRequest),
     /// Send nothing to a carrier, everywhere or in one country; other carriers are used, or dispatches wait
     Pause(Pause),
@@ -141,19 +143,24 @@ fn print(body: &Value) {
 
 fn row(carrier: &Value) -> Vec<String> {
     let pause = &carrier["pause"];
-    let mut state = if pause.is_object() {
+    let mut states = vec![if pause.is_object() {
         paused("paused", pause)
     } else if carrier["retired"] == true {
         "retired".to_owned()
     } else {
         "in use".to_owned()
-    };
+    }];
     for pause in carrier["country_pauses"].as_array().into_iter().flatten() {
-        state += &paused(&format!("; paused in {}", text(&pause["country"])), pause);
+        states.push(paused(&format!("paused in {}", text(&pause["country"])), pause));
+    }
+    for open in carrier["open_breakers"].as_array().into_iter().flatten() {
+        if let Ok(open) = serde_json::from_value::<BreakerAnswer>(open.clone()) {
+            states.push(format!("circuit breaker open: {}", stopped(&open)));
+        }
     }
     let company = carrier["company"].as_str().unwrap_or("(not configured)").to_owned();
     let name = text(&carrier["name"]).to_owned();
-    vec![name, company, list(&carrier["channels"]), carrier["rate_per_s"].to_string(), state]
+    vec![name, company, list(&carrier["channels"]), carrier["rate_per_s"].to_string(), states.join("; ")]
 }
 
 /// `paused in ID until 2026-05-04 15:00:00Z: loses texts (by key k)`

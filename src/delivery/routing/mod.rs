@@ -289,6 +289,27 @@ impl Routes {
         })
     }
 
+    /// The channels whose carriers are all paused by operators: `None` in all countries, or in one country.
+    pub fn paused_channels(&self) -> Vec<(Channel, Option<String>)> {
+        let restrictions = self.restrictions.current();
+        let is_paused = |channel: Channel, country: Option<&str>| {
+            let candidates = self.candidates(channel, country);
+            let is_paused = |candidate: &Candidate| restrictions.is_paused(&candidate.carrier, country);
+            !candidates.is_empty() && candidates.iter().all(is_paused)
+        };
+        let mut paused = vec![];
+        for channel in Channel::ALL {
+            if is_paused(*channel, None) {
+                paused.push((*channel, None));
+                continue;
+            }
+            let countries = restrictions.countries_with_pauses().into_iter();
+            let countries = countries.filter(|country| is_paused(*channel, Some(country)));
+            paused.extend(countries.map(|country| (*channel, Some(country.to_owned()))));
+        }
+        paused
+    }
+
     /// The open circuit breakers of this process.
     pub fn open_breakers(&self) -> Vec<OpenBreaker> {
         let now = crate::domain::clock::boot();

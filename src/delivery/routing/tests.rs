@@ -53,9 +53,12 @@ fn a_carrier_that_is_paused_in_a_country_is_chosen_for_the_others() {
         assert_eq!(chosen(country).as_deref(), Ok(carrier), "{country:?}");
     }
     assert!(!routes.is_closed(Channel::Sms, Some("ID")), "the other carrier is open");
+    assert_eq!(routes.paused_channels(), []);
     paused.pause("c2", Some("ID"));
     routes.restrictions.replace(paused);
     assert_eq!(chosen(Some("ID")), Err(NoRoom::Closed));
+    let in_id = |channel| (channel, Some("ID".to_owned()));
+    assert_eq!(routes.paused_channels(), [in_id(Channel::Sms), in_id(Channel::Voice)]);
     assert!(routes.is_closed(Channel::Sms, Some("ID")) && !routes.is_closed(Channel::Sms, Some("GB")));
     assert_eq!(chosen(Some("GB")).as_deref(), Ok("c1"));
 }

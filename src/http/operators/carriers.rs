@@ -16,7 +16,10 @@ use crate::http::body::Payload;
 use crate::http::openapi::problems;
 use crate::http::operator::Operator;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::http::status::BreakerAnswer;
 use crate::ledger::{NewPause, OperatorAct, Pause};
+use crate::ops::status::Status;
+use crate::ops::verdict::Group;
 
 /// The configured carriers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,6 +51,10 @@ struct CarrierAnswer {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     country_pauses: Vec<CountryPauseAnswer>,
+    /// Its open circuit breakers on any worker; absent when none is open.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    open_breakers: Vec<BreakerAnswer>,
 }
 
 /// The pause of a carrier everywhere.
@@ -160,7 +167,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CarrierName {
 
 /// List the carriers
 ///
-/// The carriers of the configuration of the process that answers, and the pauses that hold for all processes.
+/// The carriers of the configuration of the process that answers, and the pauses and open circuit breakers of all processes.
 #[utoipa::path(
     get,
     path = "/v1/carriers",
@@ -173,6 +180,7 @@ pub(in crate::http) async fn list(operator: Operator) -> Result<Json<CarrierList
     let mut stored = state.ledger.restrictions().await?;
     stored.retain_in_force(state.ledger.now());
     let mut pauses: Vec<Pause> = stored.pauses;
+    let mut breakers = Status::new(&*state.status.snapshot().await, &Group::default()).breakers;
     let rules = state.rules.current();
     let mut carriers: Vec<CarrierAnswer> = rules
         .routes
@@ -187,6 +195,10 @@ pub(in crate::http) async fn list(operator: Operator) -> Result<Json<CarrierList
                 retired: account.is_retired,
                 pause: everywhere,
                 country_pauses: by_country,
+                open_breakers: breakers
+                    .extract_if(.., |open| open.carrier == account.name)
+                    .map(BreakerAnswer::from)
+                    .collect(),
             }
         })
         .collect();
@@ -200,6 +212,7 @@ pub(in crate::http) async fn list(operator: Operator) -> Result<Json<CarrierList
             retired: true,
             pause: everywhere,
             country_pauses: by_country,
+            open_breakers: vec![],
         });
     }
     Ok(Json(CarrierList { carriers }))

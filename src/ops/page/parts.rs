@@ -313,7 +313,8 @@ pub(super) fn machine(status: &Status) -> Markup {
                             b { (process.report.roles.join(", ")) } " on " (process.report.host) ", " (process.report.version)
                             @if process.is_alive(status.at) {
                                 ", " (process.report.in_flight) " requests in progress"
-                            } @else { ", gone " (duration(ago)) " ago" }
+                            } @else if process.report.is_stopped { ", stopped " (duration(ago)) " ago" }
+                            @else { ", gone for " (duration(ago)) }
                             br; small { (process.name) @if !process.report.ops.is_empty() { ", page at " (process.report.ops) } }
                         }
                     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::history::History;
-use super::scan::{PRIOR_TRIALS, Sum};
+use super::sum::Sum;
+use super::usual::PRIOR_TRIALS;
 use super::{Counts, Group, OTHER, Symptom, Tally};
 use crate::domain::delivery_count::INTERVAL;
 

@@ -13,8 +13,10 @@ mod scan;
 mod sentence;
 #[cfg(test)]
 mod simulation;
+mod sum;
 #[cfg(test)]
 mod tests;
+mod usual;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -118,6 +120,8 @@ pub enum Part {
     Queue,
     /// A process has ended without an orderly stop.
     Process,
+    /// Operators have paused all carriers of a channel.
+    Carriers,
     /// Requests to carriers have stopped.
     Traffic,
     /// The clock of a machine is wrong.
@@ -134,6 +138,7 @@ impl Part {
             Self::Workers => "workers",
             Self::Queue => "queue",
             Self::Process => "process",
+            Self::Carriers => "carriers",
             Self::Traffic => "traffic",
             Self::Clock => "clock",
         }

@@ -6,65 +6,18 @@
 
 use super::found::Found;
 use super::history::{GROUPS, History};
-use super::{Cell, Counts, Group, OTHER, Symptom, Tally, UNKNOWN_COUNTRY};
+use super::sum::Sum;
+use super::{Cell, Counts, Group, OTHER, Symptom, UNKNOWN_COUNTRY, usual};
 use crate::ops::failures::FailureCount;
 
 /// The windows, in intervals: from 10 s to an hour.
 const WINDOWS: [usize; 11] = [1, 2, 3, 6, 12, 18, 30, 60, 120, 180, 360];
 /// Below this measure a finding may be chance. It allows for the number of groups, windows and looks of a week.
 const MIN_CERTAINTY: f64 = 18.0;
-/// A finding needs a rate that is this many times the usual one. Smaller changes happen every night.
-const MIN_FACTOR: f64 = 2.0;
-/// A finding needs this many failures.
-const MIN_FAILED: u64 = 6;
 /// Each dimension of a group raises the measure that a finding needs, because there are more such groups.
 const DIMENSION_COST: f64 = 1.0;
 /// What a further dimension costs in the comparison of groups. Of two groups that explain almost as much, the simpler one is named.
 const COMPARED_COST: f64 = 3.0;
-/// The usual rate of a cell is drawn towards that of all cells as if this many trials of all cells belonged to it.
-pub(super) const PRIOR_TRIALS: f64 = 30.0;
-/// Assumed failure rate without any history.
-const DEFAULT_RATE: f64 = 0.05;
-
-/// A finding needs a rate that is higher than the usual one by this much. Whether users enter their codes depends on more than delivery.
-fn min_rise(symptom: Symptom) -> f64 {
-    if symptom == Symptom::Unverified { 0.3 } else { 0.15 }
-}
-
-/// Trials, failures and expected failures.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Sum {
-    pub(super) tally: Tally,
-    expected: f64,
-}
-
-impl Sum {
-    pub(super) fn add(&mut self, tally: Tally, usual: f64) {
-        self.tally.add(tally);
-        self.expected += tally.all as f64 * usual;
-    }
-
-    pub(super) fn join(&mut self, other: Self) {
-        self.tally.add(other.tally);
-        self.expected += other.expected;
-    }
-
-    pub(super) fn usual(self) -> f64 {
-        if self.tally.all == 0 { 0.0 } else { self.expected / self.tally.all as f64 }
-    }
-
-    pub(super) fn is_risen(self, symptom: Symptom) -> bool {
-        let (rate, usual) = (self.tally.rate(), self.usual());
-        self.tally.failed >= MIN_FAILED && rate >= usual + min_rise(symptom) && rate >= usual * MIN_FACTOR
-    }
-
-    /// The logarithm of the likelihood ratio.
-    pub(super) fn certainty(self) -> f64 {
-        let (rate, usual) = (self.tally.rate(), self.usual().clamp(0.001, 0.999));
-        let part = |now: f64, before: f64| if now <= 0.0 { 0.0 } else { now * (now / before).ln() };
-        self.tally.all as f64 * (part(rate, usual) + part(1.0 - rate, 1.0 - usual))
-    }
-}
 
 /// The counts of each cell in each window.
 struct Windows(Vec<Vec<Counts>>);
@@ -98,7 +51,7 @@ pub(super) fn scan(history: &History) -> Vec<Found> {
     // The cells of a finding explain no later symptom: what is refused is not late.
     let mut is_explained = vec![false; history.cell_count()];
     for symptom in Symptom::ALL {
-        let usual = usual_rates(history, symptom);
+        let usual = usual::rates(history, symptom);
         // Two groups may fail at the same time for different reasons.
         for _ in 0..2 {
             let Some((group, certainty)) = best(history, &windows, symptom, &usual, &is_explained) else {
@@ -112,16 +65,6 @@ pub(super) fn scan(history: &History) -> Vec<Found> {
     }
     found.sort_by(|a, b| b.certainty.total_cmp(&a.certainty));
     found
-}
-
-/// The usual rate of each cell.
-fn usual_rates(history: &History, symptom: Symptom) -> Vec<f64> {
-    let shrunk =
-        |(all, failed): (f64, f64), towards: f64| (failed + PRIOR_TRIALS * towards) / (all + PRIOR_TRIALS);
-    let cells = || (0..history.cell_count()).map(|cell| history.usual(cell, symptom));
-    let all = cells().fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1));
-    let of_all = shrunk(all, DEFAULT_RATE);
-    cells().map(|cell| shrunk(cell, of_all)).collect()
 }
 
 /// Returns the number of the group that explains a symptom best, and its certainty.

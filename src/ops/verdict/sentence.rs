@@ -31,6 +31,10 @@ pub(super) fn of_own(problem: &OwnProblem, now: Timestamp) -> String {
             "Add workers, or raise the carriers' rate_per_s. If the queue is short, jobs wait at their senders.",
         ),
         Part::Process => ("A process", "Start it again. Its last log line says why it ended."),
+        Part::Carriers => (
+            "Carriers",
+            "Codes wait and expire. Resume one, if it may send again: otpost carrier resume NAME.",
+        ),
         Part::Traffic => (
             "Traffic has stopped",
             "Check that senders still publish jobs. Look for paused carriers (otpost carrier list) and open circuit breakers (otpost status).",
