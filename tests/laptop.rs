@@ -64,6 +64,11 @@ async fn a_second_one_is_used_while_it_runs(home: &Path, id: &str) {
     let ended = wait::within(Duration::from_secs(20), async || second.0.try_wait().unwrap()).await;
     assert_eq!(ended.expect("it ends").code(), Some(0));
     assert_eq!(run(home, &["show", id], "").0, 0);
+    // One that was killed leaves its file, which is not used.
+    let (mut killed, _) = dev(home, &["--data", other.to_str().unwrap()]);
+    killed.signal("KILL");
+    killed.0.wait().unwrap();
+    assert_eq!(run(home, &["show", id], "").0, 0);
 }
 
 fn files_are_private(home: &Path, state: &Path) {
@@ -182,7 +187,7 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     // Another process on the same folder is refused, and the first one continues.
     let before = std::fs::read(&state).unwrap();
     let (code, _, errors) = run(home, &["dev", "--port", "0", "--gateway-port", "0"], "");
-    assert!(code == 1 && errors.contains("is in use by another otpost; stop it"), "{code} {errors}");
+    assert!(code == 1 && errors.contains("is in use by another otpost; stop that one"), "{code} {errors}");
     let port = dev_said["phones"].as_str().unwrap().rsplit_once(':').unwrap().1;
     let (code, _, errors) = run(home, &["dev", "--port", "0", "--gateway-port", port], "");
     assert!(code == 1 && errors.contains("choose another with --gateway-port"), "{code} {errors}");

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use crate::broker::Broker;
 use crate::broker::topology::DISPATCH;
 use crate::config::live::Live;
-use crate::delivery::routing::Routes;
 use crate::delivery::rules::Rules;
 use crate::domain::delivery_count::CountRow;
 use crate::ledger::Ledger;
@@ -62,12 +61,13 @@ impl Reporter {
 
     /// The part of a report that does not change.
     fn head(&self) -> Report {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let roles =
             [("api", self.roles.api), ("worker", self.roles.worker), ("receipts", self.roles.receipts)];
         Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            ops: self.ops.to_string(),
+            ops: page(self.ops, &host),
+            host,
             started_at: self.started_at,
             roles: roles.into_iter().filter(|(_, has)| *has).map(|(role, _)| role.to_owned()).collect(),
             ..Report::default()
@@ -88,7 +88,11 @@ impl Reporter {
         });
         let seen = Surroundings {
             broker_problem,
-            paused: if self.roles.worker { paused(&self.rules.current().routes) } else { vec![] },
+            paused: if self.roles.worker {
+                self.rules.current().routes.paused_channels().iter().map(ToString::to_string).collect()
+            } else {
+                vec![]
+            },
             waiting_jobs: queues.get(DISPATCH).map_or(0, |length| length.messages),
             clock_ahead_s: self.metrics.process.clock_ahead(),
             oldest_due: self.ledger.oldest_due().await.ok().flatten(),
@@ -109,14 +113,9 @@ impl Reporter {
     }
 }
 
-/// What all carriers are paused for: `sms`, or `sms to ID`.
-fn paused(routes: &Routes) -> Vec<String> {
-    let to = |country: Option<String>| country.map(|country| format!(" to {country}")).unwrap_or_default();
-    routes
-        .paused_channels()
-        .into_iter()
-        .map(|(channel, country)| format!("{channel}{}", to(country)))
-        .collect()
+/// Where people open the page. A listener on all addresses is reached by the name of its machine.
+fn page(listen: SocketAddr, host: &str) -> String {
+    if listen.ip().is_unspecified() { format!("{host}:{}", listen.port()) } else { listen.to_string() }
 }
 
 fn json(report: &Report) -> String {

@@ -1,7 +1,8 @@
 //! Client of the HTTP API, for the commands that use a running otpost. They find a running `otpost dev` by its state file. If several run,
 //! they use the one that was started last.
 
-use std::net::TcpStream;
+use std::fs::{File, TryLockError};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -57,20 +58,18 @@ impl StateFile {
         Self::folder().join(format!("dev-{port}.json"))
     }
 
+    /// Writes the file, and locks it while the value lives.
     #[cfg(feature = "dev")]
-    pub(super) fn write(&self) -> std::io::Result<()> {
+    pub(super) fn write(&self) -> std::io::Result<OwnStateFile> {
         use std::io::Write;
         use std::os::unix::fs::OpenOptionsExt;
         std::fs::create_dir_all(Self::folder())?;
         let path = self.path();
         let _ = std::fs::remove_file(&path);
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(serde_json::to_string(self)?.as_bytes())
-    }
-
-    #[cfg(feature = "dev")]
-    pub(super) fn remove(&self) {
-        let _ = std::fs::remove_file(self.path());
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(serde_json::to_string(self)?.as_bytes())?;
+        file.try_lock()?;
+        Ok(OwnStateFile { path, _locked: file })
     }
 
     /// The state of the `otpost dev` that was started last and still runs.
@@ -84,18 +83,33 @@ impl StateFile {
             .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
             .collect();
         files.sort_unstable_by(|a, b| b.cmp(a));
-        let mut states = files.into_iter().filter_map(|(_, path)| Self::read_from(&path));
-        states.find(Self::is_running)
+        files.into_iter().find_map(|(_, path)| Self::read_locked(&path))
     }
 
-    fn read_from(path: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    /// A killed process leaves its file, but not the lock.
+    fn read_locked(path: &Path) -> Option<Self> {
+        let mut file = File::open(path).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => {}
+            _ => return None,
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).ok()?;
+        serde_json::from_str(&text).ok()
     }
+}
 
-    /// A killed process leaves its file.
-    fn is_running(&self) -> bool {
-        let address = self.api.trim_start_matches("http://").parse();
-        address.is_ok_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok())
+/// The state file of this process. It is deleted with the value.
+#[cfg(feature = "dev")]
+pub(super) struct OwnStateFile {
+    path: PathBuf,
+    _locked: File,
+}
+
+#[cfg(feature = "dev")]
+impl Drop for OwnStateFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 

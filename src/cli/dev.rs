@@ -162,7 +162,7 @@ impl Dev {
             operator_key: embedded.operator_key.clone(),
             gateway: embedded.gateway_url(),
         };
-        state.write().with_context(cannot)?;
+        let written = state.write().with_context(cannot)?;
         if self.json {
             let ops = format!("http://{}", embedded.app.ops);
             println!(
@@ -188,7 +188,7 @@ impl Dev {
         if !self.json {
             println!("Stopping");
         }
-        state.remove();
+        drop(written);
         embedded.stop().await;
         Ok(())
     }

@@ -110,7 +110,7 @@ async fn open(config: &Config) -> Result<ledger::Ledger, Failure> {
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let keys = open(&self.file.load_existing()?).await?.keys().await?;
+        let keys = open(&self.file.load()?).await?.keys().await?;
         if self.json {
             let shown: Vec<_> = keys
                 .iter()
@@ -139,7 +139,7 @@ impl Revoke {
     async fn run(self) -> Result<(), Failure> {
         // Accepts the whole key as well as its public part.
         let id = self.key.strip_prefix("otp_").and_then(|k| k.split('_').next()).unwrap_or(&self.key);
-        if open(&self.file.load_existing()?).await?.revoke_key(id).await? {
+        if open(&self.file.load()?).await?.revoke_key(id).await? {
             println!("The key is revoked.");
             Ok(())
         } else {
@@ -152,7 +152,7 @@ impl Revoke {
 
 impl TenantKey {
     fn run(self) -> Result<(), Failure> {
-        let config = self.file.load_existing()?;
+        let config = self.file.load()?;
         if !config.knows(&self.tenant) {
             return Err(Failure::Usage(format!(
                 "the configuration has no section [tenants.{}]",
@@ -169,7 +169,7 @@ impl TenantKey {
 
 impl Create {
     async fn run(self) -> Result<(), Failure> {
-        let config = self.file.load_existing()?;
+        let config = self.file.load()?;
         if !self.all_tenants && !config.knows(&self.tenant) {
             return Err(Failure::Usage(format!(
                 "the configuration has no section [tenants.{}]",

@@ -183,7 +183,7 @@ fn table(heading: &str, values: &[NamedNumbers], dim: &str, off: &str) -> String
     text
 }
 
-/// Why messages failed, the most frequent kinds first.
+/// Why messages failed during the last five to ten minutes, the most frequent kinds first.
 fn failures(failures: &[FailureAnswer], dim: &str, off: &str) -> String {
     let mut text = String::new();
     if failures.is_empty() {
@@ -194,7 +194,7 @@ fn failures(failures: &[FailureAnswer], dim: &str, off: &str) -> String {
     let _ = writeln!(
         text,
         "\n{dim}{:<width$}  {:<9} {:<13} {:<12} {:>9}  {:<7}{off}",
-        "FAILURES", "COUNTRY", "WHAT", "CODE", "10 MIN", "CHANNEL"
+        "FAILURES", "COUNTRY", "WHAT", "CODE", "COUNT", "CHANNEL"
     );
     for failure in failures.iter().take(MAX_LINES) {
         let _ = writeln!(

@@ -58,8 +58,8 @@ pub enum AttemptEvent {
 }
 
 impl AttemptEvent {
-    /// What failed, and the carrier's error code, if this is a failure: the outcome, or `undelivered`. What was not sent by
-    /// otpost itself is none.
+    /// What failed, and the carrier's error code: the outcome, or `undelivered`. `None` if nothing failed, or if otpost itself did
+    /// not send.
     pub fn failure(&self) -> Option<(&'static str, Option<&str>)> {
         match self {
             Self::Answered { outcome: Outcome::Accepted, .. } => None,

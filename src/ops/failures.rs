@@ -7,8 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::attempt_fact::AttemptFact;
+use crate::domain::attempt::Outcome;
+use crate::domain::attempt_fact::{AttemptEvent, AttemptFact};
 use crate::domain::channel::Channel;
+use crate::domain::delivery_cell::Cell;
 use crate::domain::delivery_count::interval_start;
 
 /// Failures are counted in windows of this width. The current one and the one before count.
@@ -30,7 +32,6 @@ pub struct FailureCount {
     /// The country of the numbers.
     pub country: String,
     /// What happened: the outcome of the request, or `undelivered`.
-    #[serde(default)]
     pub what: String,
     /// The carrier's error code. Empty without one.
     pub code: String,
@@ -38,7 +39,15 @@ pub struct FailureCount {
     pub count: u64,
 }
 
+/// What happened to a message that was accepted and did not arrive.
+pub const UNDELIVERED: &str = "undelivered";
+
 impl FailureCount {
+    /// Whether a receipt said that the message did not arrive.
+    pub fn is_undelivered(&self) -> bool {
+        self.what == UNDELIVERED
+    }
+
     /// The sums of these counts, the most frequent kinds first.
     pub fn sums<'a>(counts: impl IntoIterator<Item = &'a Self>) -> Vec<Self> {
         let mut sums: BTreeMap<Kind, u64> = BTreeMap::new();
@@ -62,6 +71,11 @@ struct Kind {
 }
 
 impl Kind {
+    fn in_cell(cell: &Cell, what: String, code: String) -> Self {
+        let (carrier, country) = (cell.carrier.clone(), cell.country.clone());
+        Self { channel: cell.channel, carrier, country, what, code }
+    }
+
     fn of(counted: &FailureCount) -> Self {
         let FailureCount { channel, carrier, country, what, code, .. } = counted.clone();
         Self { channel, carrier, country, what, code }
@@ -99,16 +113,31 @@ impl Windows {
 impl FailureCounter {
     /// Counts a fact, if it is a failure.
     pub fn count(&self, fact: &AttemptFact) {
+        if let AttemptEvent::Accepted { was_unknown: true } = fact.event {
+            self.take_back_unknown(fact);
+            return;
+        }
         let Some((what, code)) = fact.event.failure() else { return };
         let is_code =
             |code: &&str| code.len() <= MAX_LENGTH && code.bytes().all(|byte| byte.is_ascii_graphic());
         let [what, code] = [what, code.filter(is_code).unwrap_or_default()].map(str::to_owned);
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         windows.turn_to(fact.at);
-        let (carrier, country) = (fact.cell.carrier.clone(), fact.cell.country.clone());
-        let kind = Kind { channel: fact.cell.channel, carrier, country, what, code };
+        let kind = Kind::in_cell(&fact.cell, what, code);
         if windows.current.len() < MAX_KINDS || windows.current.contains_key(&kind) {
             *windows.current.entry(kind).or_default() += 1;
+        }
+    }
+
+    /// A receipt proves that an attempt with an unknown outcome was accepted.
+    fn take_back_unknown(&self, fact: &AttemptFact) {
+        let kind = Kind::in_cell(&fact.cell, Outcome::Unknown.word().to_owned(), String::new());
+        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.turn_to(fact.at);
+        let Windows { current, before, .. } = &mut *windows;
+        if let Some(counts) = [current, before].into_iter().find(|counts| counts.contains_key(&kind)) {
+            counts.entry(kind.clone()).and_modify(|count| *count -= 1);
+            counts.retain(|_, count| *count > 0);
         }
     }
 
@@ -129,7 +158,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::{FailureCounter, MAX_KINDS, MAX_REPORTED};
-    use crate::domain::attempt::{AttemptId, ReceiptStatus};
+    use crate::domain::attempt::{AttemptId, Outcome, ReceiptStatus};
     use crate::domain::attempt_fact::{AttemptEvent, AttemptFact};
     use crate::domain::channel::Channel;
     use crate::domain::delivery_cell::Cell;
@@ -168,6 +197,25 @@ mod tests {
         assert_eq!(recent(299), both);
         assert_eq!(recent(599), both);
         assert_eq!(recent(600), []);
+    }
+
+    /// Fails if a message whose acceptance is proved later stays a failure.
+    #[test]
+    fn an_unknown_attempt_that_is_proved_accepted_is_no_failure() {
+        let failures = FailureCounter::default();
+        let fact = |second, event| AttemptFact { event, ..bad(second, "") };
+        let unknown = AttemptEvent::Answered {
+            outcome: Outcome::Unknown,
+            segments: None,
+            is_repeat: false,
+            code: None,
+        };
+        failures.count(&fact(0, unknown.clone()));
+        failures.count(&fact(0, unknown));
+        failures.count(&fact(310, AttemptEvent::Accepted { was_unknown: true }));
+        failures.count(&fact(310, AttemptEvent::Accepted { was_unknown: false }));
+        let recent: Vec<_> = failures.recent(t(310)).into_iter().map(|c| (c.what, c.count)).collect();
+        assert_eq!(recent, [("unknown".to_owned(), 1)]);
     }
 
     /// Fails if a carrier's text can fill the memory or the log of whoever reads it.

@@ -50,7 +50,6 @@ pub struct Report {
     /// Circuit breakers that are open.
     pub breakers: Vec<OpenBreaker>,
     /// The most frequent failures of the last five to ten minutes.
-    #[serde(rename = "failure_codes")]
     pub failures: Vec<FailureCount>,
     /// Problems of this process, or of servers that it uses. Problems that this version does not know are left out.
     #[serde(deserialize_with = "known_problems")]
@@ -125,7 +124,7 @@ impl ProblemTracker {
             format!("{failed} of {all} transactions took more than {} ms", SLOW_TRANSACTION.as_millis())
         });
         let paused = (!seen.paused.is_empty())
-            .then(|| format!("an operator has paused each of them for {}", seen.paused.join(" and ")));
+            .then(|| format!("operators have paused all of them for {}", seen.paused.join(" and for ")));
         let begins_now = |what: Option<String>| what.map(|what| (now, what));
         let states = [
             (Part::SlowLedger, begins_now(slow)),
@@ -187,7 +186,7 @@ mod tests {
         let behind = Surroundings { clock_ahead_s: -7.25, ..Surroundings::default() };
         assert_eq!(of(behind), [(Part::Clock, "a machine is 7.2 s behind the ledger".to_owned())]);
         let paused = ["sms", "voice to ID"].map(str::to_owned).to_vec();
-        let what = "an operator has paused each of them for sms and voice to ID".to_owned();
+        let what = "operators have paused all of them for sms and for voice to ID".to_owned();
         assert_eq!(of(Surroundings { paused, ..Surroundings::default() }), [(Part::Carriers, what)]);
         let old = Surroundings { jobs: Tally { all: 20, failed: 2 }, ..Surroundings::default() };
         let what = "2 of 20 jobs were older than 30 s when a worker got them";

@@ -107,11 +107,19 @@ async fn a_carrier_that_is_paused_in_a_country_gets_only_other_countries_from_an
             sent.push((deployment.publish(&job(&number, json!({}))).await, carrier));
         }
     }
+    let mut through = [("c1", 0), ("c2", 0)];
     for (id, carrier) in sent {
         let d = deployment.until_state(id, "delivered").await;
         let carriers: Vec<&str> = d.attempts.iter().map(|attempt| attempt.carrier.as_str()).collect();
-        assert_eq!(carriers, [carrier], "{:?}", d.order.country);
+        // While the rate limit is divided among the workers, the other carrier may take a message to GB.
+        assert!(
+            carriers == [carrier] || carrier == "c1" && carriers == ["c2"],
+            "{carriers:?} {:?}",
+            d.order.country
+        );
+        through[usize::from(carriers == ["c2"])].1 += 1;
     }
+    assert!(through[0].1 > 10, "c1 sends to GB: {through:?}");
     for worker in &workers {
         assert!(admissions(&deployment, worker, "sending").await > 0, "both workers have jobs");
     }

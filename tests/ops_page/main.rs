@@ -73,7 +73,7 @@ async fn the_page_names_the_cause_on_a_desk_and_on_a_phone_without_and_with_a_sc
     let id = deployment.publish(&job(to, json!({}))).await;
     deployment.until_state(id, "undelivered").await;
     support::wait::until("the failure is reported", async || {
-        deployment.get(&format!("http://{}/", all.ops)).await.1.contains("Failures of the last ten minutes")
+        deployment.get(&format!("http://{}/", all.ops)).await.1.contains("Recent failures (5 to 10 minutes)")
     })
     .await;
     let empty = Deployment::build(Duration::from_millis(20)).await;

@@ -11,7 +11,7 @@ pub(crate) fn reserve() -> SocketAddr {
     const PORT_COUNT: u16 = 15_000;
     // A listener on another loopback address is the reservation.
     const RESERVATIONS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-    loop {
+    for _ in 0..1000 {
         let port = LOWEST_PORT + Uuid::new_v4().as_fields().1 % PORT_COUNT;
         let Ok(reservation) = TcpListener::bind((RESERVATIONS, port)) else { continue };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -20,4 +20,5 @@ pub(crate) fn reserve() -> SocketAddr {
             return address;
         }
     }
+    panic!("no port from {LOWEST_PORT} on is free, or {RESERVATIONS} is no loopback address");
 }

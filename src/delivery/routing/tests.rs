@@ -36,6 +36,29 @@ fn a_paused_carrier_is_not_chosen_until_the_pause_ends() {
     assert!(is_chosen());
 }
 
+/// Fails if only the pauses in countries are looked at, or only the routes without a country.
+#[test]
+fn a_channel_is_paused_with_all_carriers_of_its_route() {
+    let mut config = config(1000);
+    config.carriers.insert("c2".to_owned(), config.carriers["c1"].clone());
+    let route = |carrier: &str| [(Channel::Sms, vec![carrier.to_owned()])].into();
+    config.routes.channels = route("c1");
+    config.routes.countries.insert("ID".to_owned().try_into().unwrap(), route("c2"));
+    let routes = Routes::new(&config, None, Live::new(Restrictions::default())).unwrap();
+    let paused = |carriers: &[&str]| {
+        let mut paused = Restrictions::default();
+        for carrier in carriers {
+            paused.pause(carrier, None);
+        }
+        routes.restrictions.replace(paused);
+        routes.paused_channels().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(paused(&[]), Vec::<String>::new());
+    assert_eq!(paused(&["c2"]), ["sms to ID"]);
+    assert_eq!(paused(&["c1"]), ["sms except to ID"]);
+    assert_eq!(paused(&["c1", "c2"]), ["sms", "voice"]);
+}
+
 /// Fails if the pause holds for another country or for a number without one, or if the country's messages wait although another carrier
 /// can send them.
 #[test]
@@ -57,8 +80,8 @@ fn a_carrier_that_is_paused_in_a_country_is_chosen_for_the_others() {
     paused.pause("c2", Some("ID"));
     routes.restrictions.replace(paused);
     assert_eq!(chosen(Some("ID")), Err(NoRoom::Closed));
-    let in_id = |channel| (channel, Some("ID".to_owned()));
-    assert_eq!(routes.paused_channels(), [in_id(Channel::Sms), in_id(Channel::Voice)]);
+    let shown = || routes.paused_channels().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(shown(), ["sms to ID", "voice to ID"]);
     assert!(routes.is_closed(Channel::Sms, Some("ID")) && !routes.is_closed(Channel::Sms, Some("GB")));
     assert_eq!(chosen(Some("GB")).as_deref(), Ok("c1"));
 }

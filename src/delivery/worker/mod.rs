@@ -11,6 +11,7 @@ mod job;
 mod lost_commit;
 mod returned;
 mod sending;
+mod status_query;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,19 +25,19 @@ use uuid::Uuid;
 
 use crate::broker::Broker;
 use crate::broker::topology::RECEIPTS;
-use crate::carriers::Request;
 use crate::config::live::Live;
 use crate::delivery::routing::Account;
 use crate::delivery::rules::Rules;
 use crate::delivery::wake::DispatchWaker;
-use crate::domain::attempt::{Attempt, AttemptId, Reason, Receipt, ReceiptStatus, State};
+use crate::domain::attempt::{Attempt, AttemptId, Reason, State};
 use crate::domain::clock::{after, between};
 use crate::domain::decide::{Begin, Decision, Policy, decide};
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::health::LedgerHealth;
-use crate::ledger::{AttemptReceipt, DecisionWrite, Ledger, WriteResult};
+use crate::ledger::{DecisionWrite, Ledger, WriteResult};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Metrics;
+use status_query::StatusAnswer;
 
 /// For this long after the last new job, retries use at most a quarter of the permits.
 const FRESH_WORK_WINDOW: Duration = Duration::from_secs(5);
@@ -131,16 +132,6 @@ impl Drop for Retry {
     fn drop(&mut self) {
         self.0.retries.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// The result of a status request to a carrier.
-enum StatusAnswer {
-    /// A new receipt, which was recorded in the ledger.
-    NewReceipt,
-    /// No receipt, or one that changes nothing.
-    Nothing,
-    /// A receipt that could not be written.
-    Unwritten,
 }
 
 /// The next action for a dispatch.
@@ -349,66 +340,12 @@ impl Worker {
         }
     }
 
-    /// Queries the carrier for the status of an attempt, by the carrier's message id, or else by our reference. Skipped when the
-    /// account has no free permit, because its carrier may not be answering.
-    async fn query_status(&self, snapshot: &Snapshot, n: u16) -> StatusAnswer {
-        let Some((account, attempt, request)) = status_query(snapshot, n) else {
-            return StatusAnswer::Nothing;
-        };
-        let country = snapshot.d.order.country.as_deref();
-        if snapshot.rules.restrictions.current().is_paused(&account.name, country) {
-            return StatusAnswer::Nothing;
-        }
-        let Some(permit) = account.permit() else { return StatusAnswer::Nothing };
-        let answer = account.client.send(&request, sending::STATUS_TIME_OUT).await;
-        drop(permit);
-        let Some(receipt) =
-            answer.ok().and_then(|answer| account.carrier.parse_status(attempt.channel, &answer))
-        else {
-            return StatusAnswer::Nothing;
-        };
-        let receipt = with_unknown_key(receipt, snapshot);
-        let attempt_receipt =
-            AttemptReceipt { uid: snapshot.d.order.uid, n, carrier: account.name.clone(), receipt };
-        match self.deps.ledger.record(attempt_receipt).await {
-            Ok(crate::ledger::RecordResult::Recorded) => StatusAnswer::NewReceipt,
-            Ok(_) => StatusAnswer::Nothing,
-            // The carrier has the message, so it is not repeated. The row is due again when its lease ends.
-            Err(e) => {
-                self.ledger_health.report_failure(&e);
-                StatusAnswer::Unwritten
-            }
-        }
-    }
-
     /// Returns the callback URL of an attempt.
     fn callback_url(&self, rules: &Rules, account: &Account, attempt: AttemptId) -> String {
         let (base, carrier) = (self.deps.public_url.trim_end_matches('/'), &account.name);
         let token = rules.keys.callback_token(carrier, attempt);
         format!("{base}/v1/receipts/{carrier}/{attempt}/{token}")
     }
-}
-
-/// Returns the account, the attempt and the status request. `None` if the carrier cannot be queried.
-fn status_query(snapshot: &Snapshot, n: u16) -> Option<(Arc<Account>, &Attempt, Request)> {
-    let d = &snapshot.d;
-    let attempt = d.attempts.iter().find(|a| a.n == n)?;
-    let account = Arc::clone(snapshot.rules.routes.account(&attempt.carrier)?);
-    let ours = d.reference_of(attempt);
-    let theirs = attempt.details.message_id.as_deref();
-    let keeps = account.carrier.keeps_references(attempt.channel);
-    let request = account.carrier.status_request(attempt.channel, theirs.or(keeps.then_some(&ours))?)?;
-    Some((account, attempt, request))
-}
-
-/// Corrects the receipt of a completed call of which nobody knows whether a key was pressed. A notice asks for none.
-fn with_unknown_key(receipt: Receipt, snapshot: &Snapshot) -> Receipt {
-    if receipt.reason != Some(Reason::NoKey) {
-        return receipt;
-    }
-    let is_notice = !snapshot.rules.admitter.uses_code(&snapshot.d.order.template);
-    let status = if is_notice { ReceiptStatus::Delivered } else { ReceiptStatus::Interim };
-    Receipt { status, reason: None, ..receipt }
 }
 
 /// Sets a time to now: ms since boot.

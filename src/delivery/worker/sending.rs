@@ -19,9 +19,6 @@ use crate::ledger::health::RETRY_INTERVAL;
 use crate::ledger::{AttemptOutcome, DecisionWrite, LedgerError, WriteResult};
 use crate::ops::crash::{self, Point};
 
-/// Time-out of a status request to a carrier.
-pub(super) const STATUS_TIME_OUT: Duration = Duration::from_secs(3);
-
 /// A message and the account that sends it.
 pub(super) struct Sending {
     pub(super) to: PhoneNumber,

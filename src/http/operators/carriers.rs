@@ -18,8 +18,6 @@ use crate::http::operator::Operator;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::status::BreakerAnswer;
 use crate::ledger::{NewPause, OperatorAct, Pause};
-use crate::ops::status::Status;
-use crate::ops::verdict::Group;
 
 /// The configured carriers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -180,7 +178,7 @@ pub(in crate::http) async fn list(operator: Operator) -> Result<Json<CarrierList
     let mut stored = state.ledger.restrictions().await?;
     stored.retain_in_force(state.ledger.now());
     let mut pauses: Vec<Pause> = stored.pauses;
-    let mut breakers = Status::new(&*state.status.snapshot().await, &Group::default()).breakers;
+    let mut breakers = state.status.snapshot().await.input.open_breakers();
     let rules = state.rules.current();
     let mut carriers: Vec<CarrierAnswer> = rules
         .routes

@@ -157,7 +157,7 @@ fn lock(path: &Path) -> Result<File, LedgerError> {
     let file = File::options().create(true).truncate(false).write(true).open(name).map_err(cannot)?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
         LedgerError::Unusable(format!(
-            "{} is in use by another otpost; stop it, ask it over HTTP, or choose another file (otpost dev: --data)",
+            "{} is in use by another otpost; stop that one, use its HTTP API, or choose another file: ledger.url, or otpost dev --data FOLDER",
             path.display()
         ))
     })?;

@@ -195,8 +195,8 @@ pub(super) fn failures(status: &Status) -> Markup {
     html! {
         @if !status.failures.is_empty() {
             section {
-                h2 { "Failures of the last ten minutes" }
-                div class="scroll" id="table-failures" tabindex="0" role="region" aria-label="Failures of the last ten minutes" {
+                h2 { "Recent failures (5 to 10 minutes)" }
+                div class="scroll" id="table-failures" tabindex="0" role="region" aria-label="Recent failures (5 to 10 minutes)" {
                     table class="texts" {
                         thead { tr {
                             th scope="col" { "carrier" } th scope="col" { "country" } th scope="col" { "what" }

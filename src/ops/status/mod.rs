@@ -28,6 +28,8 @@ pub const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The width of a point of the history.
 pub const POINT: Duration = Duration::from_secs(600);
 
+/// Maximum number of findings.
+const MAX_FINDINGS: usize = 3;
 /// Maximum number of processes that are gone and still listed.
 const MAX_GONE: usize = 5;
 
@@ -49,6 +51,12 @@ pub struct Input {
 }
 
 impl Input {
+    /// The open circuit breakers of all living workers, each once, also those of paused carriers.
+    pub fn open_breakers(&self) -> Vec<OpenBreaker> {
+        let alive = self.reports.iter().filter(|process| process.is_alive(self.now));
+        once(alive.flat_map(|process| &process.report.breakers).collect())
+    }
+
     /// Whether an operator has paused a carrier in a country: everywhere, or there. `None`: in all countries.
     fn is_paused(&self, carrier: &str, country: Option<&str>) -> bool {
         self.pauses.iter().any(|pause| {
@@ -276,9 +284,8 @@ impl Status {
         processes.truncate(living + MAX_GONE);
         let alive: Vec<&SeenReport> = processes.iter().filter(|process| process.is_alive(now)).collect();
         // A paused carrier gets no request, and so no probe.
-        let is_paused = |open: &OpenBreaker| input.is_paused(&open.carrier, open.country.as_deref());
-        let breakers: BTreeSet<&OpenBreaker> =
-            alive.iter().flat_map(|p| &p.report.breakers).filter(|open| !is_paused(open)).collect();
+        let mut breakers = input.open_breakers();
+        breakers.retain(|open| !input.is_paused(&open.carrier, open.country.as_deref()));
         Self {
             at: now,
             findings: findings.clone(),
@@ -292,7 +299,7 @@ impl Status {
             history: points.into_iter().collect(),
             queues: queues(&alive),
             oldest_due: oldest_due(&alive),
-            breakers: once(breakers),
+            breakers,
             pauses: input.pauses.clone(),
             processes,
         }
@@ -317,6 +324,7 @@ fn findings(input: &Input) -> Vec<Finding> {
         let Cause::Cells(Group { carrier: Some(carrier), country, .. }) = &finding.cause else { return true };
         !input.is_paused(carrier, country.as_deref())
     });
+    findings.truncate(MAX_FINDINGS);
     findings
 }
 

@@ -38,10 +38,10 @@ pub(super) fn own(input: &Input) -> Vec<OwnProblem> {
         problems.insert(Part::Workers, problem);
     } else if let Some(problem) = ended(input) {
         problems.insert(Part::Process, problem);
-    } else if problems.is_empty()
+    } else if problems.keys().all(|part| *part == Part::Carriers)
         && let Some(problem) = silence(&input.rows, input.now)
     {
-        // Only without another problem, which would explain the silence.
+        // Only without a problem that would explain the silence. A pause may concern one small country.
         problems.insert(Part::Traffic, problem);
     }
     problems.into_values().collect()

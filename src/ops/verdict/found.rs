@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::history::History;
 use super::sum::Sum;
 use super::usual::PRIOR_TRIALS;
-use super::{Counts, Group, OTHER, Symptom, Tally};
+use super::{Counts, Group, Symptom, Tally};
+use crate::domain::delivery_cell::OTHER;
 use crate::domain::delivery_count::INTERVAL;
 
 /// A finding states the rate of this number of intervals: five minutes. The windows of the scan change from one look to the next.
@@ -28,6 +29,8 @@ pub(super) struct Found {
     pub(super) tally: Tally,
     /// The usual rate of the group. `None` with too little history.
     pub(super) usual: Option<f64>,
+    /// Whether the newest trials are still worse than usual.
+    pub(super) lasts: bool,
     /// The trials of the other cells at the same time, and their usual rate.
     pub(super) others: Tally,
     pub(super) others_usual: f64,
@@ -65,6 +68,7 @@ impl Found {
             certainty,
             tally: own.tally,
             usual: (trials >= PRIOR_TRIALS).then(|| own.usual()),
+            lasts: own.has_risen_rate(symptom),
             others: others.tally,
             others_usual: others.usual(),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use super::group::GROUPS;
 use super::{Cell, Counts, Group, Symptom, Tally};
 use crate::ops::failures::FailureCount;
 
@@ -11,8 +12,6 @@ pub(super) const RECENT: usize = 360;
 const MEMORY: f64 = 8640.0;
 /// Maximum number of cells. Further ones are counted in one cell of their channel, so that odd numbers cannot use up the memory.
 const MAX_CELLS: usize = 4096;
-/// Number of groups that hold a cell.
-pub(super) const GROUPS: usize = 9;
 
 /// The counts of a day. Cells and groups have numbers, in the order of their first count.
 #[derive(Debug, Default)]
@@ -67,10 +66,14 @@ impl History {
         self.failures = failures;
     }
 
-    /// The error code that more than half of the recent failures of a group have.
-    pub(super) fn main_code(&self, group: &Group) -> Option<&str> {
+    /// The error code that more than half of the recent failures of a group and a symptom have.
+    pub(super) fn main_code(&self, group: &Group, symptom: Symptom) -> Option<&str> {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-        for failure in self.failures.iter().filter(|failure| group.holds_failure(failure)) {
+        for failure in self
+            .failures
+            .iter()
+            .filter(|failure| group.holds_failure(failure) && symptom.is_shown_by(failure))
+        {
             *counts.entry(&failure.code).or_default() += failure.count;
         }
         let all: u64 = counts.values().sum();

@@ -1,4 +1,4 @@
-//! The verdict: what is wrong with delivery now, in at most three sentences.
+//! The verdict: what is wrong with delivery now, in sentences.
 //!
 //! Comes in: counts of the last hour by cell, the usual rates, and the state of otpost's own parts. Goes out: findings, the most certain
 //! first. Pure: nothing here reads a clock or a store.
@@ -7,6 +7,7 @@
 //! group that explains the failures best, `found` says what is known about it, and `sentence` puts it into words.
 
 mod found;
+mod group;
 mod history;
 mod reading;
 mod scan;
@@ -21,12 +22,10 @@ mod usual;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::channel::Channel;
-use crate::domain::delivery_cell::{Cell, OTHER, UNKNOWN_COUNTRY};
+use crate::domain::delivery_cell::Cell;
+use crate::ops::failures::FailureCount;
+pub use group::Group;
 pub use history::History;
-
-/// Maximum number of findings.
-const MAX_FINDINGS: usize = 3;
 
 /// What can go wrong, in the order in which one explains the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +46,15 @@ impl Symptom {
     /// All symptoms.
     pub const ALL: [Self; 5] =
         [Self::Refused, Self::Undelivered, Self::NoReceipt, Self::Late, Self::Unverified];
+
+    /// Whether a kind of failure belongs to the symptom.
+    fn is_shown_by(self, failure: &FailureCount) -> bool {
+        match self {
+            Self::Refused => !failure.is_undelivered(),
+            Self::Undelivered => failure.is_undelivered(),
+            Self::NoReceipt | Self::Late | Self::Unverified => false,
+        }
+    }
 
     /// The symptom as a word.
     pub fn as_str(self) -> &'static str {
@@ -104,7 +112,7 @@ impl Counts {
     }
 }
 
-/// A part of otpost.
+/// What in otpost can be wrong: one of its parts, or what operators have set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
@@ -145,7 +153,7 @@ impl Part {
     }
 }
 
-/// A problem of otpost itself.
+/// A problem of otpost itself, or one that operators have caused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnProblem {
     /// The part.
@@ -163,19 +171,6 @@ pub enum Cause {
     Own(Part),
     /// The cells with these values.
     Cells(Group),
-}
-
-/// Cells that share values. `None` matches every value.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Group {
-    /// The channel.
-    pub channel: Option<Channel>,
-    /// The carrier.
-    pub carrier: Option<String>,
-    /// The country.
-    pub country: Option<String>,
-    /// The tenant.
-    pub tenant: Option<String>,
 }
 
 /// One finding.
@@ -206,10 +201,9 @@ pub fn verdict(history: &History, own: &[OwnProblem], now: Timestamp) -> Vec<Fin
     findings.extend(scan::scan(history).into_iter().map(|found| Finding {
         since: now.saturating_sub(found.since).unwrap_or(now),
         certainty: found.certainty,
-        text: sentence::of_cells(&found, history.main_code(&found.group), now),
+        text: sentence::of_cells(&found, history.main_code(&found.group, found.symptom), now),
         symptom: Some(found.symptom),
         cause: Cause::Cells(found.named_group()),
     }));
-    findings.truncate(MAX_FINDINGS);
     findings
 }

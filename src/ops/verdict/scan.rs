@@ -5,10 +5,9 @@
 //! one that is too small leaves failures out; both have a smaller measure than the true one.
 
 use super::found::Found;
-use super::history::{GROUPS, History};
+use super::history::History;
 use super::sum::Sum;
-use super::{Cell, Counts, Group, OTHER, Symptom, UNKNOWN_COUNTRY, usual};
-use crate::ops::failures::FailureCount;
+use super::{Counts, Symptom, usual};
 
 /// The windows, in intervals: from 10 s to an hour.
 const WINDOWS: [usize; 11] = [1, 2, 3, 6, 12, 18, 30, 60, 120, 180, 360];
@@ -44,7 +43,7 @@ impl Windows {
     }
 }
 
-/// Returns the findings, the most certain first. A cell counts for one finding only, of the earliest symptom in [`Symptom::ALL`].
+/// Returns the findings that last, the most certain first. A cell counts for one finding only, of the earliest symptom in [`Symptom::ALL`].
 pub(super) fn scan(history: &History) -> Vec<Found> {
     let windows = Windows::of(history);
     let mut found: Vec<Found> = vec![];
@@ -57,7 +56,8 @@ pub(super) fn scan(history: &History) -> Vec<Found> {
             let Some((group, certainty)) = best(history, &windows, symptom, &usual, &is_explained) else {
                 break;
             };
-            found.push(Found::new(history, group, symptom, certainty, &usual, &is_explained));
+            let explanation = Found::new(history, group, symptom, certainty, &usual, &is_explained);
+            found.extend(Some(explanation).filter(|found| found.lasts));
             for (cell, explained) in is_explained.iter_mut().enumerate() {
                 *explained |= history.groups_of(cell).contains(&group);
             }
@@ -94,52 +94,4 @@ fn best(
         }
     }
     best.map(|(_, number, certainty)| (number, certainty))
-}
-
-impl Group {
-    /// The groups that hold a cell.
-    pub(super) fn of(cell: &Cell) -> [Self; GROUPS] {
-        let channel = || Some(cell.channel);
-        let carrier = || Some(cell.carrier.clone());
-        let country = || Some(cell.country.clone());
-        let all = Self::default;
-        [
-            all(),
-            Self { channel: channel(), ..all() },
-            Self { carrier: carrier(), ..all() },
-            Self { country: country(), ..all() },
-            Self { tenant: Some(cell.tenant.clone()), ..all() },
-            Self { channel: channel(), carrier: carrier(), ..all() },
-            Self { channel: channel(), country: country(), ..all() },
-            Self { carrier: carrier(), country: country(), ..all() },
-            Self { channel: channel(), carrier: carrier(), country: country(), tenant: None },
-        ]
-    }
-
-    /// Whether the group holds a cell.
-    pub fn holds(&self, cell: &Cell) -> bool {
-        self.channel.is_none_or(|channel| channel == cell.channel)
-            && self.carrier.as_ref().is_none_or(|carrier| *carrier == cell.carrier)
-            && self.country.as_ref().is_none_or(|country| *country == cell.country)
-            && self.tenant.as_ref().is_none_or(|tenant| *tenant == cell.tenant)
-    }
-
-    /// Whether the group holds the messages of a kind of failure. Failures are not counted by tenant.
-    pub fn holds_failure(&self, failure: &FailureCount) -> bool {
-        self.channel.is_none_or(|channel| channel == failure.channel)
-            && self.carrier.as_ref().is_none_or(|carrier| *carrier == failure.carrier)
-            && self.country.as_ref().is_none_or(|country| *country == failure.country)
-    }
-
-    /// Whether all of its values are names, so that somebody can act on them.
-    fn is_named(&self) -> bool {
-        let values = [&self.carrier, &self.country, &self.tenant];
-        values.into_iter().flatten().all(|value| value != OTHER && value != UNKNOWN_COUNTRY)
-    }
-
-    fn dimensions(&self) -> usize {
-        let given =
-            [self.channel.is_some(), self.carrier.is_some(), self.country.is_some(), self.tenant.is_some()];
-        given.into_iter().filter(|given| *given).count()
-    }
 }

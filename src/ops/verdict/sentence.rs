@@ -33,7 +33,7 @@ pub(super) fn of_own(problem: &OwnProblem, now: Timestamp) -> String {
         Part::Process => ("A process", "Start it again. Its last log line says why it ended."),
         Part::Carriers => (
             "Carriers",
-            "Codes wait and expire. Resume one, if it may send again: otpost carrier resume NAME.",
+            "Codes without another channel wait until they expire. To resume one: otpost carrier resume NAME [--country ID].",
         ),
         Part::Traffic => (
             "Traffic has stopped",
@@ -139,7 +139,7 @@ fn advice(found: &Found) -> String {
         }
         (_, Some(carrier), ..) => {
             let meanwhile = match found.only_carrier {
-                Some(_) => "if another carrier is configured, use it meanwhile",
+                Some(_) => "to use another carrier meanwhile",
                 None => "meanwhile use others",
             };
             let country = country.as_ref().map(|country| format!(" --country {country}")).unwrap_or_default();

@@ -35,8 +35,13 @@ impl Sum {
     }
 
     pub(super) fn is_risen(self, symptom: Symptom) -> bool {
+        self.tally.failed >= MIN_FAILED && self.has_risen_rate(symptom)
+    }
+
+    /// Whether the rate has risen, however few the failures are.
+    pub(super) fn has_risen_rate(self, symptom: Symptom) -> bool {
         let (rate, usual) = (self.tally.rate(), self.usual());
-        self.tally.failed >= MIN_FAILED && rate >= usual + min_rise(symptom) && rate >= usual * MIN_FACTOR
+        rate >= usual + min_rise(symptom) && rate >= usual * MIN_FACTOR
     }
 
     /// The logarithm of the likelihood ratio.
