@@ -221,7 +221,7 @@ mod long {
             let both = [start(), start()].map(|process| process.wait_with_output().unwrap());
             assert!(both.iter().any(|out| out.status.success()), "{both:?}");
             for out in both.iter().filter(|out| !out.status.success()) {
-                assert!(text(out).contains("is in use by another otpost; stop it"), "{}", text(out));
+                assert!(text(out).contains("is in use by another otpost; stop that one"), "{}", text(out));
             }
             migration.succeeds("after two at once").await;
         }
