@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::domain::attempt::{Attempt, AttemptId, Outcome, Reason, ReceiptStatus, State};
+use crate::domain::attempt::{Attempt, AttemptId, Outcome, Reason, ReceiptStatus, RefusalScope, State};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Dispatch, Stop};
 
@@ -225,7 +225,12 @@ fn says(a: &Attempt) -> String {
             "unknown: the carrier may have accepted the request without confirming it".to_owned()
         }
         (Some(Outcome::Rejected(reason)), _) => format!("refused ({})", reason.as_str().replace('_', " ")),
-        (Some(Outcome::Misconfigured(scope)), _) => format!("the carrier refuses our account ({scope})"),
+        (Some(Outcome::Misconfigured(RefusalScope::Account)), _) => {
+            "the carrier refuses our account".to_owned()
+        }
+        (Some(Outcome::Misconfigured(RefusalScope::Narrow)), _) => {
+            "the carrier refuses our account for this country or sender".to_owned()
+        }
     };
     again.unwrap_or_default() + &what
 }

@@ -174,7 +174,7 @@ async fn each_incident_fires_its_alert_and_a_quiet_time_fires_none() {
 
     let alert = site.fires("OtpostCountryFailing", ("country", "DE"), 4, REFUSED).await;
     assert_eq!(summary(&alert), "Messages to DE do not arrive");
-    site.page_names(" to DE fail", 4, REFUSED).await;
+    site.page_names(" to DE through c1 fail", 4, REFUSED).await;
 
     // Each way of a statement takes 400 ms.
     site.database.delay(Duration::from_millis(400));
