@@ -74,9 +74,10 @@ fn events(text: &str) -> Vec<(usize, Result<LogEvent, &'static str>)> {
 fn read_event(level: &'static str, text: &str) -> Result<LogEvent, &'static str> {
     let arguments = text.strip_prefix('(').and_then(split_arguments);
     let mut arguments = arguments.ok_or("write the arguments of an event in parentheses")?;
-    let message = arguments.pop().and_then(plain_literal).ok_or(
-        "end an event with its message, a plain string literal without placeholders; write values as fields",
-    )?;
+    let message = arguments
+        .pop()
+        .and_then(plain_literal)
+        .ok_or("end an event with its message, a string literal without `{}`; write values as fields")?;
     let fields = arguments.into_iter().filter(|argument| !argument.starts_with("target:"));
     let fields: Option<BTreeSet<String>> = fields.map(field_name).collect();
     let fields = fields.ok_or("write a field as `name = value`, `name`, `%name` or `?name`")?;
@@ -120,7 +121,7 @@ fn skip_string(chars: &mut impl Iterator<Item = (usize, char)>) {
     }
 }
 
-/// Returns the value of a string literal. Returns `None` for other expressions, and for a literal with placeholders.
+/// Returns the value of a string literal. Returns `None` for other expressions, and for a literal with `{}`.
 fn plain_literal(text: &str) -> Option<String> {
     let mut chars = text.strip_prefix('"')?.strip_suffix('"')?.chars().peekable();
     let mut value = String::new();
