@@ -19,6 +19,7 @@ use support::on_both;
 use support::relay::{Direction, Relay};
 use support::wait;
 use support::world::{Backend, World, connect, ledger_at};
+use uuid::Uuid;
 
 fn to(number: &str, rules: &[&str]) -> Admission {
     let mut j = with_begin(job(
@@ -74,7 +75,7 @@ async fn one_id_from_a_hundred_producers(backend: Backend) {
     for i in 0..100 {
         let ledger = workers[i % 4].clone();
         let mut mine = with_begin(one.clone());
-        mine.order.uid = uuid::Uuid::now_v7();
+        mine.order.uid = Uuid::now_v7();
         tasks.spawn(async move { ledger.admit(mine).await.unwrap() });
     }
     let answers = tasks.join_all().await;
@@ -194,6 +195,23 @@ async fn an_older_job_of_a_sign_in_is_superseded_also_without_quotas(p) {
     assert!(matches!(older, AdmissionResult::Inserted { state: State::Superseded, .. }), "{older:?}");
 }
 
+/// Fails if so many refused jobs are looked at that the dispatch before them is not stopped.
+async fn refused_jobs_of_a_sign_in_do_not_hide_the_dispatch_before_them(p) {
+    let of_sign_in = |number: &str, at: u64| Admission {
+        supersedes: Some(("sign-in".to_owned(), p.t(at))),
+        limits: vec![],
+        ..job(&[SMS], number, p.t(300))
+    };
+    let first = p.admit(&of_sign_in("first", 1)).await;
+    for n in 0..70 {
+        let refusal = Some(Refusal { state: State::Expired, reason: Reason::Life });
+        p.admit(&Admission { refusal, ..of_sign_in(&format!("refused {n}"), 2 + n) }).await;
+    }
+    let newer = p.world.ledger.admit(of_sign_in("newer", 100)).await.unwrap();
+    let AdmissionResult::Inserted { superseded, .. } = newer else { panic!("{newer:?}") };
+    assert_eq!(superseded, [first]);
+}
+
 async fn a_receipt_with_only_the_carriers_message_id_finds_its_attempt(p) {
     let ledger = &p.world.ledger;
     let delivered = |reference: &str| Receipt { status: ReceiptStatus::Delivered, reason: None, carrier_code: None, message_id: Some(reference.to_owned()) };
@@ -215,30 +233,37 @@ async fn a_receipt_with_only_the_carriers_message_id_finds_its_attempt(p) {
     // If a process stopped between the two writes, the periodic match finds the receipt once. A deleted row
     // matches nothing.
     assert_eq!(ledger.match_message_ids().await.unwrap(), []);
-    ledger.store_message_id("c1", "SM3", AttemptId { uid: uuid::Uuid::nil(), n: 1 }).await.unwrap();
+    ledger.store_message_id("c1", "SM3", AttemptId { uid: Uuid::nil(), n: 1 }).await.unwrap();
     assert_eq!(ledger.record_by_message_id("c1", "SM3", delivered("SM3")).await.unwrap(), (None, RecordResult::Stray));
 }
 
 /// Fails if all kept receipts of a message id are deleted when one of them is recorded.
 async fn each_kept_receipt_of_a_message_id_is_recorded(p) {
+    const IDS: usize = 150;
     let ledger = &p.world.ledger;
     let receipt = |id: &str, status| Receipt { status, reason: None, carrier_code: None, message_id: Some(id.to_owned()) };
-    let uid = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
-    for n in 1..=200 {
-        let id = format!("SM{n}");
-        ledger.record_by_message_id("c1", &id, receipt(&id, ReceiptStatus::Interim)).await.unwrap();
-        if n > 1 {
-            let named = format!("insert into carrier_message (carrier, message_id, uid, n) values ('c1', '{id}', '{uid}', 1)");
-            change_behind(&p.world, &named).await;
+    let mut uids = vec![];
+    for n in 0..IDS {
+        uids.push(p.admit(&with_begin(job(&[SMS], &n.to_string(), p.t(300)))).await);
+    }
+    for (second, status) in [(0.0, ReceiptStatus::Interim), (1.0, ReceiptStatus::Delivered)] {
+        p.world.at(second).await;
+        for n in 0..IDS {
+            let id = format!("SM{n}");
+            ledger.record_by_message_id("c1", &id, receipt(&id, status)).await.unwrap();
         }
     }
-    // At most 200 receipts are recorded together, so this one is left.
-    p.world.at(1.0).await;
-    ledger.record_by_message_id("c1", "SM1", receipt("SM1", ReceiptStatus::Delivered)).await.unwrap();
-    ledger.store_message_id("c1", "SM1", AttemptId { uid, n: 1 }).await.unwrap();
-    assert_eq!(p.read(uid).await.attempts[0].receipt, None);
-    ledger.match_message_ids().await.unwrap();
-    assert_eq!(p.read(uid).await.attempts[0].receipt, Some(ReceiptStatus::Delivered));
+    for (n, uid) in uids.iter().enumerate() {
+        let named = format!("insert into carrier_message (carrier, message_id, uid, n) values ('c1', 'SM{n}', '{uid}', 1)");
+        change_behind(&p.world, &named).await;
+    }
+    // At most 200 of the 300 receipts are recorded together.
+    for _ in 0..2 {
+        ledger.match_message_ids().await.unwrap();
+    }
+    for uid in uids {
+        assert_eq!(p.read(uid).await.attempts[0].receipt, Some(ReceiptStatus::Delivered));
+    }
 }
 
 async fn two_jobs_of_one_number_in_one_group_are_admitted_in_order(p) {
@@ -349,7 +374,7 @@ async fn pending_events_are_returned_again_until_they_are_removed(p) {
 
 async fn a_receipt_for_an_unknown_attempt_is_stored_and_matched_later(p) {
     let mut j = job(&[SMS], "a", p.t(300));
-    j.order.uid = uuid::Uuid::now_v7();
+    j.order.uid = Uuid::now_v7();
     let uid = j.order.uid;
     let receipt = otpost::domain::attempt::Receipt { status: otpost::domain::attempt::ReceiptStatus::Delivered, reason: None, carrier_code: None, message_id: Some("SM1".to_owned()) };
     let attempt_receipt = otpost::ledger::AttemptReceipt { uid, n: 1, carrier: "c1".to_owned(), receipt };
@@ -367,7 +392,7 @@ async fn a_receipt_for_an_unknown_attempt_is_stored_and_matched_later(p) {
 async fn all_stored_receipts_of_an_attempt_are_matched_and_others_stay(p) {
     use otpost::domain::attempt::{Receipt, ReceiptStatus};
     let mut j = job(&[SMS], "a", p.t(300));
-    j.order.uid = uuid::Uuid::now_v7();
+    j.order.uid = Uuid::now_v7();
     let uid = j.order.uid;
     let of = |status, carrier_code| Receipt { status, reason: None, carrier_code, message_id: Some("SM1".to_owned()) };
     let interim = (0..250).map(|i| of(ReceiptStatus::Interim, Some(i.to_string())));
@@ -601,6 +626,57 @@ async fn a_purge_leaves_a_row_that_is_being_changed() {
     assert!(p.world.ledger.read(done).await.unwrap().is_some());
 }
 
+/// Fails if a step of a purge begins where the last one ended although that was the last one: a row that was held then would stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_in_steps_deletes_everything_and_comes_back_for_a_held_row() {
+    let p = LedgerDriver::new(World::with_system_clock(Backend::Postgres).await);
+    let mut done = vec![];
+    for id in ["a", "b", "c", "d"] {
+        done.push(p.admit(&to(id, &["5/10m"])).await);
+        let seen = p.read(done[done.len() - 1]).await;
+        p.finish(&seen, Outcome::Rejected(Reason::Blocked).into()).await;
+        p.mark_published(seen.order.uid).await;
+    }
+    let later = otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(1000));
+    let step = async || p.world.ledger.purge(later, 2).await.unwrap();
+    let holder = connect(&p.world.url).await;
+    let hold = format!("begin; select from dispatch where uid = '{}' for update", done[0]);
+    holder.batch_execute(&hold).await.unwrap();
+    assert_eq!([step().await, step().await], [2, 1], "all but the held row");
+    holder.batch_execute("commit").await.unwrap();
+    assert_eq!([step().await, step().await], [1, 0], "the row that was held");
+}
+
+/// Fails if an admission locks the dispatches of its sign-in in another order than everybody else. Two transactions could then wait for
+/// each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admission_locks_the_dispatches_of_its_sign_in_in_the_order_of_their_uids() {
+    let p = LedgerDriver::new(World::with_system_clock(Backend::Postgres).await);
+    let now = otpost::domain::clock::now();
+    let later = |s| otpost::domain::clock::after(now, Duration::from_secs(s));
+    let of_sign_in = |id: &str, at: u64| Admission {
+        supersedes: Some(("sign-in".to_owned(), later(at))),
+        ..job(&[SMS], id, later(300))
+    };
+    let (first, second) = (p.admit(&of_sign_in("a", 1)).await, p.admit(&of_sign_in("b", 2)).await);
+    assert!(first < second);
+    let holder = connect(&p.world.url).await;
+    let lock = |uid: Uuid| format!("select from dispatch where uid = '{uid}' for update");
+    // Shorter than the server's deadlock_timeout, which would end the admission instead.
+    holder.batch_execute(&format!("begin; set local lock_timeout = '500ms'; {}", lock(first))).await.unwrap();
+    let (ledger, third) = (p.world.ledger.clone(), of_sign_in("c", 3));
+    let admitting = tokio::spawn(async move { ledger.admit(third).await });
+    let watcher = connect(&p.world.url).await;
+    let waits = "select count(*) from pg_locks l join pg_locks w on w.pid = l.pid and not w.granted
+                  where l.relation = 'dispatch'::regclass";
+    let is_waiting = async || watcher.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) > 0;
+    wait::until("the admission waits for the first dispatch", is_waiting).await;
+    holder.batch_execute(&lock(second)).await.expect("nobody holds the second one");
+    holder.batch_execute("commit").await.unwrap();
+    let answer = admitting.await.unwrap().unwrap();
+    assert!(matches!(answer, AdmissionResult::Inserted { .. }), "{answer:?}");
+}
+
 /// Starts a relay to the tests' database, and a ledger that uses it.
 async fn behind_a_relay(world: &World) -> (Relay, Ledger) {
     let config: tokio_postgres::Config = world.url.parse().unwrap();
@@ -615,6 +691,22 @@ async fn behind_a_relay(world: &World) -> (Relay, Ledger) {
     let ledger = ledger_at(&url, Clock::System);
     ledger.check().await.unwrap();
     (relay, ledger)
+}
+
+/// A server behind one address was replaced: open connections get no answer, and new ones work.
+///
+/// Fails if a connection whose statement got no answer is used again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_without_an_answer_is_not_used_again() {
+    let world = World::with_system_clock(Backend::Postgres).await;
+    let (relay, ledger) = behind_a_relay(&world).await;
+    // From now on the statement is prepared.
+    assert!(ledger.find("default", Uuid::nil()).await.unwrap().is_none());
+    relay.abandon();
+    let unanswered = ledger.find("default", Uuid::nil()).await;
+    assert!(matches!(unanswered, Err(LedgerError::TooSlow(_))), "{unanswered:?}");
+    let found = tokio::time::timeout(Duration::from_secs(3), ledger.find("default", Uuid::nil())).await;
+    assert!(matches!(found, Ok(Ok(None))), "{found:?}");
 }
 
 /// Fails if a group is not retried after its connection was lost.

@@ -9,7 +9,7 @@ use otpost::domain::attempt::{Reason, State};
 use otpost::ledger::{Admission, Destinations, EventBatch, PendingEvents, Receiver, Refusal, Undelivered};
 use support::ledger_driver::{LedgerDriver, SMS, job};
 use support::on_both;
-use support::world::{Backend, World};
+use support::world::{Backend, World, connect};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -192,4 +192,27 @@ async fn without_a_broker_events_go_to_the_live_stream_alone(p) {
     assert_eq!(p.world.ledger.take_events(&Receiver::LiveStream, 100).await.unwrap(), []);
 }
 
+}
+
+/// Fails if a replay of many events is one statement, which could reach its time limit, or if it ends after its first step.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_of_many_events_is_done_in_bounded_steps() {
+    let world = World::with_system_clock(Backend::Postgres).await;
+    let look = connect(&world.url).await;
+    look.batch_execute(
+        "insert into outbox (id, receiver, created_at, uids, events)
+           select gen_random_uuid(), 'webhook:default', clock_timestamp(), array[gen_random_uuid()], array['{}']
+             from generate_series(1, 2500);
+         create table step (events bigint not null);
+         create function count_events() returns trigger language plpgsql as
+           $$ begin insert into step select count(*) from changed; return null; end $$;
+         create trigger count_events after update on outbox referencing new table as changed
+           for each statement execute function count_events()",
+    )
+    .await
+    .unwrap();
+    assert_eq!(world.ledger.replay_webhooks("default", None).await.unwrap(), 2500);
+    let steps =
+        look.query("select events from step where events > 0 order by events desc", &[]).await.unwrap();
+    assert_eq!(steps.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [1000, 1000, 500]);
 }

@@ -15,6 +15,7 @@ use otpost::ledger::{
 };
 use support::ledger_driver::{SMS, job, with_begin};
 use support::world::{Backend, TempDir, World, connect, fresh_schema, ledger_at};
+use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 fn queued(number: &str) -> Admission {
@@ -87,6 +88,12 @@ async fn a_pause_of_an_older_schema_holds_everywhere_after_the_migration() {
     let carriers: Vec<String> =
         old.query(OLD_READ, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(carriers, ["c1", "c1"]);
+    let pause = format!("{OLD_PAUSE} {until} on conflict (carrier) do update set reason = excluded.reason");
+    let refused = old.batch_execute(&pause).await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::INVALID_COLUMN_REFERENCE), "it cannot pause: {refused}");
+    let resume =
+        "delete from carrier_pause where carrier = 'c1' and (until is null or until > clock_timestamp())";
+    assert_eq!(old.execute(resume, &[]).await.unwrap(), 2, "its resume ends all pauses of the carrier");
     let oldest = old.query_one("select max(oldest_version) from compatibility", &[]).await.unwrap();
     assert!(oldest.get::<_, i32>(0) <= 3, "the version before may run on it");
 }
@@ -144,6 +151,9 @@ async fn a_missing_right_is_named_and_row_rights_are_enough_for_the_service() {
     run(format!("create role {role} login password 'secret'")).await;
     let (_, place) = url.split_once('@').unwrap();
     let theirs = ledger_at(&format!("postgres://{role}:secret@{place}"), Clock::System);
+    let elsewhere = url.replace(schema, "nowhere");
+    let problem = ledger_at(&elsewhere, Clock::System).migrate().await.unwrap_err().to_string();
+    assert!(problem.contains("the schema in ledger.url (its search_path) does not exist"), "{problem}");
     let usage = format!("GRANT USAGE ON SCHEMA {schema} TO it");
     let problem = theirs.migrate().await.unwrap_err().to_string();
     assert!(problem.contains(&usage), "{problem}");
@@ -189,6 +199,28 @@ async fn a_missing_right_is_named_and_row_rights_are_enough_for_the_service() {
     assert!(support::wait::within(support::wait::TIMEOUT, accepts).await.is_some());
     theirs.admit(queued("c")).await.unwrap();
     admin.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
+}
+
+/// Somebody has dropped or renamed a table, or restored a part of the database.
+///
+/// Fails if a process starts without the table, or if it is told to run migrations that have run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_table_is_named_and_nothing_is_lost_when_it_is_back() {
+    let url = fresh_schema().await;
+    let admin = connect(&url).await;
+    let ledger = ledger_at(&url, Clock::System);
+    ledger.migrate().await.unwrap();
+    let job = queued("a");
+    ledger.admit(job.clone()).await.unwrap();
+    admin.batch_execute("alter table timer rename to elsewhere").await.unwrap();
+    let without = ledger_at(&url, Clock::System);
+    for problem in [without.check().await.map(drop), without.migrate().await] {
+        let problem = problem.unwrap_err().to_string();
+        assert!(problem.contains("table timer is missing") && problem.contains("from a backup"), "{problem}");
+    }
+    admin.batch_execute("alter table elsewhere rename to timer").await.unwrap();
+    without.check().await.unwrap();
+    assert_eq!(without.take_due(8, 8).await.unwrap()[0].order.uid, job.order.uid);
 }
 
 /// Another version has written a state that this one does not know.

@@ -35,7 +35,7 @@ pub enum LedgerError {
     /// The ledger answers but cannot be used: its schema, its version or its file is wrong.
     #[error("{0}")]
     Unusable(String),
-    /// The transaction conflicted with another one. The whole group is run again.
+    /// The transaction conflicted with another one. A group is run again as a whole.
     #[error("the ledger's rows changed meanwhile")]
     Conflict,
 }

@@ -16,7 +16,7 @@ const MAX_VERIFIED: u64 = 100_000;
 /// How long they are remembered.
 const VERIFIED_MEMORY: Duration = Duration::from_secs(3600);
 
-/// Gets each fact after its commit. It must not block.
+/// Gets each fact after its commit was answered. It must not block.
 pub type FactObserver = Box<dyn Fn(&AttemptFact) + Send + Sync>;
 
 pub(super) struct Facts {

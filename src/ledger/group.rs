@@ -26,8 +26,8 @@ const BUSY_GAP: Duration = Duration::from_millis(20);
 const MAX_RUNS: u32 = 100;
 /// How long a group is run again that conflicts with other transactions.
 const CONFLICT_RETRY_WINDOW: Duration = Duration::from_secs(10);
-/// How long a group without a connection is run again, with the same claims, before its callers get the error.
-const COMMIT_RETRY_WINDOW: Duration = Duration::from_millis(1500);
+/// A group that loses its connection this soon after its start is run again, with the same claims. Later its callers get the error.
+const LOST_CONNECTION_RETRY_WINDOW: Duration = Duration::from_millis(1500);
 
 type Running<O> = Pin<Box<dyn Future<Output = Result<Vec<O>, LedgerError>> + Send>>;
 
@@ -220,7 +220,7 @@ async fn run_again<O, F: Future<Output = Result<O, LedgerError>>>(
                 return Err(LedgerError::TooSlow("other transactions change the same rows all the time"));
             }
             Err(e @ (LedgerError::Unreachable(_) | LedgerError::NoConnection))
-                if started.elapsed() < COMMIT_RETRY_WINDOW =>
+                if started.elapsed() < LOST_CONNECTION_RETRY_WINDOW =>
             {
                 observed.report(|to| to.retried(act, &e));
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -3,8 +3,9 @@
 //! Comes in: admissions, attempts, facts and decisions. Goes out: rows, and events for the outbox. Nothing here sends a message.
 //!
 //! Callers submit one item each. Items of one kind that gather while a group runs form the next one (`group`). Where a store locks
-//! rows, it reads the clock after that. A decision names the version that it expects (optimistic locking); a fact does not. If
-//! the row has another version, only the outcome of an attempt is written. The caller then gets the current row and decides again.
+//! rows, it reads the clock after that. A decision names the version that it expects (optimistic locking). If the row has another
+//! version, only the outcome of the attempt is written, and the caller gets the current row and decides again. A fact, such as a receipt,
+//! names no version.
 
 pub mod decide;
 mod error;
@@ -277,8 +278,9 @@ impl Ledger {
         self.store.read(uid).await
     }
 
-    /// Sets the publisher of this process, which gets the events of every commit. Stored batches that do not fit into its queue are taken
-    /// by [`Ledger::take_events`] after their lease; those of the live stream are lost and counted.
+    /// Sets the publisher of this process, which gets the events of its commits. Stored batches that do not fit into its queue are taken
+    /// by [`Ledger::take_events`] after their lease; those of the live stream are lost and counted. Events whose commit was not answered
+    /// come with [`Ledger::take_events`] too.
     pub fn publish_to(&self, publisher: mpsc::Sender<EventBatch>) {
         self.outgoing.publish_to(publisher);
     }

@@ -76,7 +76,7 @@ impl Ledger {
         self.store.process_reports().await
     }
 
-    /// When the dispatch that has been due longest became due. `None` if none is due.
+    /// When the earliest timer became due. `None` if none is due. Its dispatches may be due later.
     pub async fn oldest_due(&self) -> Result<Option<Timestamp>, LedgerError> {
         let oldest = self.store.oldest_due().await?;
         Ok(oldest.filter(|due| *due <= self.now()))

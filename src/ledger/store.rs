@@ -25,7 +25,7 @@ pub(super) trait Store: MessageIds + Measures + Operators + Statistics {
     async fn check(&self) -> Result<Timestamp, LedgerError>;
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError>;
     async fn begin(&self, group: &[Arc<BeginRequest>]) -> Result<Vec<BeginResult>, LedgerError>;
-    /// Writes decisions without a lock, each on the row that its worker has seen. `None` for those that need [`Store::write_locked`].
+    /// Writes decisions without locking their rows before, each on the row that its worker has seen. `None` for those that need [`Store::write_locked`].
     async fn write_unlocked(
         &self, group: &[Arc<DecisionWrite>],
     ) -> Result<Vec<Option<WriteResult>>, LedgerError>;

@@ -271,7 +271,8 @@ fn a_begin_takes_a_use_of_the_channels_quota_or_changes_nothing() {
         let limited = Some(limit("calls", &["1/1h"]));
         let request = BeginRequest { channel_limit: limited, ..begin_request(&d, 2, Channel::Voice) };
         match begin(&mut d, &request, &mut quotas, t(600.0)) {
-            BeginResult::Begun(_) => assert!(fits && d.quota_uses.len() == 1),
+            // Without any use before, it holds none yet. It is given back if no carrier accepts the dispatch.
+            BeginResult::Begun(_) => assert!(fits && d.quota_uses.len() == 1 && d.holds_quota_uses),
             BeginResult::ChannelRefused { retry_after_s, full, .. } => {
                 let rule = full.map(|full| (full.owner, full.rule.to_string()));
                 assert_eq!(rule, Some((QuotaOwner::Channel, "1/1h".to_owned())));
@@ -410,6 +411,12 @@ fn the_next_step_is_requested_once_until_it_was_tried() {
     assert!(matches!(advance(Some(&mut d), &next(None), t(1.0)), AdvanceResult::Advanced { .. }));
     assert_eq!((d.requested_step, d.version, d.wake_at), (Some(2), 2, Some(t(1.0))));
     assert!(matches!(advance(Some(&mut d), &next(None), t(2.0)), AdvanceResult::Pending { .. }));
+    let repeated = AdvanceResult::Before { state: State::Sending };
+    assert_eq!(
+        advance(Some(&mut d), &next(Some(1)), t(2.0)),
+        repeated,
+        "its first answer may have been lost"
+    );
     d.step = 2;
     assert_eq!(
         advance(Some(&mut d), &next(Some(1)), t(2.0)),

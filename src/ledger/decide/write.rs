@@ -28,7 +28,10 @@ pub fn begin(d: &mut Dispatch, request: &BeginRequest, quotas: &mut Quotas, now:
     }
     if let Some(limit) = &request.channel_limit {
         match quotas.take(&[limit], now) {
-            Ok(uses) => d.quota_uses.extend(uses),
+            Ok(uses) => {
+                d.holds_quota_uses |= !uses.is_empty();
+                d.quota_uses.extend(uses);
+            }
             Err(retry_after_s) => {
                 let full = quotas.full([(QuotaOwner::Channel, limit)].into_iter(), now);
                 return BeginResult::ChannelRefused { retry_after_s, full, now };

@@ -57,7 +57,7 @@ impl DecisionWrite {
         Self { uid: seen.order.uid, seen, outcome: None, transition, destinations, keys }
     }
 
-    /// Whether the deadline of the attempt has passed.
+    /// Whether the deadline of the attempt has passed, or no attempt is open.
     pub fn is_late(&self, now: Timestamp) -> bool {
         self.seen.open_attempt().is_none_or(|attempt| attempt.deadline <= now)
     }

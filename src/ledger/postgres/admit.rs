@@ -20,18 +20,22 @@ use crate::ledger::LedgerError;
 use crate::ledger::decide::{self, AdmissionDecision, KnownRow, Quotas, SameSignIn};
 use crate::ledger::items::{Admission, AdmissionResult};
 
-/// The rows of the group's ids, and the server's clock in every row. There is a row for each job.
+/// One row for each job: the server's clock, and the dispatch with the job's id, or nulls.
 const KNOWN: &str = "select clock_timestamp(), d.tenant, d.id, d.uid, d.content, d.state, d.version,
                             case when d.outcome is null then d.claim end
                        from unnest($1::text[], $2::uuid[]) as u(tenant, id)
                        left join dispatch d on d.tenant = u.tenant and d.id = u.id";
 
-/// The newest dispatches of each of the group's sign-ins, locked. Older ones are final or stopped.
+/// The newest dispatches of each of the group's sign-ins, locked. Those that were refused at their admission do not count, and the other
+/// older ones are final or stopped: each admission stops those before it.
 static SAME_SIGN_IN: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "select k.key, d.issued_at, {} from unnest($1::text[]) as k(key)
-           cross join lateral (select * from dispatch s where s.supersedes = k.key
-                                order by s.issued_at desc, s.id desc limit {MAX_SAME_SIGN_IN} for update) d",
+        "with newest as materialized (
+           select n.uid from unnest($1::text[]) as k(key)
+             cross join lateral (select s.uid from dispatch s
+                                  where s.supersedes = k.key and (s.version > 1 or s.wake_at is not null)
+                                  order by s.issued_at desc, s.id desc limit {MAX_SAME_SIGN_IN}) n)
+         select d.supersedes, d.issued_at, {} from dispatch d where d.uid in (select uid from newest) order by d.uid for update",
         *ROW
     )
 });

@@ -151,8 +151,8 @@ impl<'a> ChangingColumns<'a> {
         let newest = d.attempts.last();
         self.state.push(d);
         self.outcome.push(newest);
-        if let Some((facts, attempt, receipt)) = &mut self.others {
-            facts.push(d);
+        if let Some((locked, attempt, receipt)) = &mut self.others {
+            locked.push(d);
             attempt.push(newest);
             receipt.push(newest);
         }
@@ -161,8 +161,8 @@ impl<'a> ChangingColumns<'a> {
     pub(super) fn params(&self) -> Vec<Param<'_>> {
         let mut all = self.state.params();
         all.extend(self.outcome.params());
-        if let Some((facts, attempt, receipt)) = &self.others {
-            all.extend(facts.params());
+        if let Some((locked, attempt, receipt)) = &self.others {
+            all.extend(locked.params());
             all.extend(attempt.params());
             all.extend(receipt.params());
         }
@@ -172,7 +172,7 @@ impl<'a> ChangingColumns<'a> {
 
 pub(super) type Column = (&'static str, &'static str);
 
-/// The events of a changed row: the events as JSON, and the ids of their outbox rows for the broker and for a webhook.
+/// The events of a changed row: the events as JSON, the ids of their outbox rows for the broker and for a webhook, and the webhook.
 pub(super) const EVENT_COLUMNS: &[Column] =
     &[("event", "text"), ("broker_row", "uuid"), ("webhook_row", "uuid"), ("webhook", "text")];
 
@@ -197,12 +197,12 @@ pub(super) fn arrays(columns: impl Iterator<Item = &'static Column>, first: usiz
     arrays.collect::<Vec<_>>().join(", ")
 }
 
-/// The columns of new dispatches. An attempt among them is still open, so the others are null.
+/// The columns of new dispatches. An attempt among them is still open, so the columns of its outcome and its receipt are null.
 #[derive(Default)]
 pub(super) struct NewColumns<'a> {
     order: OrderColumns<'a>,
     state: StateColumns<'a>,
-    facts: LockedColumns<'a>,
+    locked: LockedColumns<'a>,
     attempt: AttemptColumns<'a>,
 }
 
@@ -210,12 +210,12 @@ impl<'a> NewColumns<'a> {
     pub(super) fn push(&mut self, job: &'a Admission, d: &'a Dispatch) {
         self.order.push(job, d);
         self.state.push(d);
-        self.facts.push(d);
+        self.locked.push(d);
         self.attempt.push(d.attempts.last());
     }
 
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        [self.order.params(), self.state.params(), self.facts.params(), self.attempt.params()].concat()
+        [self.order.params(), self.state.params(), self.locked.params(), self.attempt.params()].concat()
     }
 }
 

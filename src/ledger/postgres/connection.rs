@@ -20,6 +20,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::columns::Param;
 use super::error::{INCOMPLETE_ANSWER, connect_error, ledger_error, no_connection, settings_error};
+use super::purge::PurgeStart;
 use super::scan_start::ScanStarts;
 use super::server::Server;
 use crate::ledger::measures::PoolState;
@@ -59,10 +60,11 @@ pub(in crate::ledger) struct Postgres {
     timeout: Duration,
     /// A write was refused. Only a successful trial write clears it, because reads succeed on a full disk.
     write_refused: AtomicBool,
-    /// Set after one check: connections keep their server process, and the user has all rights.
+    /// Set after one check: connections keep their server process, and the user has all rights on all tables.
     pub(super) is_suitable: OnceCell<()>,
     pub(super) outgoing: Arc<Outgoing>,
     pub(super) scan_starts: ScanStarts,
+    pub(super) purge_start: PurgeStart,
 }
 
 impl Postgres {
@@ -110,6 +112,7 @@ impl Postgres {
             is_suitable,
             outgoing,
             scan_starts,
+            purge_start: PurgeStart::default(),
         })
     }
 
@@ -251,8 +254,7 @@ impl Connection<'_> {
         &self, work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, LedgerError> {
         let done = self.round_trip(work).await;
-        // A server that refuses writes may be a standby now. The next connection asks all hosts for the primary again.
-        if !matches!(done, Err(LedgerError::Unreachable(_) | LedgerError::Unwritable(_))) {
+        if done.is_ok() {
             self.in_doubt.store(false, Ordering::Relaxed);
         }
         done
@@ -287,7 +289,8 @@ impl Connection<'_> {
         self.statement(self.client().batch_execute("rollback")).await
     }
 
-    /// Sends the statements one behind the other, without waiting for their answers in between.
+    /// Sends the statements one behind the other, without waiting for their answers in between. The driver sends a statement when it is
+    /// first polled, and `try_join` polls in order: so `begin` goes before them, and `commit` after them.
     async fn pipelined(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, tokio_postgres::Error> {
         let sent = steps.iter().map(|step| self.client().query(&step.statement, &step.params).boxed());
         try_join_all(sent).await
@@ -305,6 +308,7 @@ impl Connection<'_> {
                 if matches!(error, LedgerError::Unwritable(_)) {
                     self.store.write_refused.store(true, Ordering::Relaxed);
                 }
+                // A server that refuses writes may be a standby now. A new connection asks all hosts for the primary again.
                 if matches!(error, LedgerError::Unwritable(_) | LedgerError::Unreachable(_)) {
                     self.store.close_idle();
                     return Err(error);
@@ -317,7 +321,7 @@ impl Connection<'_> {
             }
             Err(_) => {
                 self.store.close_idle();
-                // Several statements of one round trip may each stay below the server's time limit.
+                // The server's own limit for a statement is shorter, but several statements may each stay below it.
                 if self.store.answers().await {
                     return Err(LedgerError::TooSlow("several statements together reached the time limit"));
                 }

@@ -53,11 +53,14 @@ impl MessageIds for Postgres {
     }
 
     async fn matched(&self, most: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {
+        // The choice is random, so that those that cannot be recorded do not keep back the others.
         let sql =
-            "with old as (delete from unmatched_receipt where received_at < clock_timestamp() - interval '72 hours')
-             select u.receipt || jsonb_build_object('uid', r.uid, 'n', r.n, 'carrier', u.carrier)
-               from unmatched_receipt u join carrier_message r using (carrier, message_id)
-              order by u.received_at limit $1";
+            "with old as (delete from unmatched_receipt where received_at < clock_timestamp() - interval '72 hours'),
+                  chosen as (select u.carrier, u.receipt, u.received_at, r.uid, r.n
+                               from unmatched_receipt u join carrier_message r using (carrier, message_id)
+                              order by random() limit $1)
+             select c.receipt || jsonb_build_object('uid', c.uid, 'n', c.n, 'carrier', c.carrier)
+               from chosen c order by c.received_at";
         self.readable_json(sql, &[&(most as i64)]).await
     }
 

@@ -13,6 +13,7 @@ mod message_ids;
 mod operators;
 mod outbox;
 mod pooler;
+mod purge;
 mod reading;
 mod rights;
 mod rows;
@@ -39,7 +40,6 @@ use crate::ledger::items::{
     DecisionWrite, EventBatch, KeyRow, Receiver, Recorded, StopRequest, Stopped, Undelivered, WebhookRow,
     WriteResult,
 };
-use crate::ledger::time::uuid_at;
 use crate::ledger::{LedgerError, Store, schema};
 use columns::Param;
 use error::{INCOMPLETE_ANSWER, ledger_error};
@@ -81,7 +81,8 @@ impl Postgres {
     /// Checks what does not change while the process runs.
     async fn check_suitable(&self) -> Result<(), LedgerError> {
         self.check_pooler().await?;
-        self.check_rights().await
+        self.check_rights().await?;
+        self.check_tables().await
     }
 
     /// Reads one dispatch.
@@ -113,7 +114,8 @@ impl Store for Postgres {
                     tokio::time::sleep(MIGRATION_PAUSE).await;
                 }
                 Err(LedgerError::TooSlow(_)) => return Err(LedgerError::Unusable(LOCKED_TABLE.to_owned())),
-                done => return done,
+                Err(e) => return Err(e),
+                Ok(()) => return self.check_tables().await,
             }
         }
     }
@@ -259,19 +261,11 @@ impl Store for Postgres {
     }
 
     async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError> {
-        let sql = "delete from dispatch where uid in (
-                    select d.uid from dispatch d
-                     where d.uid < $1 and d.wake_at is null and d.state not in ('queued', 'sending', 'sent')
-                       and d.uid not in (select u from outbox o, unnest(o.uids) u where o.due_at is not null and u < $1)
-                     order by d.uid limit $2 for update skip locked)";
-        self.execute(sql, &[&uuid_at(admitted_before), &(limit as i64)]).await
+        self.purge_step(admitted_before, limit).await
     }
 
     async fn purge_quotas(&self, limit: usize) -> Result<u64, LedgerError> {
-        let sql = "delete from quota where key in (
-                    select key from quota where forget_on <= (select (clock_timestamp() at time zone 'UTC')::date)
-                     order by forget_on limit $1 for update skip locked)";
-        self.execute(sql, &[&(limit as i64)]).await
+        self.purge_quotas_step(limit).await
     }
 
     async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError> {

@@ -17,8 +17,8 @@ use crate::domain::dispatch::{Event, Order};
 use crate::ledger::LedgerError;
 use crate::ledger::items::{Destinations, EventBatch, PendingEvents, Receiver, Undelivered, WebhookRow};
 
-/// The events of changed rows, as arrays beside those of the rows: the events as JSON, and the ids of the outbox rows for the broker and
-/// for a webhook.
+/// The events of changed rows, as arrays beside those of the rows: the events as JSON, the ids of the outbox rows for the broker and for
+/// a webhook, and the webhook.
 pub(super) struct NewEvents {
     event: Vec<Option<String>>,
     broker_row: Vec<Option<Uuid>>,
@@ -320,7 +320,7 @@ impl Postgres {
         Ok(1)
     }
 
-    /// Deletes rows that have failed or whose receiver is not configured.
+    /// Deletes old rows for webhooks, and those for a broker that is not configured.
     pub(super) async fn forget_old_events(
         &self, created_before: Timestamp, configured: &[Receiver], limit: usize,
     ) -> Result<u64, LedgerError> {

@@ -1,7 +1,7 @@
-//! The rights of the user in `ledger.url`.
+//! The tables of the ledger, and the rights of the user in `ledger.url` on them.
 
-use super::Postgres;
 use super::error::missing_right;
+use super::{MIGRATIONS, Postgres};
 use crate::ledger::LedgerError;
 
 /// The tables of the migrations. The service reads and writes all of them.
@@ -32,12 +32,28 @@ const HIDDEN_SCHEMA: &str = r#"
       join pg_namespace n on n.nspname = replace(trim(both ' "' from p.name), '$user', current_user)
      where not has_schema_privilege(n.oid, 'USAGE') and to_regclass('dispatch') is null limit 1"#;
 
+/// Selects a table that does not exist, although all migrations have run.
+const MISSING_TABLE: &str = "
+    select t.name from unnest($1::text[]) t(name)
+     where to_regclass(t.name) is null and (select max(version) from refinery_schema_history) >= $2::int4 limit 1";
+
 /// Selects a right that the user lacks on a table. A table that does not exist is skipped, because it has an error of its own.
 const MISSING_RIGHT: &str = "
     select r.name, t.name from unnest($1::text[]) t(name), unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) r(name)
      where not has_table_privilege(to_regclass(t.name), r.name) limit 1";
 
 impl Postgres {
+    /// Fails if a table of the migrations is missing.
+    pub(super) async fn check_tables(&self) -> Result<(), LedgerError> {
+        match self.query(MISSING_TABLE, &[&TABLES, &(MIGRATIONS.len() as i32)]).await?.first() {
+            Some(row) => Err(LedgerError::Unusable(format!(
+                "the ledger's table {} is missing, although its migration was run: restore the database from a backup",
+                row.get::<_, &str>(0)
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Fails if the user may not use a schema of the search path, and the tables are not found without it.
     pub(super) async fn check_schema_right(&self) -> Result<(), LedgerError> {
         match self.query(HIDDEN_SCHEMA, &[]).await?.first() {
@@ -67,8 +83,7 @@ impl Postgres {
 
 #[cfg(test)]
 mod tests {
-    use super::TABLES;
-    use crate::ledger::postgres::MIGRATIONS;
+    use super::{MIGRATIONS, TABLES};
 
     /// Fails if a migration adds or drops a table, and the list is not changed. The list leaves out tables that the service only reads.
     #[test]

@@ -25,7 +25,7 @@ use crate::ledger::LedgerError;
 const MAX_DISPATCHES: i64 = 512;
 /// Maximum number of timers in one round of a scan.
 const MAX_TIMERS: i64 = 128;
-/// Maximum number of rounds of a scan. Most timers are of dispatches that are final.
+/// Maximum number of rounds of a scan. A round may yield nothing, because most timers are of dispatches that are final.
 const MAX_ROUNDS: usize = 32;
 
 /// How long a scan leaves a dispatch alone whose state it does not know.
@@ -37,7 +37,7 @@ const LEASE_S: f64 = LEASE.as_secs() as f64;
 /// New timers: arrays of `due_at`, `id`, `fresh` and `uid`. Entries with the same timer id become one timer.
 #[derive(Default)]
 pub(super) struct Timers {
-    groups: BTreeMap<(bool, i64), (Uuid, Timestamp)>,
+    groups: BTreeMap<(bool, i64), Uuid>,
     due_at: Vec<Timestamp>,
     id: Vec<Uuid>,
     fresh: Vec<bool>,
@@ -61,18 +61,19 @@ pub(super) fn insert_timers(first: usize) -> String {
 impl Timers {
     /// Adds the wake-up of a dispatch. Those of one second share a timer.
     pub(super) fn add(&mut self, fresh: bool, wake_at: Timestamp, uid: Uuid) {
-        let (id, _) = *self
+        let id = *self
             .groups
             .entry((fresh, wake_at.as_second()))
-            .or_insert_with(|| (Uuid::from_bytes(crate::seal::random()), wake_at));
+            .or_insert_with(|| Uuid::from_bytes(crate::seal::random()));
         self.due_at.push(wake_at);
         self.id.push(id);
         self.fresh.push(fresh);
         self.uid.push(uid);
     }
 
-    /// Adds the wake-up of a changed dispatch, if it moved to an earlier time. `seen` is the previous wake-up, and `now` the time of the
-    /// decision. A lease may have moved the wake-up since. If it was taken after `now`, the timer may be late by that delay.
+    /// Adds the wake-up of a changed dispatch, if it moved to an earlier time. `seen` is the wake-up that the worker has seen, and `now` the
+    /// time of the decision. Since then a lease may have moved it to `now + LEASE`, or later by as much as the lease began after `now`: the
+    /// timer is late by that at most.
     pub(super) fn add_change(&mut self, seen: Option<Timestamp>, d: &Dispatch, now: Timestamp) {
         let Some(wake_at) = d.wake_at else { return };
         let latest = seen.map(|seen| seen.max(after(now, LEASE)));

@@ -160,7 +160,7 @@ fn decided_on_seen(write: &DecisionWrite) -> Option<Dispatch> {
     debug_assert!(
         (&d.quota_uses, d.stop, d.requested_step)
             == (&write.seen.quota_uses, write.seen.stop, write.seen.requested_step),
-        "a decision changes no facts"
+        "a decision changes only the columns of its state and its outcome"
     );
     (result == WriteResult::Written).then_some(d)
 }

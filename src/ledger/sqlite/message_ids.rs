@@ -65,9 +65,11 @@ impl MessageIds for Sqlite {
         self.write(move |db, now| {
             let old = now.checked_sub(STRAY_RETENTION).unwrap_or(Timestamp::MIN).as_microsecond();
             db.execute("delete from unmatched_receipt where received_at < ?1", [old])?;
-            let sql = "select r.uid, r.n, u.carrier, u.receipt
-                         from unmatched_receipt u join carrier_message r using (carrier, message_id)
-                        order by u.received_at limit ?1";
+            // The choice is random, so that those that cannot be recorded do not keep back the others.
+            let sql = "select uid, n, carrier, receipt from (
+                         select r.uid, r.n, u.carrier, u.receipt, u.received_at
+                           from unmatched_receipt u join carrier_message r using (carrier, message_id)
+                          order by random() limit ?1) order by received_at";
             super::receipts(db, sql, most)
         })
         .await

@@ -45,7 +45,10 @@ fn known_row(db: &Connection, job: &Admission) -> Result<Option<KnownRow>, Fault
 fn load_same_sign_in(db: &Connection, job: &Admission, now: Timestamp) -> Result<SameSignIn, Fault> {
     let Some((key, at)) = &job.supersedes else { return Ok(SameSignIn::default()) };
     let rows: Vec<(String, i64)> = db
-        .prepare_cached("select uid, issued_at from dispatch where supersedes = ?1 order by issued_at desc, id desc limit 64")?
+        .prepare_cached(
+            "select uid, issued_at from dispatch where supersedes = ?1 and (version > 1 or wake_at is not null)
+              order by issued_at desc, id desc limit 64",
+        )?
         .query_map([key], |r| Ok((r.get(0)?, r.get(1)?)))?
         .collect::<Result<_, _>>()?;
     let mut loaded = vec![];
