@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::failures::FailureCount;
 use super::report::{GONE_AFTER, OpenBreaker, Report};
-use super::verdict::{Cause, Finding, Group, History, OwnProblem, verdict};
+use super::verdict::{Finding, Group, History, OwnProblem, verdict};
 use crate::domain::clock::{after, between};
 use crate::domain::delivery_count::{CountRow, Counted, DeliveryCounts, RECEIPT_WAIT, interval_start};
 
@@ -314,16 +314,15 @@ fn findings(input: &Input) -> Vec<Finding> {
         let is_of = |(begun, ended)| row.started_at < ended && after(row.started_at, RECEIPT_WAIT) > begun;
         input.ledger_problem.is_some() || input.outage.is_some_and(is_of)
     };
-    let rows = input.rows.iter().filter(|row| !is_of_outage(row));
-    let mut history = History::of_counts(rows, now);
-    let alive = input.reports.iter().filter(|process| process.is_alive(now));
-    history.set_failures(alive.flat_map(|process| process.report.failures.clone()).collect());
-    let mut findings = verdict(&history, &problems::own(input), now);
     // What an operator could do about a paused carrier is done. Its failures stay in the counts for an hour.
-    findings.retain(|finding| {
-        let Cause::Cells(Group { carrier: Some(carrier), country, .. }) = &finding.cause else { return true };
-        !input.is_paused(carrier, country.as_deref())
-    });
+    let is_paused = |carrier: &str, country: &str| input.is_paused(carrier, Some(country));
+    let rows = input.rows.iter().filter(|row| !is_of_outage(row));
+    let mut history =
+        History::of_counts(rows.filter(|row| !is_paused(&row.cell.carrier, &row.cell.country)), now);
+    let alive = input.reports.iter().filter(|process| process.is_alive(now));
+    let failures = alive.flat_map(|process| &process.report.failures);
+    history.set_failures(failures.filter(|f| !is_paused(&f.carrier, &f.country)).cloned().collect());
+    let mut findings = verdict(&history, &problems::own(input), now);
     findings.truncate(MAX_FINDINGS);
     findings
 }

@@ -193,6 +193,15 @@ fn a_pause_in_a_country_hides_only_what_is_of_that_country() {
         assert_eq!(of(&["ID"], &pauses), expected, "{pauses:?}");
     }
     assert_eq!(of(&["ID", "DE"], &[pause("acme", Some("ID"))]), (1, 1), "it fails in all countries");
+    // A deployment that serves one country: the finding names the carrier alone.
+    let only_id = |pauses: &[PausedCarrier]| {
+        let rows = rows(&["ID"]).into_iter().filter(|row| row.cell.country == "ID").collect();
+        let input = Input { pauses: pauses.to_vec(), ..input(rows, vec![worker.clone()]) };
+        Status::new(&Snapshot::new(input), &Group::default()).findings.into_iter().map(|f| f.cause).collect()
+    };
+    let acme = Group { carrier: Some("acme".to_owned()), ..Group::default() };
+    let found: [Vec<Cause>; 2] = [only_id(&[]), only_id(&[pause("acme", Some("ID"))])];
+    assert_eq!(found, [vec![Cause::Cells(acme)], vec![]]);
 }
 
 /// Fails if the end of a burst, a quiet night or a short gap counts as a problem.
