@@ -9,8 +9,8 @@ use clap::Args;
 use mock_gateway::Gateway;
 use tokio::net::TcpListener;
 
-use super::client::StateFile;
 use super::serve::stop_signal;
+use super::state_file::StateFile;
 use super::{Failure, program};
 use crate::app::{self, App, Roles, Start};
 use crate::carriers::twilio;

@@ -21,6 +21,7 @@ mod publish;
 mod send;
 mod serve;
 mod show;
+mod state_file;
 mod status;
 #[cfg(test)]
 mod tests;
