@@ -9,7 +9,7 @@ for (const note of document.querySelectorAll("[data-countdown]")) {
   const end = Date.now() + Number(note.dataset.countdown) * 1000;
   const tick = () => {
     const left = Math.ceil((end - Date.now()) / 1000);
-    if (left <= 0) {
+    if (left <= 0 || note.dataset.countdown === "0") {
       note.closest("button").disabled = false;
       note.remove();
       return;
@@ -37,6 +37,10 @@ for (const box of document.querySelectorAll("[data-status^='/']")) {
             words.textContent = status.delivery;
           }
           if (typeof status.tone === "string") box.dataset.tone = status.tone;
+          // The wait ends early if no carrier accepted the text or call.
+          if (status.wait_s === 0) {
+            for (const note of document.querySelectorAll("[data-countdown]")) note.dataset.countdown = "0";
+          }
           // For example, a call replaced the text, so heading and buttons are outdated. No typed text is lost.
           const form = document.querySelector("form[data-otp]");
           const isOther = form && status.channel && status.channel !== form.dataset.otp;

@@ -36,14 +36,26 @@ fn read(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
+    /// The client of a request through a trusted proxy.
     fn client_of(forwarded: &[&str]) -> String {
+        client_behind("10.0.0.1", forwarded)
+    }
+
+    fn client_behind(peer: &str, forwarded: &[&str]) -> String {
         let trusted_proxies = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap()).to_vec();
         let config = Config { trusted_proxies, ..Config::default() };
         let mut headers = HeaderMap::new();
         for line in forwarded {
             headers.append("x-forwarded-for", line.parse().unwrap());
         }
-        address("10.0.0.1".parse().unwrap(), &headers, &config).to_string()
+        address(peer.parse().unwrap(), &headers, &config).to_string()
+    }
+
+    /// Fails if a client can choose its own address.
+    #[test]
+    fn only_a_trusted_proxy_names_the_client() {
+        assert_eq!(client_behind("203.0.113.5", &["192.0.2.7"]), "203.0.113.5");
+        assert_eq!(client_behind("::ffff:10.0.0.2", &["192.0.2.7"]), "192.0.2.7");
     }
 
     #[test]

@@ -52,6 +52,9 @@ impl Core {
         if called && let Some(id) = row.challenge.filter(|_| row.first_channel != Channel::Voice) {
             record_call(&mut tx, id, row.method).await?;
         }
+        if event.state == DispatchState::Failed && row.call_due_at.is_none() {
+            end_wait(&mut tx, &row).await?;
+        }
         if let Some(method) = locked.method(row.method) {
             self.update_method(&mut tx, &locked, method, &row).await?;
         }
@@ -140,6 +143,24 @@ async fn record_call(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<(), F
         && challenge.method == Some(method)
     {
         challenge.channel = Some(Channel::Voice);
+        tx.update(&challenge).await?;
+    }
+    Ok(())
+}
+
+/// Ends the wait for the next send after a dispatch that no carrier accepted, so that the user can try another way at once. Not if
+/// something was sent since. The caller has locked the account.
+async fn end_wait(tx: &mut Tx, failed: &Dispatch) -> Result<(), FlowError> {
+    let Some(id) = failed.challenge else { return Ok(()) };
+    let newest = "where challenge = $1 order by issued_at desc, id desc limit 1";
+    let is_newest =
+        tx.find::<Dispatch>(newest, &[Value::Uuid(id)]).await?.is_some_and(|newest| newest.id == failed.id);
+    if is_newest
+        && let Some(mut challenge) = tx.lock::<Challenge>(id).await?
+        && challenge.state.is_live()
+        && challenge.method == Some(failed.method)
+    {
+        challenge.next_send_at = None;
         tx.update(&challenge).await?;
     }
     Ok(())

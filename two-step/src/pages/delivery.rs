@@ -69,7 +69,7 @@ pub(super) async fn status_of(
     let text = delivery.zip(channel).map(|(d, channel)| d.text(lang, channel));
     let body = json!({
         "delivery": text, "tone": delivery.map(|d| d.tone().word()), "channel": channel.map(Channel::value),
-        "done": !snapshot.challenge.state.is_live(),
+        "done": !snapshot.challenge.state.is_live(), "wait_s": view_values::wait_s(snapshot),
     });
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response())
 }

@@ -82,17 +82,19 @@ pub(super) fn delivery(snapshot: &ChallengeSnapshot) -> Option<Delivery> {
     })
 }
 
+/// Returns the seconds until the next send.
+pub(super) fn wait_s(snapshot: &ChallengeSnapshot) -> u64 {
+    let until = snapshot.challenge.next_send_at.filter(|at| *at > snapshot.now);
+    until.map_or(0, |at| seconds_until(snapshot.now, at))
+}
+
 /// Returns the send buttons of the page.
 pub(super) fn sends(snapshot: &ChallengeSnapshot, config: &Config) -> Sends {
     let Some(method) = snapshot.method().filter(|m| matches!(m.kind, Kind::Phone | Kind::Email)) else {
         return Sends::NONE;
     };
     let limits = &config.limits;
-    let wait = snapshot
-        .challenge
-        .next_send_at
-        .filter(|at| *at > snapshot.now)
-        .map_or(0, |at| seconds_until(snapshot.now, at));
+    let wait = wait_s(snapshot);
     let offer = |possible: bool| match possible {
         false => Offer::Hidden,
         true if snapshot.challenge.sends >= limits.sends_per_challenge => Offer::UsedUp,

@@ -53,5 +53,6 @@ scenarios! {
     the_app_is_set_up_approves_and_denies,
     a_second_phone_gets_the_app_and_the_lost_one_is_removed,
     one_app_serves_two_products with ["--set", "products.bank = { name = \"Bank\", return_urls = [\"http://localhost/bank\"], countries = [\"GB\"], app = {} }"],
+    a_refused_text_ends_the_wait with ["--set", "limits.send_gaps_s = [60]"],
     the_history_lists_changes with ["--set", "products.shop.colour = \"#7a1fa2\""],
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use two_step::challenge::SendRefused;
 use two_step::clock::{after, between};
 use two_step::flow::DispatchEvent;
 use two_step::method::{Channel, Method, MethodState};
@@ -109,6 +110,21 @@ async fn a_number_that_opted_out_is_paused_and_another_method_signs_in(world) {
         Some(authenticator.method),
         "the next challenge starts with it"
     );
+}
+
+/// Fails if a user must wait after a text that no carrier accepted, or if such texts can be sent without a limit.
+async fn a_failed_text_ends_the_wait_and_still_counts(world) {
+    let (user, challenge, dispatch) = dispatched(&world).await;
+    world.core.receive_event(&event(dispatch, 2, DispatchState::Sending)).await.unwrap();
+    let early = user.send(challenge, Channel::Voice).await;
+    assert!(matches!(early, Err(SendRefused::Limited { .. })), "{early:?}");
+    world.core.receive_event(&event(dispatch, 3, DispatchState::Failed)).await.unwrap();
+    user.send(challenge, Channel::Voice).await.unwrap();
+    assert_eq!(user.challenge(challenge).await.sends, 2);
+    // The call's wait does not end with the text.
+    world.core.receive_event(&event(dispatch, 4, DispatchState::Failed)).await.unwrap();
+    let early = user.send(challenge, Channel::Sms).await;
+    assert!(matches!(early, Err(SendRefused::Limited { .. })), "{early:?}");
 }
 
 async fn a_full_quota_reports_the_time_of_the_next_send(world) {
