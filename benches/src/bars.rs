@@ -80,6 +80,8 @@ pub(crate) fn bars(results: &Results) -> Vec<Bar> {
     };
     let scan = greatest(Section::Growth, &["due_scan_ms", "outbox_scan_ms"]);
     add("slowest scan of all growth cases, ms", scan, Limit::AtMost(5.0));
+    let first = greatest(Section::Growth, &["first_scan_ms"]);
+    add("slowest scan from the oldest entry, once a minute, ms", first, Limit::AtMost(5.0));
     add("greatest memory, MB", greatest(Section::Memory, &["peak_mb"]), Limit::AtMost(64.0));
     let received = results.median(Section::Receipts, OTPOST, receipts::CASE, "receipts_per_s");
     add("receipts, of the drain's rate", over(received, drained), Limit::AtLeast(1.5));

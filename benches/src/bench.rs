@@ -32,7 +32,7 @@ pub(crate) struct Scale {
     pub(crate) rates: Vec<Option<f64>>,
     /// Duration of a rate.
     pub(crate) seconds: f64,
-    /// Old rows of the growth section.
+    /// Old rows of the sections growth and retention.
     pub(crate) growth_rows: Vec<usize>,
     /// Dispatches that are finished under an open snapshot.
     pub(crate) finished: usize,

@@ -38,7 +38,7 @@ pub(crate) struct Options {
     /// Rates of the latencies, in jobs per second; `half`: half of otpost's drain
     #[arg(long, value_delimiter = ',', default_values = ["200", "1000", "half"])]
     rates: Vec<Rate>,
-    /// Old rows in the ledgers of the growth section
+    /// Old rows in the ledgers of the sections growth and retention
     #[arg(long, value_delimiter = ',')]
     rows: Vec<usize>,
     /// Dispatches of the growth section that finish under an open snapshot

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::bench::Bench;
 use crate::results::Results;
-use crate::sections::{cost, drain, embedded, growth, latency, memory, receipts, start, workers};
+use crate::sections::{cost, drain, embedded, growth, latency, memory, receipts, retention, start, workers};
 
 /// A section of the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ValueEnum)]
@@ -21,6 +21,8 @@ pub(crate) enum Section {
     Growth,
     /// Memory at rest, with slow requests, and with a long queue
     Memory,
+    /// The deletion of old rows
+    Retention,
     /// Delivery receipts per second
     Receipts,
     /// Deliveries per second with SQLite and without a broker
@@ -70,6 +72,7 @@ impl Section {
             Self::Cost => cost::measure(bench, results).await,
             Self::Growth => growth::measure(bench, results).await,
             Self::Memory => memory::measure(bench, results).await,
+            Self::Retention => retention::measure(bench, results).await,
             Self::Receipts => receipts::measure(bench, results).await,
             Self::Embedded => embedded::measure(bench, results).await,
             Self::Workers => workers::measure(bench, results).await,
@@ -85,6 +88,7 @@ impl Section {
             Self::Cost => "cost",
             Self::Growth => "growth",
             Self::Memory => "memory",
+            Self::Retention => "retention",
             Self::Receipts => "receipts",
             Self::Embedded => "embedded",
             Self::Workers => "workers",
@@ -122,6 +126,12 @@ impl Section {
                 Column::new("resident_mb", "Memory, MB", 0),
                 Column::new("peak_mb", "Peak so far, MB", 0),
                 Column::new("waiting", "Jobs in the queue", 0),
+            ],
+            Self::Retention => vec![
+                Column::new("deleted_per_s", "Deleted rows/s", 0),
+                Column::new("step_ms", "A step of 1,000 rows, ms: median", 1),
+                Column::new("last_step_ms", "last", 1),
+                Column::new("slowest_step_ms", "slowest", 1),
             ],
             Self::Receipts => vec![
                 Column::new("receipts_per_s", "Receipts/s (slowest to fastest)", 0).with_spread(),

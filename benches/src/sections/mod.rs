@@ -7,5 +7,6 @@ pub(crate) mod growth;
 pub(crate) mod latency;
 pub(crate) mod memory;
 pub(crate) mod receipts;
+pub(crate) mod retention;
 pub(crate) mod start;
 pub(crate) mod workers;
