@@ -335,6 +335,12 @@ fn risky_settings_are_reported() {
         !printed.contains("tenants.plain.brand") && !printed.contains("messages.brand"),
         "é is in GSM-7: {printed}"
     );
+    // A text of a template outside GSM-7.
+    std::fs::write(templates.join("login.de.sms.txt"), "Ihr Code — {{ code }}").unwrap();
+    std::fs::write(&path, format!("{good}[messages]\ntemplates_dir = \"templates\"\n")).unwrap();
+    let (code, printed) = otpost(&check);
+    assert!(code == 0 && printed.contains("The text login.de has U+2014"), "{code} {printed}");
+    assert!(!printed.contains("login.en has"), "{printed}");
     std::fs::write(&path, good).unwrap();
 
     // The URL of the ledger is empty, or its file does not exist.
@@ -344,6 +350,32 @@ fn risky_settings_are_reported() {
     let (code, printed) = otpost(&["keys", "list", "--config", path_text]);
     assert!(code == 1 && printed.contains("there is no ledger at"), "{printed}");
     assert!(!files.0.join("otpost.db").exists(), "a reading command creates no file");
+}
+
+/// Fails if a command prints a part of a password, or tries a server that the URL does not name.
+#[test]
+fn bad_urls_and_countries_are_refused_before_a_server_is_asked() {
+    let files = support::world::TempDir::new();
+    let path = files.0.join("otpost.toml");
+    let path_text = path.to_str().unwrap();
+    let root = otpost::seal::Root::random("k1").to_hex();
+    let carrier = "[carriers.main.twilio]\naccount_sid = \"AC00000000000000000000000000000001\"\nauth_token = \"x\"\n\
+                   from = \"+15005550006\"\n";
+    for (more, why) in [
+        ("[ledger]\nurl = \"postgres://otpost@db/otpost?sslmode=allow\"\n", "use disable, prefer, require"),
+        ("[ledger]\nurl = \"postgres://otpost@db/otpost?pgbouncer=true\"\n", "pgbouncer"),
+        ("[ledger]\nurl = \"postgres://otpost:s3cret@hidden@127.0.0.1:5432/otpost\"\n", "percent-encode"),
+        ("[amqp]\nurl = \"amqp://guest:s3cret/hidden@127.0.0.1:5672/%2f\"\n", "percent-encode"),
+        ("[numbers]\nblocked_countries = [\"uk\"]\n", "the United Kingdom is GB"),
+    ] {
+        std::fs::write(&path, format!("[keys]\nroot = \"{}\"\n{carrier}{more}", root.as_str())).unwrap();
+        for command in [&["config", "check"][..], &["serve", "--no-wait"], &["migrate"]] {
+            let (code, printed) = otpost(&[command, &["--config", path_text]].concat());
+            assert!(code == 2 && printed.contains(why), "{command:?} {more}: {code} {printed}");
+            let is_quoted = ["s3cret", "hidden"].iter().any(|part| printed.contains(part));
+            assert!(!is_quoted, "{command:?}: {printed}");
+        }
+    }
 }
 
 #[test]

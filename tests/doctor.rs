@@ -55,6 +55,36 @@ impl Site {
     }
 }
 
+/// Fails if `config check --connect` does not look at each server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn config_check_connects_to_each_server() {
+    let site = Site::start().await;
+    let (broker, database) =
+        (site.deployment.broker().to_string(), site.deployment.database().await.to_string());
+    let gateway = site.deployment.gateway.addr().to_string();
+    for (from, problem) in [
+        ("", ""),
+        (broker.as_str(), "broker: "),
+        (database.as_str(), "ledger: "),
+        (gateway.as_str(), "carrier c1: "),
+    ] {
+        let nobody = support::ports::reserve().to_string();
+        let text = if from.is_empty() { site.text.clone() } else { site.text.replace(from, &nobody) };
+        assert_eq!(text == site.text, from.is_empty());
+        let file = site.deployment.write_config("check", &text);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_otpost"));
+        command.args(["config", "check", "--connect", "--config"]).arg(&file).stdin(Stdio::null());
+        let out = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let printed = String::from_utf8_lossy(&out.stdout);
+        assert_eq!(out.status.code(), Some(i32::from(!problem.is_empty())), "{printed}");
+        for server in ["broker: ", "ledger: ", "carrier c1: "] {
+            let line = printed.lines().find_map(|line| line.strip_prefix(server)).unwrap_or_default();
+            assert_eq!(line == "ok", server != problem, "{server}{line}");
+            assert!(!line.is_empty(), "{printed}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_fault_is_named_with_its_remedy() {
     let site = Site::start().await;

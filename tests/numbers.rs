@@ -87,6 +87,26 @@ async fn a_blocked_country_is_blocked_in_any_case() {
     assert_eq!(post(&deployment, &api, "+447797550150", &["sms"]).await.0, 202);
 }
 
+/// Fails if a carrier gets a number without the zero that belongs to it, or if a strict check refuses ranges that are in use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leading_zeros_reach_the_carrier_with_either_check() {
+    for check in ["possible", "valid"] {
+        let (deployment, api, _process) = deployment(&format!("[numbers]\ncheck = \"{check}\"\n")).await;
+        for to in ["+390655550150", "+393335550150", "+2250707550150", "+242065550150", "+24106550150"] {
+            let (status, answer) = post(&deployment, &api, to, &["sms"]).await;
+            assert_eq!(status, 202, "{check}: {answer}");
+            wait::until(to, async || deployment.accepted(to).await == 1).await;
+        }
+        // In France and Germany the zero does not belong to the number.
+        for to in ["+49030555501", "+330631966543"] {
+            assert_eq!(post(&deployment, &api, to, &["sms"]).await.0, 422, "{check}: {to}");
+        }
+    }
+    let (deployment, api, _process) = deployment("[numbers]\ncheck = \"valid\"\n").await;
+    let (status, problem) = post(&deployment, &api, "+441115550150", &["sms"]).await;
+    assert_eq!(status, 422, "it has the right length, and is in no range: {problem}");
+}
+
 /// Fails if every refusal has the same sentence.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_number_that_is_not_possible_is_refused_with_the_cause() {
@@ -96,6 +116,7 @@ async fn a_number_that_is_not_possible_is_refused_with_the_cause() {
         ("+5215555550150", "the 1 of +52 1 (Mexico, until 2019)"),
         ("+4407700900150", "leave out the 0 after the country code"),
         ("+12025550", "it lacks the area code"),
+        ("+54111555550150", "the 15 before a mobile of Argentina"),
     ] {
         let (status, problem) = post(&deployment, &api, to, &["sms"]).await;
         let detail = problem["detail"].as_str().unwrap_or_default();

@@ -204,6 +204,46 @@ async fn no_fallback_begins_while_receipts_wait_in_the_queue() {
     front_end.stop().await;
 }
 
+/// The receipt comes at the end of the worker's outage, so the worker does not know yet that it waits in the queue.
+///
+/// Fails if a call follows a text that was delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fallback_begins_before_the_length_of_the_queue_is_known() {
+    let deployment = Deployment::build(Duration::from_millis(50)).await;
+    let Receipts { relay, kept, front_end, worker, .. } = Receipts::start(&deployment).await;
+    // This worker reaches the ledger through a relay of its own.
+    worker.stop().await;
+    let of_worker = Relay::start(deployment.database().await).await;
+    let mut config = deployment.config_behind(&front_end);
+    config.ledger.url = Some(deployment.ledger_by(&of_worker).into());
+    let worker = deployment.start(config, WORKER).await;
+    let to = "+447704000024";
+    deployment.script(to, json!(["silent"])).await;
+    let job = job(to, json!({"channels": ["sms", "voice"], "fallback_after_s": 20}));
+    let id = deployment.publish(&job).await;
+    let d = deployment.until_state(id, "sent").await;
+    for relay in [&relay, &of_worker] {
+        relay.refuse(true);
+        relay.cut();
+    }
+    let due = d.wake_at.unwrap();
+    wait::until("the call is due", async || otpost::domain::clock::now() > due).await;
+    let sid = d.attempts[0].details.message_id.clone().unwrap();
+    deployment.receipt(&sid, "delivered").await;
+    deployment.until_waiting(&kept, 1).await;
+    of_worker.refuse(false);
+    wait::throughout(Duration::from_secs(10), async || {
+        let d = deployment.ledger.find("default", id).await.unwrap().unwrap();
+        assert_eq!((d.state.as_str(), d.attempts.len()), ("sent", 1), "no call");
+    })
+    .await;
+    relay.refuse(false);
+    deployment.until_state(id, "delivered").await;
+    assert_eq!(deployment.record("requests", Some(to)).await.len(), 1);
+    worker.stop().await;
+    front_end.stop().await;
+}
+
 /// Fails if receipts are recorded one at a time. Then dispatches would end as `unconfirmed` before their receipt is recorded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queued_receipts_are_recorded_in_groups() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use otpost::app::{App, Roles};
 use serde_json::{Value, json};
-use support::deployment::{Deployment, FRONT_END};
+use support::deployment::{Deployment, FRONT_END, job};
 use support::relay::Relay;
 use support::wait;
 
@@ -119,10 +119,47 @@ async fn metrics_need_the_ops_token_and_health_does_not() {
     }
     let (status, _, metrics) = get_with("/metrics", Some("Bearer a-token-of-ops")).await;
     assert!(status == 200 && metrics.contains("# TYPE otpost_workers"), "{status} {metrics}");
+    assert_eq!(get_with("/metrics", Some("bearer  a-token-of-ops")).await.0, 200);
     for path in ["/livez", "/readyz", "/readyz/api"] {
         assert_eq!(get_with(path, None).await.0, 200, "{path}");
     }
     // A role that this process does not have.
     assert_eq!(get_with("/readyz/worker", None).await.0, 404);
+    app.stop().await;
+}
+
+/// The deletion of old rows takes longer than a statement may.
+///
+/// Fails if that counts as an outage of the ledger, so that no job is accepted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_housekeeping_leaves_the_process_ready() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let look = support::world::connect(&deployment.ledger_url).await;
+    look.batch_execute(
+        "insert into outbox (id, receiver, created_at, uids, events) values (gen_random_uuid(), 'webhook:gone',
+           clock_timestamp() - interval '60 days', array[gen_random_uuid()], array['{}']);
+         create function slow() returns trigger language plpgsql as
+           $$ begin perform pg_sleep(10); return old; end $$;
+         create trigger slow before delete on outbox for each row when (old.receiver = 'webhook:gone')
+           execute function slow()",
+    )
+    .await
+    .unwrap();
+    let app = deployment.start(deployment.config(&["c1"]), Roles::ALL).await;
+    let slow =
+        "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and query like '%from outbox%'";
+    let is_slow = async || look.query_one(slow, &[]).await.unwrap().get::<_, i64>(0) > 0;
+    wait::until("the deletion waits", is_slow).await;
+    let ready = format!("http://{}/readyz", app.ops);
+    wait::until("the broker is connected", async || deployment.get(&ready).await.0 == 200).await;
+    let mut jobs = 0;
+    wait::throughout(Duration::from_secs(8), async || {
+        jobs += 1;
+        let body = job(&format!("+4477{:08}", 30_001_000 + jobs), json!({}));
+        let posted = tokio::time::timeout(Duration::from_secs(4), deployment.post(&app, &body)).await;
+        assert_eq!(posted.map(|(status, _)| status).ok(), Some(202), "job {jobs}");
+        assert_eq!(deployment.get(&ready).await.0, 200);
+    })
+    .await;
     app.stop().await;
 }

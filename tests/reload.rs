@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use otpost::app::Roles;
 use otpost::http::{NewKey, Scope};
 use otpost::seal::{Root, TenantKey};
 use serde_json::{Value, json};
@@ -306,4 +307,32 @@ async fn a_change_of_the_hash_root_is_refused() {
     let hashes = format!("hash_root = \"{}\"\n", new.to_hex().as_str());
     let log_line = reload(&deployment, ("all", &all), |_| text.replace(&hashes, "")).await;
     assert!(log_line.starts_with("ERROR") && log_line.contains("keys.hash_root is not"), "{log_line}");
+}
+
+/// An old event for a webhook that the configuration no longer has.
+///
+/// Fails if no worker deletes it, or if one deletes while another does the housekeeping.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_events_for_a_removed_webhook_are_deleted_by_the_worker_that_does_the_housekeeping() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let look = support::world::connect(&deployment.ledger_url).await;
+    look.batch_execute(
+        "insert into outbox (id, receiver, created_at, uids, events) values (gen_random_uuid(), 'webhook:gone', \
+         clock_timestamp() - interval '60 days', array[gen_random_uuid()], array['{}'])",
+    )
+    .await
+    .unwrap();
+    let left = async || -> i64 {
+        let sql = "select count(*) from outbox where receiver = 'webhook:gone'";
+        look.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    let lease = Duration::from_secs(150);
+    assert!(deployment.ledger.claim_housekeeping("other", lease).await.unwrap());
+    let app = deployment.start(deployment.config(&["c1"]), Roles::ALL).await;
+    wait::throughout(Duration::from_secs(2), async || assert_eq!(left().await, 1)).await;
+    app.stop().await;
+    deployment.ledger.remove_worker("other").await.unwrap();
+    let app = deployment.start(deployment.config(&["c1"]), Roles::ALL).await;
+    wait::until("the event is deleted", async || left().await == 0).await;
+    app.stop().await;
 }

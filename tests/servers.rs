@@ -19,6 +19,7 @@ use otpost::domain::clock::{after, now};
 use otpost::ledger::{Ledger, LedgerError, Location, Options, open};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use support::deployment::Deployment;
 use support::ledger_driver::{SMS, job};
 use support::relay::Relay;
 use support::wait;
@@ -192,6 +193,47 @@ async fn a_carriers_certificate_is_verified_with_the_named_authority() {
     let missing =
         Client::with_egress(Duration::from_secs(5), None, Some(Path::new("/nowhere.pem"))).err().unwrap();
     assert!(missing.contains("/nowhere.pem holds no readable PEM certificate"), "{missing}");
+}
+
+/// Fails if a `ca_file` takes away the trust in the authorities of this machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_authorities_of_this_machine_are_trusted_beside_a_named_one() {
+    let (of_machine, named) = (Authority::new(), Authority::new());
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let mut text = deployment.config_text(&["c1"], "http://127.0.0.1:1", "info");
+    let ca_file = format!("ca_file = \"{}\"", named.file("ca.pem").display());
+    let verified = format!("{}&sslmode=verify-full", deployment.ledger_url);
+    for (from, to) in [
+        (deployment.ledger_url.as_str(), verified.as_str()),
+        ("amqp://", "amqps://"),
+        ("base_url = \"http://", "base_url = \"https://"),
+        ("[ledger]", &format!("[ledger]\n{ca_file}")),
+        ("[amqp]", &format!("[amqp]\n{ca_file}")),
+        ("[carriers.c1]", &format!("[carriers.c1]\n{ca_file}")),
+    ] {
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        text = text.replace(from, to);
+    }
+    for (plain, is_postgres) in [
+        (address(&deployment.ledger_url), true),
+        (address(&deployment.amqp_url), false),
+        (deployment.gateway.addr().to_string(), false),
+    ] {
+        let at = of_machine.serve(plain.clone(), is_postgres).await;
+        text = text.replace(&plain, &format!("localhost:{}", at.port()));
+    }
+    let file = deployment.write_config("tls", &text);
+    for (authorities, is_trusted) in [(of_machine.file("ca.pem"), true), (named.file("ca.pem"), false)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_otpost"));
+        command.args(["config", "check", "--connect", "--config"]).arg(&file).stdin(Stdio::null());
+        command.env("SSL_CERT_FILE", authorities).env_remove("SSL_CERT_DIR");
+        let out = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let printed = String::from_utf8_lossy(&out.stdout);
+        for server in ["ledger: ", "broker: ", "carrier c1: "] {
+            let line = printed.lines().find_map(|line| line.strip_prefix(server)).unwrap_or_default();
+            assert_eq!(line == "ok", is_trusted, "{server}{line}: {printed}");
+        }
+    }
 }
 
 async fn gateway() -> Gateway {

@@ -6,9 +6,10 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use otpost::app::Roles;
 use serde_json::json;
 use support::deployment::{Deployment, job};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// The beginnings of requests that never end.
@@ -65,6 +66,23 @@ async fn codes_flow_while_hundreds_of_clients_hang() {
     assert_eq!(ready.0, 200, "{}", ready.1);
 }
 
+/// Fails if a request whose body never ends keeps its connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_never_ends_gets_an_answer_and_ends_its_connection() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let app = deployment.start(deployment.config(&["c1"]), Roles::ALL).await;
+    let mut stream = TcpStream::connect(app.api.unwrap()).await.unwrap();
+    let head = format!(
+        "POST /v1/dispatches HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 1000\r\n\r\n{{",
+        deployment.key
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let ended = tokio::time::timeout(Duration::from_secs(60), stream.read_to_string(&mut answer)).await;
+    assert!(ended.is_ok() && answer.starts_with("HTTP/1.1 503"), "{answer}");
+    app.stop().await;
+}
+
 /// Number of slow clients, and of the codes of one measurement.
 const SLOW: usize = 5000;
 const CODES: usize = 300;
@@ -111,8 +129,12 @@ async fn five_thousand_slow_clients_do_not_delay_codes() {
     let file = deployment.config_file("all");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("http://127.0.0.1:1\"", "http://127.0.0.1:0\"")).unwrap();
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_otpost"));
-    let _process = deployment.run_program(program, &file, "api,worker,receipts", "all", &[]);
+    // The process raises its limit of file descriptors by itself.
+    let limited = deployment.files.0.join("limited");
+    let script = format!("#!/bin/sh\nulimit -S -n 256\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_otpost"));
+    std::fs::write(&limited, script).unwrap();
+    std::fs::set_permissions(&limited, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let process = deployment.run_program(&limited, &file, "api,worker,receipts", "all", &[]);
     let serves = deployment.serving("all").await;
     let api = serves["api"].as_str().unwrap();
     p95(&deployment, api, "+44770910").await;
@@ -132,6 +154,8 @@ async fn five_thousand_slow_clients_do_not_delay_codes() {
         });
     }
     let beside = p95(&deployment, api, "+44770912").await;
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", process.0.id())).unwrap().count();
+    assert!(descriptors > 1000, "its limit is higher than 256: {descriptors}");
     println!("p95: quiet {quiet:?}, beside {} slow clients {beside:?}", slow.len());
     // Below 20 ms the noise of the machine dominates.
     assert!(beside <= quiet.max(Duration::from_millis(20)) * 2, "quiet {quiet:?}, beside {beside:?}");

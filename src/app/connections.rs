@@ -52,6 +52,13 @@ pub(super) fn connections_per_listener(descriptors: usize, listeners: usize) -> 
 pub(super) async fn serve(
     listener: TcpListener, router: Router, max: usize, tasks: TaskTracker, shutdown: CancellationToken,
 ) {
+    serve_within(HEAD_TIMEOUT, listener, router, max, tasks, shutdown).await;
+}
+
+async fn serve_within(
+    head_timeout: Duration, listener: TcpListener, router: Router, max: usize, tasks: TaskTracker,
+    shutdown: CancellationToken,
+) {
     let open = Arc::new(Connections { max, ..Connections::default() });
     loop {
         let accepted = tokio::select! {
@@ -64,11 +71,14 @@ pub(super) async fn serve(
         };
         let Some(connection) = open.admit(from.ip()) else { continue };
         let _ = stream.set_nodelay(true);
-        tasks.spawn(run(stream, router.clone(), connection, shutdown.clone()));
+        tasks.spawn(run(stream, router.clone(), connection, head_timeout, shutdown.clone()));
     }
 }
 
-async fn run(stream: TcpStream, router: Router, connection: Arc<Connection>, shutdown: CancellationToken) {
+async fn run(
+    stream: TcpStream, router: Router, connection: Arc<Connection>, head_timeout: Duration,
+    shutdown: CancellationToken,
+) {
     let close = connection.close.clone();
     let inner = TowerToHyperService::new(router);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -84,7 +94,7 @@ async fn run(stream: TcpStream, router: Router, connection: Arc<Connection>, shu
         }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder.timer(TokioTimer::new()).header_read_timeout(head_timeout);
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut is_stopping = false;
     loop {
@@ -226,7 +236,30 @@ impl HttpBody for Guarded {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    /// Clients that send nothing, half of a head, and nothing after a request.
+    ///
+    /// Fails if a connection that waits for a request stays open for ever, or is closed early.
+    #[tokio::test]
+    async fn a_connection_without_a_request_is_closed_after_its_time() {
+        const TIME: Duration = Duration::from_millis(500);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let router = Router::new().route("/", axum::routing::get(async || "here"));
+        tokio::spawn(serve_within(TIME, listener, router, 16, TaskTracker::new(), CancellationToken::new()));
+        for sent in ["", "GET / HTTP/1.1\r\nhost: x\r\n", "GET / HTTP/1.1\r\nhost: x\r\n\r\n"] {
+            let (since, mut answer) = (Instant::now(), vec![]);
+            let mut stream = TcpStream::connect(at).await.unwrap();
+            stream.write_all(sent.as_bytes()).await.unwrap();
+            let closed = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+            assert!(closed.is_ok(), "it stays open after {sent:?}");
+            assert!(since.elapsed() >= TIME * 9 / 10, "closed after {:?}: {sent:?}", since.elapsed());
+            assert_eq!(answer.ends_with(b"here"), sent.ends_with("\r\n\r\n"), "{sent:?}");
+        }
+    }
 
     #[test]
     fn the_connection_that_waits_longest_makes_room() {

@@ -51,6 +51,20 @@ fn dead_letters_stay_for_some_days_and_not_for_ever() {
     }
 }
 
+/// Fails if rows may be deleted while receipts or repeated jobs may still come.
+#[test]
+fn final_rows_stay_for_at_least_three_days() {
+    for (days, is_good) in [(0, false), (2, false), (3, true), (365, true)] {
+        let config = Config::parse(&format!("[ledger]\nretention_days = {days}")).unwrap();
+        let refused = config.check().err().map(|e| e.to_string());
+        assert_eq!(refused.is_none(), is_good, "{days}: {refused:?}");
+        assert!(
+            refused.is_none_or(|why| why.starts_with("ledger.retention_days must be at least 3")),
+            "{days}"
+        );
+    }
+}
+
 #[test]
 fn roots_have_ids_of_their_own() {
     let hex = crate::seal::Root::random("x").to_hex();

@@ -23,7 +23,8 @@ fn run(command: &mut Command) -> String {
 
 /// The older otpost, from `scripts/older`.
 fn older_program() -> PathBuf {
-    run(&mut Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/older"))).into()
+    run(&mut Command::new(Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("scripts/older")))
+        .into()
 }
 
 /// Migrates a ledger with this program.

@@ -7,6 +7,7 @@ use otpost::domain::channel::Channel;
 use serde_json::json;
 
 use crate::support::deployment::{Deployment, in_seconds, job};
+use crate::support::wait;
 
 /// Trace 15 a.
 pub(crate) async fn in_a_backlog(deployment: &Deployment, app: &otpost::app::App) {
@@ -70,7 +71,12 @@ async fn accepted_without_a_receipt_and_corrected() {
     deployment.until_events(id, &["sent 2", "unconfirmed 4", "delivered 6"]).await;
     // A later bad receipt changes nothing: `delivered` takes precedence.
     deployment.receipt(&sid, "undelivered").await;
-    assert_eq!(deployment.until(id, "there", |_| true).await.state.as_str(), "delivered");
+    wait::throughout(Duration::from_secs(1), async || {
+        let d = deployment.ledger.find("default", id).await.unwrap().unwrap();
+        assert_eq!((d.state.as_str(), d.attempts[0].is_bad()), ("delivered", false));
+    })
+    .await;
+    deployment.until_events(id, &["sent 2", "unconfirmed 4", "delivered 6"]).await;
     assert_eq!(deployment.accepted(to).await, 1);
     app.stop().await;
 }

@@ -36,6 +36,26 @@ async fn a_circuit_breaker_is_logged_when_it_opens_and_when_it_closes() {
     assert_eq!((&opened[0]["carrier"], &opened[0]["channel"]), (&json!("c1"), &json!("sms")));
 }
 
+/// Fails if refused credentials are an error at each probe, or if the error does not say what to check.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_account_is_one_error_that_says_what_to_check() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let _process = deployment.process("worker,receipts", "http://127.0.0.1:0", "info", "all");
+    deployment.serving("all").await;
+    let to = "+447707000011";
+    deployment.script(to, json!(["unauthorized", "unauthorized"])).await;
+    let id = deployment.publish(&job(to, json!({}))).await;
+    deployment.until_state(id, "delivered").await;
+    let requests = deployment.record("requests", Some(to)).await.len();
+    assert_eq!(requests, 3, "two refused ones, the second of them a probe");
+    let log = deployment.log("all");
+    let errors: Vec<Value> = lines(&log, "").into_iter().filter(|line| line["level"] == "ERROR").collect();
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert_eq!((&errors[0]["carrier"], &errors[0]["detail"]), (&json!("c1"), &json!("account")));
+    let advice = errors[0]["advice"].as_str().unwrap();
+    assert!(advice.starts_with("check account_sid and auth_token"), "{advice}");
+}
+
 /// Fails if the lines of a dispatch cannot be found by the trace of its sender.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lines_of_a_dispatch_name_the_trace_of_its_sender() {

@@ -262,6 +262,7 @@ mod tests {
             ("+22507550150", NumberProblem::TooShort),
             ("+24106555", NumberProblem::TooShort),
             ("+4477009001500000", NumberProblem::TooLong),
+            ("+54111555550150", NumberProblem::ExtraDigit),
             ("+12025550", NumberProblem::Local),
             ("+999123456789", NumberProblem::CountryCode),
         ] {
@@ -280,6 +281,7 @@ mod tests {
             "+390655550150",
             "+393335550150",
             "+242065550150",
+            "+24106550150",
             "+966579550150",
             "+6580675150",
             "+996997123456",

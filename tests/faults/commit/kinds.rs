@@ -59,6 +59,8 @@ impl Kind {
                 answer.starts_with("Inserted") || answer.contains("has_our_claim: true")
             }
             Self::Begin => answer.starts_with("Begun"),
+            // The act is done, so it is not refused.
+            Self::Advance => !answer.starts_with("Pending"),
             // The decision depends on the row.
             _ => true,
         }
