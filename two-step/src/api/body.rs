@@ -51,23 +51,27 @@ fn at_the_end(e: serde_json::Error) -> PathError {
 fn problem(e: &PathError) -> Problem {
     let (path, inner) = (e.path().to_string(), e.inner());
     let text = inner.to_string();
-    let place = format!("(line {}, column {})", inner.line(), inner.column());
+    // The place of a field is not known if another field says what kind of body it is.
+    let place = match inner.line() {
+        0 => String::new(),
+        line => format!(" (line {line}, column {})", inner.column()),
+    };
     let named = text.split('`').nth(1).filter(|_| text.contains(" field `"));
     match named {
         Some(field) if text.starts_with("missing") => Problem::invalid(field, "is missing"),
         Some(_) if text.starts_with("unknown") => {
             let known = text.split_once(", expected ").map_or("none", |(_, known)| known);
             let known = known.split(" at line ").next().unwrap_or(known);
-            Problem::invalid("body", &format!("has an unknown field {place}; known: {known}"))
+            Problem::invalid("body", &format!("has an unknown field{place}; known: {known}"))
         }
         Some(field) if text.starts_with("duplicate") => Problem::invalid(field, "is given twice"),
         _ if inner.is_data() && path.starts_with(|c: char| c.is_ascii_alphabetic()) => {
-            Problem::invalid(path, &format!("has the wrong type or format {place}"))
+            Problem::invalid(path, &format!("has the wrong type or format{place}"))
         }
         _ if inner.is_data() => {
-            Problem::invalid("body", &format!("has a value of the wrong type or format {place}"))
+            Problem::invalid("body", &format!("has a value of the wrong type or format{place}"))
         }
-        _ => Problem::invalid("body", &format!("is not JSON {place}")),
+        _ => Problem::invalid("body", &format!("is not JSON{place}")),
     }
 }
 
@@ -80,5 +84,23 @@ mod tests {
         let read = |body: &str| parse::<serde_json::Value>(body.as_bytes()).ok();
         assert_eq!(read("\u{feff}{}"), read("{}"));
         assert!(read("{}").is_some() && read("\u{feff}").is_none());
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+    enum Tagged {
+        Phone {
+            #[expect(dead_code, reason = "only its name is needed")]
+            target: String,
+        },
+    }
+
+    #[test]
+    fn a_place_that_is_not_known_is_left_out() {
+        let told = |body: &str| format!("{:?}", parse::<Tagged>(body.as_bytes()).expect_err(body));
+        let unknown = told(r#"{"kind": "phone", "number": "1"}"#);
+        assert!(unknown.contains("has an unknown field; known: `target`"), "{unknown}");
+        let broken = told("{\"kind\": ");
+        assert!(broken.contains("(line 1, column"), "{broken}");
     }
 }
