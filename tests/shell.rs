@@ -29,6 +29,20 @@ fn otpost(args: &[&str], config: &Path, input: &str) -> (i32, String, String) {
     (out.status.code().unwrap(), text(out.stdout), text(out.stderr))
 }
 
+/// As in `otpost contracts openapi | head -1`.
+///
+/// Fails if a command panics when nobody reads its output any more.
+#[test]
+fn a_command_whose_reader_has_gone_ends_quietly() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_otpost"));
+    command.args(["contracts", "openapi"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&out.stderr);
+    assert_eq!((out.status.code(), told.as_ref()), (Some(141), ""), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_script_seals_and_publishes_jobs_and_acts() {
     let deployment = Deployment::build(std::time::Duration::from_millis(20)).await;

@@ -214,8 +214,24 @@ fn program() -> &'static str {
     }
 }
 
+/// Exit code of a program whose output nobody reads any more: 128 and the number of SIGPIPE.
+const NO_READER: i32 = 141;
+
+/// Ends the program quietly if nobody reads its output any more, as after `| head`. Without this, `println!` panics.
+fn end_without_a_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+        if text.starts_with("failed printing to stdout") {
+            std::process::exit(NO_READER);
+        }
+        usual(info);
+    }));
+}
+
 /// Parses the command line, runs the command, and returns its exit code.
 pub fn run() -> ExitCode {
+    end_without_a_reader();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
