@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::{Input, SeenReport};
 use crate::domain::clock::{after, between};
 use crate::domain::delivery_count::{CountRow, Counted, INTERVAL};
+use crate::ops::report::Report;
 use crate::ops::verdict::{OwnProblem, Part};
 
 /// How long a process that has ended is a problem.
@@ -101,8 +102,8 @@ fn ended(input: &Input) -> Option<OwnProblem> {
         0 => String::new(),
         n => format!(", and {n} more"),
     };
-    let what =
-        format!("{} on {} ended without a stop{more}", first.report.roles.join(", "), first.report.host);
+    let Report { roles, host, ops, .. } = &first.report;
+    let what = format!("{} on {host} ({ops}) ended without an orderly stop{more}", roles.join(", "));
     Some(OwnProblem { part: Part::Process, since: first.seen_at, what })
 }
 

@@ -110,8 +110,10 @@ fn a_process_that_ended_without_a_stop_is_a_problem_until_it_is_replaced() {
         let status = Status::new(&Snapshot::new(input(vec![], reports)), &Group::default());
         status.findings.into_iter().map(|finding| finding.text).collect::<Vec<_>>()
     };
-    let gone = process("w", 90, "worker");
-    let said = "A process: worker on  ended without a stop (since 14:03 UTC). Start it again. Its last log line says why it ended.";
+    let mut gone = process("w", 90, "worker");
+    (gone.report.host, gone.report.ops) = ("vm".to_owned(), "10.0.0.1:8082".to_owned());
+    let said = "A process: worker on vm (10.0.0.1:8082) ended without an orderly stop (since 14:03 UTC). Start it again. Its log, or the \
+                kernel's log (out of memory), says why it ended.";
     assert_eq!(own(vec![process("v", 1, "worker"), gone.clone()]), [said]);
     let mut new = process("x", 1, "worker");
     new.report.started_at = Timestamp::from_second(now().as_second() - 60).unwrap();

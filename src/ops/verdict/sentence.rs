@@ -30,7 +30,9 @@ pub(super) fn of_own(problem: &OwnProblem, now: Timestamp) -> String {
             "The queue",
             "Add workers, or raise the carriers' rate_per_s. If the queue is short, jobs wait at their senders.",
         ),
-        Part::Process => ("A process", "Start it again. Its last log line says why it ended."),
+        Part::Process => {
+            ("A process", "Start it again. Its log, or the kernel's log (out of memory), says why it ended.")
+        }
         Part::Carriers => (
             "Carriers",
             "Codes without another channel wait until they expire. To resume one: otpost carrier resume NAME [--country ID].",
