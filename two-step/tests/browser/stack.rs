@@ -9,6 +9,8 @@ use uuid::Uuid;
 
 /// Time-out of a scenario.
 const WALK: Duration = Duration::from_secs(150);
+/// Time for the demo to stop by itself.
+const STOP: Duration = Duration::from_secs(10);
 
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test"))
@@ -29,7 +31,13 @@ pub(crate) struct Stack {
 }
 
 impl Drop for Stack {
+    /// The demo deletes its folder when it is asked to stop.
     fn drop(&mut self) {
+        let asked = Command::new("kill").arg(self.demo.id().to_string()).status();
+        let until = Instant::now() + STOP;
+        while asked.is_ok() && matches!(self.demo.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.demo.kill();
         let _ = self.demo.wait();
         let _ = rabbitmqctl(&["delete_vhost", &self.vhost]);
