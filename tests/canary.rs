@@ -303,7 +303,7 @@ async fn the_embedded_ledgers_file_never_holds_a_secret() {
     // The search can find stored values: it finds the mask.
     let file =
         [std::fs::read(&path).unwrap(), std::fs::read(format!("{}-wal", path.display())).unwrap_or_default()];
-    let mask = find().await.order.mask;
+    let mask = find().await.order.mask.clone();
     assert!(file.iter().any(|f| f.windows(mask.len()).any(|w| w == mask.as_bytes())), "{mask}");
     app.stop().await;
 }

@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -75,7 +76,7 @@ async fn one_id_from_a_hundred_producers(backend: Backend) {
     for i in 0..100 {
         let ledger = workers[i % 4].clone();
         let mut mine = with_begin(one.clone());
-        mine.order.uid = Uuid::now_v7();
+        Arc::make_mut(&mut mine.order).uid = Uuid::now_v7();
         tasks.spawn(async move { ledger.admit(mine).await.unwrap() });
     }
     let answers = tasks.join_all().await;
@@ -374,7 +375,7 @@ async fn pending_events_are_returned_again_until_they_are_removed(p) {
 
 async fn a_receipt_for_an_unknown_attempt_is_stored_and_matched_later(p) {
     let mut j = job(&[SMS], "a", p.t(300));
-    j.order.uid = Uuid::now_v7();
+    Arc::make_mut(&mut j.order).uid = Uuid::now_v7();
     let uid = j.order.uid;
     let receipt = otpost::domain::attempt::Receipt { status: otpost::domain::attempt::ReceiptStatus::Delivered, reason: None, carrier_code: None, message_id: Some("SM1".to_owned()) };
     let attempt_receipt = otpost::ledger::AttemptReceipt { uid, n: 1, carrier: "c1".to_owned(), receipt };
@@ -392,7 +393,7 @@ async fn a_receipt_for_an_unknown_attempt_is_stored_and_matched_later(p) {
 async fn all_stored_receipts_of_an_attempt_are_matched_and_others_stay(p) {
     use otpost::domain::attempt::{Receipt, ReceiptStatus};
     let mut j = job(&[SMS], "a", p.t(300));
-    j.order.uid = Uuid::now_v7();
+    Arc::make_mut(&mut j.order).uid = Uuid::now_v7();
     let uid = j.order.uid;
     let of = |status, carrier_code| Receipt { status, reason: None, carrier_code, message_id: Some("SM1".to_owned()) };
     let interim = (0..250).map(|i| of(ReceiptStatus::Interim, Some(i.to_string())));
@@ -503,7 +504,7 @@ async fn only_the_job_with_an_existing_uid_fails() {
     for backend in [Backend::Sqlite, Backend::Postgres] {
         let world = World::with_system_clock(backend).await;
         let mut jobs: Vec<Admission> = (0..20).map(|i| to(&format!("n{i}"), &["5/10m"])).collect();
-        jobs[7].order.uid = jobs[3].order.uid;
+        Arc::make_mut(&mut jobs[7].order).uid = jobs[3].order.uid;
         assert_only_the_bad_job_fails(&world.ledger, &jobs, 7).await;
     }
 }
@@ -513,7 +514,7 @@ async fn only_the_job_with_an_existing_uid_fails() {
 async fn only_the_job_with_a_nul_fails_on_postgres() {
     let world = World::with_system_clock(Backend::Postgres).await;
     let mut jobs: Vec<Admission> = (0..20).map(|i| to(&format!("n{i}"), &["5/10m"])).collect();
-    jobs[7].order.template = "a\0b".to_owned();
+    Arc::make_mut(&mut jobs[7].order).template = "a\0b".to_owned();
     assert_only_the_bad_job_fails(&world.ledger, &jobs, 7).await;
 }
 

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use otpost::domain::attempt::{Outcome, Reason, ReceiptStatus};
 use otpost::domain::backoff::backoff;
 use otpost::domain::decide::Begin;
@@ -84,7 +86,7 @@ async fn trace_3_the_same_id_twice(p) {
     let uid = p.admit(&k).await;
     let before = p.row(uid).await;
     let mut again = with_begin(k.clone());
-    again.order.uid = uuid::Uuid::now_v7();
+    Arc::make_mut(&mut again.order).uid = uuid::Uuid::now_v7();
     let known = p.world.ledger.admit(again).await.unwrap();
     assert!(matches!(known, AdmissionResult::Known { uid: u, has_our_claim: false, .. } if u == uid), "{known:?}");
     let mine = p.world.ledger.admit(k.clone()).await.unwrap();
@@ -97,7 +99,7 @@ async fn trace_3_the_same_id_twice(p) {
     "other".clone_into(&mut l.content);
     assert_eq!(p.world.ledger.admit(l).await.unwrap(), AdmissionResult::Conflict);
     let mut later = k.clone();
-    later.order.expires_at = p.t(400);
+    Arc::make_mut(&mut later.order).expires_at = p.t(400);
     assert!(matches!(p.world.ledger.admit(later).await.unwrap(), AdmissionResult::Known { .. }));
     assert_eq!(p.row(uid).await, before);
     assert_eq!(p.read(uid).await.order.expires_at, p.t(300), "the first expiry stays");

@@ -36,6 +36,10 @@ use clap::{Parser, Subcommand};
 
 use place::Place;
 
+/// The floors use the same allocator as otpost.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Parser)]
 #[command(name = "benches", about = "Measures otpost, compared with other workers")]
 struct Cli {

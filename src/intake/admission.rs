@@ -1,5 +1,6 @@
 //! Converts a job into an admission for the ledger: parses it, checks it against the policy, and seals and hashes its values.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -140,7 +141,7 @@ impl Admitter {
             self.block_of(job).map(|reason| Refusal { state: State::Refused, reason })
         };
         Admission {
-            order: Order {
+            order: Arc::new(Order {
                 uid,
                 tenant: job.tenant.clone(),
                 id: job.id,
@@ -154,7 +155,7 @@ impl Admitter {
                 number: self.keys.seal_row(RowSecret::Number, uid, job.to.expose().as_bytes()),
                 tags: job.tags.clone(),
                 traceparent: traceparent.filter(|t| is_trace_context(t)).map(str::to_owned),
-            },
+            }),
             content: job.content.clone(),
             number_key: self.keys.number_key(&job.to),
             code: self.keys.seal_row(RowSecret::Code, uid, &secret),
@@ -178,7 +179,7 @@ impl Admitter {
     /// Refuses a job whose message expired in a queue of RabbitMQ while its code was alive. Its sender gets an event. The id stays free,
     /// so that a replay of the dead letter can send the code.
     pub fn refuse_expired_message(&self, admission: &mut Admission) {
-        let order = &mut admission.order;
+        let order = Arc::make_mut(&mut admission.order);
         // Without a row, nothing else makes the uid of a repeated message the same.
         order.uid = self.keys.uid_without_row(&order.tenant, order.id);
         admission.refusal = Some(Refusal { state: State::Expired, reason: Reason::ExpiredInQueue });

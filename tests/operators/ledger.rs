@@ -1,5 +1,6 @@
 //! The contract of the ledger's operations for operators, on both databases.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -229,10 +230,10 @@ async fn dispatches_are_found_by_number_id_and_time_page_by_page(p) {
     let mut uids = vec![];
     for n in 0..5u32 {
         let mut new = job(&[SMS], if n == 4 { "b" } else { "a" }, p.t(300));
-        new.order.uid = uid_at(&p, f64::from(n));
+        Arc::make_mut(&mut new.order).uid = uid_at(&p, f64::from(n));
         new.limits = vec![];
         if n == 3 {
-            "shop".clone_into(&mut new.order.tenant);
+            "shop".clone_into(&mut Arc::make_mut(&mut new.order).tenant);
             new.refusal = Some(Refusal { state: State::Refused, reason: otpost::domain::attempt::Reason::Country });
         }
         uids.push(p.admit(&new).await);

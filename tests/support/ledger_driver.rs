@@ -47,7 +47,8 @@ pub fn job(plan: &[Channel], number: &str, expires_at: Timestamp) -> Admission {
             number: "v1.k.sealed-number".to_owned(),
             tags: std::iter::once(("flow".to_owned(), "login".to_owned())).collect(),
             traceparent: None,
-        },
+        }
+        .into(),
         content: "content".to_owned(),
         number_key: format!("number {number}"),
         code: "v1.k.sealed-code".to_owned(),

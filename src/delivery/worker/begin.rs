@@ -95,7 +95,7 @@ impl Worker {
             Some(Ok(BeginResult::Begun(row))) => {
                 self.send_attempt(Snapshot::new(*row, &snapshot.rules), sending).await
             }
-            Some(Ok(BeginResult::VersionConflict(row))) => Self::if_due(row, &snapshot.rules),
+            Some(Ok(BeginResult::VersionConflict(row))) => Self::if_due(*row, &snapshot.rules),
             Some(Ok(BeginResult::CommitLost(lost))) => {
                 self.report_lost_commit(d, lost);
                 Action::Nothing

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::disposition::{Disposition, triage};
 use super::sending::Sending;
-use super::{Snapshot, Worker};
+use super::{Action, Snapshot, Worker};
 use crate::broker::{Deliveries, Delivery};
 use crate::delivery::rules::Rules;
 use crate::delivery::wake;
@@ -132,17 +132,21 @@ impl Worker {
         }
     }
 
-    /// Does the remaining work of an acknowledged message.
+    /// Does the remaining work of an acknowledged message. What is rare is boxed, because each message in flight has a future of the size
+    /// of the largest branch.
     pub(super) async fn follow(&self, follow_up: FollowUp) {
         match follow_up {
             FollowUp::Nothing => {}
-            FollowUp::Take(uid) => self.take_and_run(uid).await,
+            FollowUp::Take(uid) => Box::pin(self.take_and_run(uid)).await,
             FollowUp::Send(sent) => {
                 crash::at(Point::JobAcked);
                 let (snapshot, sending) = *sent;
-                self.run_actions(self.send_attempt(snapshot, sending).await).await;
+                let action = self.send_attempt(snapshot, sending).await;
+                if !matches!(action, Action::Nothing) {
+                    Box::pin(self.run_actions(action)).await;
+                }
             }
-            FollowUp::SendIfCommitted(claimed) => self.send_if_committed(*claimed).await,
+            FollowUp::SendIfCommitted(claimed) => Box::pin(self.send_if_committed(*claimed)).await,
         }
     }
 

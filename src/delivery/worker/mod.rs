@@ -280,7 +280,7 @@ impl Worker {
                         self.schedule_wake(&snapshot, &decision);
                     }
                 }
-                Ok(WriteResult::VersionConflict(row)) => return Self::if_due(row, &snapshot.rules),
+                Ok(WriteResult::VersionConflict(row)) => return Self::if_due(*row, &snapshot.rules),
                 Ok(WriteResult::CommitLost(lost)) => {
                     self.report_lost_commit(&snapshot.d, lost);
                     return Action::Nothing;
@@ -325,9 +325,9 @@ impl Worker {
     }
 
     /// After a version conflict, the dispatch is processed again only if it is due. Otherwise another worker holds it.
-    fn if_due(row: Box<Dispatch>, rules: &Arc<Rules>) -> Action {
+    fn if_due(row: Dispatch, rules: &Arc<Rules>) -> Action {
         let is_due = row.wake_at.is_some_and(|at| at <= row.now);
-        if is_due { Action::Decide(Snapshot::new(*row, rules)) } else { Action::Nothing }
+        if is_due { Action::Decide(Snapshot::new(row, rules)) } else { Action::Nothing }
     }
 
     async fn read_again(&self, snapshot: &Snapshot) -> Action {

@@ -83,7 +83,8 @@ impl Worker {
         drop(sending);
         crash::at(Point::AttemptAnswered);
         self.store_message_id(&account, &open, order.uid, &judgement).await;
-        self.finish(snapshot, &open, judgement).await
+        // Boxed, so that the future is small while the request is under way.
+        Box::pin(self.finish(snapshot, &open, judgement)).await
     }
 
     async fn send(&self, snapshot: &Snapshot, sending: &Sending) -> Judgement {

@@ -61,6 +61,9 @@ pub fn give_up(dispatch: &Dispatch, reason: Reason, now: Timestamp, policy: &Pol
 /// Shares acceptance and receipts between two attempts with the same reference. Where the carrier keeps our references, a repeat is
 /// the same message. A fact about one attempt then also holds for the other.
 fn share_facts_of_repeats(d: &mut Dispatch) {
+    if d.attempts.len() < 2 {
+        return;
+    }
     let ours: Vec<String> = d.attempts.iter().map(|a| d.reference_of(a)).collect();
     for (i, j) in (0..ours.len()).flat_map(|j| (0..j).map(move |i| (i, j))) {
         let kept = |n: usize| d.attempts[n].details.message_id.as_ref() == Some(&ours[n]);

@@ -2,6 +2,7 @@ mod steps;
 mod transitions;
 mod unknown;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -51,7 +52,8 @@ fn dispatch(plan: &[Channel]) -> Dispatch {
             number: String::new(),
             tags: std::collections::BTreeMap::new(),
             traceparent: None,
-        },
+        }
+        .into(),
         version: 1,
         state: State::Queued,
         reason: None,
@@ -253,7 +255,7 @@ fn the_last_seconds_of_a_wait_are_not_looked_at_again_and_again() {
     // No call can begin now, but one could have begun at the fallback time of the text.
     let policy = policy(&["a"], &["v"]);
     let mut d = dispatch(&[Channel::Sms, Channel::Voice]);
-    d.order.expires_at = t(45.0);
+    Arc::make_mut(&mut d.order).expires_at = t(45.0);
     let b = decide(&d, t(27.0), &policy).begin.unwrap();
     d.step_at = t(0.0);
     begin(&mut d, &Begin { step: 1, ..b.clone() }, t(0.0));

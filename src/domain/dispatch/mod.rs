@@ -9,6 +9,7 @@ mod number;
 mod plan;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -126,7 +127,7 @@ pub fn trace_id(traceparent: &str) -> Option<&str> {
 pub struct Dispatch {
     /// The part that never changes.
     #[serde(flatten)]
-    pub order: Order,
+    pub order: Arc<Order>,
     /// Incremented by every fact and every decision.
     pub version: i64,
     /// The current state.

@@ -1,6 +1,7 @@
 //! Dispatches of all tenants: `POST /v1/operator/dispatches/search`, `GET /v1/operator/dispatches/{uid}`, and `/cancel` and `/retry`
 //! below it. A sender's id is unique only for its tenant, so otpost's own id names a dispatch here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -93,20 +94,21 @@ struct DispatchRow {
 
 impl From<Dispatch> for DispatchRow {
     fn from(d: Dispatch) -> Self {
+        let order = Arc::unwrap_or_clone(d.order);
         Self {
-            uid: d.order.uid,
-            id: d.order.id,
-            to: d.order.mask,
-            country: d.order.country,
-            channels: d.order.plan.channels().to_vec(),
-            tenant: d.order.tenant,
+            uid: order.uid,
+            id: order.id,
+            to: order.mask,
+            country: order.country,
+            channels: order.plan.channels().to_vec(),
+            tenant: order.tenant,
             state: d.state,
             reason: d.reason,
             stop: d.stop,
             attempts: d.attempts.len(),
             carrier: d.attempts.into_iter().next_back().map(|attempt| attempt.carrier),
             admitted_at: d.admitted_at,
-            expires_at: d.order.expires_at,
+            expires_at: order.expires_at,
             wake_at: d.wake_at,
         }
     }

@@ -1,5 +1,7 @@
 //! Admission of a job: it is known, refused, or inserted with its quota uses.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -176,7 +178,7 @@ impl Admission {
     fn queued(&self, now: Timestamp) -> Dispatch {
         let snoozed_until = self.snooze.map(|s| after(now, s));
         Dispatch {
-            order: self.order.clone(),
+            order: Arc::clone(&self.order),
             version: 1,
             state: State::Queued,
             reason: None,

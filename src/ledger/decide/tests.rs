@@ -45,7 +45,8 @@ fn job(n: u128, plan: &[Channel], limits: Vec<Limit>) -> Admission {
             number: String::new(),
             tags: BTreeMap::new(),
             traceparent: None,
-        },
+        }
+        .into(),
         content: "content".to_owned(),
         number_key: "number".to_owned(),
         code: "sealed".to_owned(),

@@ -1,5 +1,6 @@
 //! Admission of a job.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,7 +36,7 @@ pub enum OnRefusal {
 #[derive(Debug, Clone)]
 pub struct Admission {
     /// The immutable part of the dispatch.
-    pub order: Order,
+    pub order: Arc<Order>,
     /// Keyed hash of the job's content, for comparing jobs with the same id.
     pub content: String,
     /// Keyed hash of the phone number.
@@ -83,7 +84,7 @@ impl Admission {
     pub fn inserted(&self, now: Timestamp, quota_uses: Vec<QuotaUse>) -> Option<Dispatch> {
         let attempt = self.attempt.as_ref()?.begun(1, 1, now);
         Some(Dispatch {
-            order: self.order.clone(),
+            order: Arc::clone(&self.order),
             version: 1,
             state: State::Sending,
             reason: None,

@@ -88,7 +88,7 @@ pub(super) fn read(row: &Row, first: usize) -> Result<Dispatch, LedgerError> {
     };
     let admitted_at = c.take()?;
     let mut d = Dispatch {
-        order,
+        order: order.into(),
         admitted_at,
         version: c.take()?,
         state: c.word()?,

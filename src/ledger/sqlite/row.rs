@@ -299,7 +299,7 @@ fn read(c: &mut Columns<'_>, now: Timestamp) -> Result<Dispatch, Fault> {
         traceparent: c.take()?,
     };
     Ok(Dispatch {
-        order,
+        order: order.into(),
         admitted_at: c.time()?,
         version: c.take()?,
         state: c.parsed()?,

@@ -33,7 +33,7 @@ fn without_a_later_step_the_codes_end_is_awaited() {
     let d = text_closed(&[Channel::Sms], &policy, Outcome::Accepted);
     assert_eq!(decide(&d, t(1.0), &policy).transition.wake_at, Some(t(300.0)));
     let mut d = text_closed(&BOTH, &policy, Outcome::Accepted);
-    d.order.fallback_after_s = 0;
+    Arc::make_mut(&mut d.order).fallback_after_s = 0;
     assert_eq!(decide(&d, t(31.0), &policy).transition.wake_at, Some(t(300.0)), "no fallback by time");
 }
 

@@ -111,7 +111,7 @@ fn a_repeat_under_one_reference_shares_its_receipt() {
         assert_eq!(delivered, status == ReceiptStatus::Delivered, "{what}");
         // Without another step, the dispatch ends now if both attempts are one message. Otherwise the other attempt may still get a
         // receipt.
-        d.order.plan = Plan::try_from(vec![Channel::Sms]).unwrap();
+        Arc::make_mut(&mut d.order).plan = Plan::try_from(vec![Channel::Sms]).unwrap();
         let ended = decide(&d, t(3.0), &policy).transition.state.is_final();
         assert_eq!(ended, keeps, "{what}");
     }
