@@ -1,5 +1,6 @@
 //! The kinds of statements: each alone, and groups whose items have different results.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use otpost::domain::attempt::{Outcome, Reason, Receipt, ReceiptStatus, State};
@@ -213,7 +214,7 @@ async fn admissions(driver: &LedgerDriver) -> Calls {
     full.limits.clone_from(&first.limits);
     let (known, _) = begun(driver, &[SMS]).await;
     let mut again = known.clone();
-    again.order.uid = Uuid::now_v7();
+    Arc::make_mut(&mut again.order).uid = Uuid::now_v7();
     let mut calls = Calls::admissions(vec![new, full], vec![with_begin(again)]);
     // The stored row has the first id.
     calls.others = vec![first, known];
