@@ -56,12 +56,10 @@ pub(crate) struct Row {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
-    /// Why sections failed, or what they left out.
     pub(crate) failures: Vec<Note>,
-    pub(crate) skipped: Vec<Note>,
 }
 
-/// A sentence about a section.
+/// Why a section failed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Note {
     pub(crate) section: Section,

@@ -1,10 +1,10 @@
 //! What a delivery costs beside processor time: statements, round trips and write-ahead log, in a run of its own through a relay that
-//! counts; and allocations, as the difference of two runs with glibc's library that counts them (libmemusage).
+//! counts; and allocations, as the difference of two runs whose allocator prints its totals.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::bench::Bench;
@@ -13,7 +13,7 @@ use crate::jobs::{self, Batch};
 use crate::ledger;
 use crate::processes::Process;
 use crate::relay::Relay;
-use crate::results::{Note, Results, Sample};
+use crate::results::{Results, Sample};
 use crate::section::Section;
 use crate::setup::Setup;
 use crate::standin::StandIn;
@@ -22,22 +22,15 @@ use crate::worker::Worker;
 
 /// The case of this section.
 const CASE: &str = "0 rows";
-/// Counts allocations and prints the totals at the end of the process. Of the package libc-devtools. valgrind cannot run otpost: the
-/// crate rustix reads the real addresses of the kernel's shared object, which valgrind hides.
-const COUNTER: &str = "/usr/lib/x86_64-linux-gnu/libmemusage.so";
+/// Makes jemalloc print its totals as JSON on standard error when the process ends, without those of each arena.
+const PRINT_TOTALS: &str = "stats_print:true,stats_print_opts:Jdaxeh";
 
 pub(crate) async fn measure(bench: &Bench, results: &mut Results) -> anyhow::Result<()> {
     for subject in bench.turns(&[Subject::HONEST, Subject::OTPOST]) {
         bench.idle().await?;
         results.add(Section::Cost, statements(bench, subject).await?);
     }
-    if Path::new(COUNTER).exists() {
-        results.add(Section::Cost, allocations(bench).await?);
-    } else {
-        let text =
-            format!("allocations are not counted, because {COUNTER} is missing: install libc-devtools");
-        results.skipped.push(Note { section: Section::Cost, text });
-    }
+    results.add(Section::Cost, allocations(bench).await?);
     Ok(())
 }
 
@@ -77,7 +70,7 @@ async fn allocated(bench: &Bench, jobs: usize) -> anyhow::Result<Allocated> {
     jobs::preload(&bench.place, &Batch::new(jobs)).await?;
     let log = std::env::temp_dir().join(format!("otpost-bench-allocations-{}", Uuid::new_v4()));
     let mut command = setup.otpost.command(&["serve", "--roles", "worker"]);
-    command.env("LD_PRELOAD", COUNTER).stderr(std::fs::File::create(&log)?);
+    command.env("_RJEM_MALLOC_CONF", PRINT_TOTALS).stderr(std::fs::File::create(&log)?);
     let mut worker = Worker::of(vec![Process::start("otpost", &mut command)?]);
     worker
         .until(async |_| {
@@ -89,17 +82,21 @@ async fn allocated(bench: &Bench, jobs: usize) -> anyhow::Result<Allocated> {
     let text = std::fs::read_to_string(&log)?;
     std::fs::remove_file(&log)?;
     check(&setup, Subject::OTPOST, jobs, since).await?;
-    totals(&text).with_context(|| format!("the totals of {COUNTER} cannot be read: {text}"))
+    totals(&text).with_context(|| format!("the totals of the allocator cannot be read: {text}"))
 }
 
-/// Reads the lines `malloc| calls bytes failed`, and those of `realloc` and `calloc`, without their colours.
+/// Reads jemalloc's totals, which follow the log: for each size its number of requests.
 fn totals(text: &str) -> Option<Allocated> {
+    let (before, _) = text.split_once("\"jemalloc\"")?;
+    let all: Value = serde_json::from_str(&text[before.rfind('{')?..]).ok()?;
+    let (sizes, counts) = (&all["jemalloc"]["arenas"], &all["jemalloc"]["stats.arenas"]["merged"]);
     let mut total = Allocated { blocks: 0, bytes: 0 };
-    for name in [" malloc|", "realloc|", " calloc|"] {
-        let (_, rest) = text.lines().find_map(|line| line.split_once(name))?;
-        let mut numbers = rest.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
-        total.blocks += numbers.next()?;
-        total.bytes += numbers.next()?;
+    for (sizes, counts) in [("bin", "bins"), ("lextent", "lextents")].map(|(s, c)| (&sizes[s], &counts[c])) {
+        for (size, count) in sizes.as_array()?.iter().zip(counts.as_array()?) {
+            let requests = count["nrequests"].as_u64()?;
+            total.blocks += requests;
+            total.bytes += requests * size["size"].as_u64()?;
+        }
     }
     Some(total)
 }
@@ -109,13 +106,17 @@ mod tests {
     use super::totals;
 
     #[test]
-    fn the_totals_of_all_kinds_of_allocation_are_added() {
-        let text = "\u{1b}[00;34m malloc|\u{1b}[0m        358          99406              0\u{1b}[00;00m\n\
-                    \u{1b}[00;34mrealloc|\u{1b}[0m         11          24384              0\u{1b}[00;00m  (nomove:3, dec:0, free:0)\n\
-                    \u{1b}[00;34m calloc|\u{1b}[0m          1            152              0\u{1b}[00;00m\n\
-                    \u{1b}[00;34m   free|\u{1b}[0m        350         122774\n";
+    fn the_requests_of_all_sizes_are_added() {
+        let text = r#"{"level":"WARN"}
+            {"jemalloc": {
+                "arenas": {"bin": [{"size": 8}, {"size": 16}], "lextent": [{"size": 16384}]},
+                "stats.arenas": {"merged": {
+                    "bins": [{"nrequests": 3}, {"nrequests": 2}], "lextents": [{"nrequests": 1}]
+                }}
+            }}
+        "#;
         let total = totals(text).expect("they are there");
-        assert_eq!((total.blocks, total.bytes), (370, 123_942));
+        assert_eq!((total.blocks, total.bytes), (6, 3 * 8 + 2 * 16 + 16384));
         assert!(totals("Segmentation fault").is_none());
     }
 }
