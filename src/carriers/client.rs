@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
 use futures_util::{Stream, StreamExt};
+use reqwest::Url;
 use zeroize::Zeroizing;
 
 use super::Answer;
@@ -67,6 +69,8 @@ pub enum Method {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    /// The URL of the last request. Most messages go to the same one, and parsing costs more than a copy.
+    last_url: Arc<Mutex<Option<(String, Url)>>>,
     /// Time-out from handing over a request until its answer is complete.
     pub time_out: Duration,
 }
@@ -74,7 +78,7 @@ pub struct Client {
 impl Client {
     /// Creates a client with this time-out for a whole request, which uses no proxy and trusts the authorities of the machine.
     pub fn new(time_out: Duration) -> Result<Self, reqwest::Error> {
-        Ok(Self { http: Self::builder(time_out).build()?, time_out })
+        Ok(Self { http: Self::builder(time_out).build()?, last_url: Arc::default(), time_out })
     }
 
     /// Creates a client that sends its requests through a proxy, and also trusts the authorities in a file.
@@ -123,7 +127,7 @@ impl Client {
             builder = builder.tls_certs_merge(certificates);
         }
         let http = builder.build().map_err(|_| "the HTTP client cannot be created".to_owned())?;
-        Ok(Self { http, time_out })
+        Ok(Self { http, last_url: Arc::default(), time_out })
     }
 
     fn builder(time_out: Duration) -> reqwest::ClientBuilder {
@@ -168,11 +172,13 @@ impl Client {
     fn building(&self, request: &Request) -> reqwest::RequestBuilder {
         let building = match request.method {
             Method::Get => self.http.get(&request.url),
-            Method::Post => self
-                .http
-                .post(&request.url)
-                .header("content-type", request.content_type)
-                .body(request.body.to_string()),
+            Method::Post => match self.parsed(&request.url) {
+                Some(url) => self.http.post(url),
+                // Its error says so when it is sent.
+                None => self.http.post(&request.url),
+            }
+            .header("content-type", request.content_type)
+            .body(request.body.to_string()),
         };
         match &request.auth {
             Auth::None => building,
@@ -186,6 +192,14 @@ impl Client {
                 Err(_) => building,
             },
         }
+    }
+
+    fn parsed(&self, url: &str) -> Option<Url> {
+        let mut last = self.last_url.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_none_or(|(text, _)| text != url) {
+            *last = Some((url.to_owned(), url.parse().ok()?));
+        }
+        last.as_ref().map(|(_, parsed)| parsed.clone())
     }
 }
 
