@@ -44,6 +44,9 @@ pub(crate) struct Options {
     /// Dispatches of the growth section that finish under an open snapshot
     #[arg(long)]
     finished: Option<usize>,
+    /// Numbers of jobs that wait in the section memory
+    #[arg(long, value_delimiter = ',')]
+    waiting: Vec<usize>,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -134,6 +137,9 @@ impl Options {
         scale.finished = self.finished.unwrap_or(scale.finished).max(1);
         if !self.rows.is_empty() {
             scale.growth_rows.clone_from(&self.rows);
+        }
+        if !self.waiting.is_empty() {
+            scale.waiting.clone_from(&self.waiting);
         }
         scale
     }
