@@ -85,18 +85,16 @@ async fn allocated(bench: &Bench, jobs: usize) -> anyhow::Result<Allocated> {
     totals(&text).with_context(|| format!("the totals of the allocator cannot be read: {text}"))
 }
 
-/// Reads jemalloc's totals, which follow the log: for each size its number of requests.
+/// Reads jemalloc's totals, which follow the log. They have no sizes of the blocks from 16 kB on, so only the number of these counts.
 fn totals(text: &str) -> Option<Allocated> {
     let (before, _) = text.split_once("\"jemalloc\"")?;
     let all: Value = serde_json::from_str(&text[before.rfind('{')?..]).ok()?;
-    let (sizes, counts) = (&all["jemalloc"]["arenas"], &all["jemalloc"]["stats.arenas"]["merged"]);
-    let mut total = Allocated { blocks: 0, bytes: 0 };
-    for (sizes, counts) in [("bin", "bins"), ("lextent", "lextents")].map(|(s, c)| (&sizes[s], &counts[c])) {
-        for (size, count) in sizes.as_array()?.iter().zip(counts.as_array()?) {
-            let requests = count["nrequests"].as_u64()?;
-            total.blocks += requests;
-            total.bytes += requests * size["size"].as_u64()?;
-        }
+    let (sizes, merged) = (&all["jemalloc"]["arenas"]["bin"], &all["jemalloc"]["stats.arenas"]["merged"]);
+    let mut total = Allocated { blocks: merged["large"]["nrequests"].as_u64()?, bytes: 0 };
+    for (size, count) in sizes.as_array()?.iter().zip(merged["bins"].as_array()?) {
+        let requests = count["nrequests"].as_u64()?;
+        total.blocks += requests;
+        total.bytes += requests * size["size"].as_u64()?;
     }
     Some(total)
 }
@@ -109,14 +107,14 @@ mod tests {
     fn the_requests_of_all_sizes_are_added() {
         let text = r#"{"level":"WARN"}
             {"jemalloc": {
-                "arenas": {"bin": [{"size": 8}, {"size": 16}], "lextent": [{"size": 16384}]},
+                "arenas": {"bin": [{"size": 8}, {"size": 16}]},
                 "stats.arenas": {"merged": {
-                    "bins": [{"nrequests": 3}, {"nrequests": 2}], "lextents": [{"nrequests": 1}]
+                    "large": {"nrequests": 1}, "bins": [{"nrequests": 3}, {"nrequests": 2}]
                 }}
             }}
         "#;
         let total = totals(text).expect("they are there");
-        assert_eq!((total.blocks, total.bytes), (6, 3 * 8 + 2 * 16 + 16384));
+        assert_eq!((total.blocks, total.bytes), (6, 3 * 8 + 2 * 16));
         assert!(totals("Segmentation fault").is_none());
     }
 }
