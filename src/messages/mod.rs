@@ -227,21 +227,16 @@ impl Templates {
                 None => "it uses a code, and the job has none",
             }));
         }
+        let mut values: BTreeMap<String, Value> =
+            input.params.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
+        values.insert("brand".to_owned(), Value::from(input.brand));
+        if let Some(code) = code {
+            values.insert("code".to_owned(), Value::from(code.expose()));
+            values.insert("spelled".to_owned(), Value::from(speech::spell(code).as_str()));
+        }
         let seconds = input.life.as_secs();
-        let params = input.params.iter().map(|(name, value)| (name.as_str(), plain(value)));
-        let code_values = code.map(|code| {
-            [("code", Value::from(code.expose())), ("spelled", Value::from(speech::spell(code).as_str()))]
-        });
-        // The last value of a name counts.
-        let values = Value::from_pairs(
-            params
-                .chain([("brand", Value::from(input.brand))])
-                .chain(code_values.into_iter().flatten())
-                .chain([
-                    ("minutes", Value::from(seconds / 60)),
-                    ("minutes_rounded_up", Value::from(rounded_up_minutes(seconds))),
-                ]),
-        );
+        values.insert("minutes".to_owned(), Value::from(seconds / 60));
+        values.insert("minutes_rounded_up".to_owned(), Value::from(rounded_up_minutes(seconds)));
         let text = Zeroizing::new(template.render(values).map_err(|e| RenderError::Broken(error_text(&e)))?);
         if text.chars().count() > MAX_TEXT_CHARS {
             return Err(RenderError::Broken("it is longer than 1000 characters"));
