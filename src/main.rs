@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// A delivery frees on one thread what another has allocated. glibc's threads wait for each other meanwhile.
+/// A delivery frees on one thread what another has allocated. With glibc's allocator the threads then wait for each other.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

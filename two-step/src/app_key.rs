@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::public_key::PublicKey;
 use crate::recovery;
-use crate::signature::PublicKey;
 
 /// Life of a set-up code.
 pub const SET_UP_LIFE: Duration = Duration::from_secs(10 * 60);

@@ -23,6 +23,7 @@ pub mod limit;
 pub mod method;
 pub mod notice;
 pub mod number;
+pub mod public_key;
 pub mod recovery;
 pub mod result;
 pub mod seal;

@@ -8,9 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::{Client, Method, Url};
 use serde_json::{Value as Json, json};
 
+use crate::public_key::PublicKey;
 use crate::result::generate;
 use crate::seal::random_token;
-use crate::signature::{COMPONENTS, PublicKey, content_digest};
+use crate::signature::{COMPONENTS, content_digest};
 
 /// An app.
 pub(super) struct PhoneApp {

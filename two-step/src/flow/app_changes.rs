@@ -7,9 +7,9 @@ use super::verified_request::VerifiedRequest;
 use super::{Core, FlowError, LockedRows, lock_account};
 use crate::app_key::AppKey;
 use crate::method::{Kind, Method, MethodState, UNREGISTERED, may_be_on};
+use crate::public_key::PublicKey;
 use crate::push::Endpoint;
 use crate::seal::Sealed;
-use crate::signature::PublicKey;
 use crate::store::StoreError;
 
 /// The data of an app's account that the app may see.

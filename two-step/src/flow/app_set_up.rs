@@ -19,8 +19,9 @@ use crate::code::SecretText;
 use crate::config::Config;
 use crate::flow::settings::MAX_LABEL_CHARS;
 use crate::method::{Kind, Method, MethodState};
+use crate::public_key::PublicKey;
 use crate::seal::{Sealed, same};
-use crate::signature::{Claim, PublicKey, Request};
+use crate::signature::{Claim, Request};
 use crate::store::{StoreError, Tx, Value, new_id};
 
 /// An app that is being set up, as the settings page shows it.

@@ -7,8 +7,9 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use two_step::flow::{AppRefused, NewAppKey, RegisterRefused, Registered, VerifiedRequest};
+use two_step::public_key::PublicKey;
 use two_step::seal::random_token;
-use two_step::signature::{COMPONENTS, PublicKey, Request, content_digest};
+use two_step::signature::{COMPONENTS, Request, content_digest};
 
 use super::user::User;
 use super::world::{ALL_LIMITS_FREE_S, World};

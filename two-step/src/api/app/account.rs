@@ -16,8 +16,8 @@ use crate::api::openapi::problems;
 use crate::api::problem::Problem;
 use crate::flow::KeyRefused;
 use crate::method::MethodState;
+use crate::public_key::PublicKey;
 use crate::push::{Endpoint, Vapid};
-use crate::signature::PublicKey;
 
 /// An app's account.
 #[derive(Serialize, ToSchema)]

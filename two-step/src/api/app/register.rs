@@ -17,7 +17,8 @@ use crate::api::problem::Problem;
 use crate::clock::seconds_until;
 use crate::config::Config;
 use crate::flow::{AppRefused, NewAppKey, RegisterRefused};
-use crate::signature::{BadSignature, PublicKey};
+use crate::public_key::PublicKey;
+use crate::signature::BadSignature;
 
 /// A registration.
 #[derive(Deserialize, ToSchema)]
