@@ -22,7 +22,9 @@ impl Costs {
     pub(crate) async fn now(client: &Client, place: &Place, carrier: &StandIn) -> anyhow::Result<Self> {
         Ok(Self {
             postgres: ledger::postmaster(client).await?.map(processes::family_cpu_us).transpose()?,
-            rabbitmq: place.rabbitmq_pid.map(processes::cpu_us).transpose()?,
+            rabbitmq: (!place.rabbitmq_pid.is_empty())
+                .then(|| processes::sum_cpu_us(&place.rabbitmq_pid))
+                .transpose()?,
             carrier: carrier.cpu_us()?,
             own: processes::cpu_us(std::process::id())?,
             machine: processes::machine_cpu_us()?,

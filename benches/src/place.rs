@@ -13,9 +13,9 @@ pub(crate) struct Place {
     /// A schema for this run only: it is dropped
     #[arg(long, env = "OTPOST_BENCH_SCHEMA", default_value = "otpost_bench")]
     pub(crate) schema: String,
-    /// The process of the broker, to measure its processor time
-    #[arg(long, env = "OTPOST_BENCH_RABBITMQ_PID")]
-    pub(crate) rabbitmq_pid: Option<u32>,
+    /// The processes of the broker's nodes, to measure their processor time
+    #[arg(long, env = "OTPOST_BENCH_RABBITMQ_PID", value_delimiter = ',')]
+    pub(crate) rabbitmq_pid: Vec<u32>,
 }
 
 impl Place {

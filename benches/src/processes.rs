@@ -103,6 +103,11 @@ pub(crate) fn cpu_us(pid: u32) -> anyhow::Result<u64> {
     Ok(stat(pid)?.own_us)
 }
 
+/// Returns the processor time of these processes together, in microseconds.
+pub(crate) fn sum_cpu_us(pids: &[u32]) -> anyhow::Result<u64> {
+    pids.iter().map(|&pid| cpu_us(pid)).sum()
+}
+
 pub(crate) fn parent(pid: u32) -> anyhow::Result<u32> {
     Ok(stat(pid)?.parent)
 }
