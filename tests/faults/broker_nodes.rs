@@ -14,6 +14,7 @@ use crate::support::deployment::stopped_server::services;
 use crate::support::wait;
 use crate::under_load::{JOBS, WORKERS, blocking, in_flight, wait_for_final, wait_for_workers_log};
 
+const NODES: [&str; 3] = ["1", "2", "3"];
 /// The pause between two jobs while a node starts.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
 /// The prefixes of the producers' numbers. Each producer has its own connection, and each begins with another
@@ -34,6 +35,16 @@ impl Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            for node in NODES {
+                let mut command = rabbitmqctl(node);
+                if let Ok(out) =
+                    command.args(["list_queues", "name", "leader", "online", "messages"]).output()
+                {
+                    eprintln!("Node {node}: {}", String::from_utf8_lossy(&out.stdout));
+                }
+            }
+        }
         services(&["cluster-down"]);
     }
 }
@@ -49,16 +60,23 @@ async fn start(nodes: &Nodes) -> (Cluster, [Process; 3]) {
     (cluster, [front_end, a, b])
 }
 
+/// The program that asks a node.
+fn rabbitmqctl(node: &str) -> Command {
+    let shared = std::env::var("OTPOST_TEST_RABBITMQCTL").expect("OTPOST_TEST_RABBITMQCTL is set");
+    let program = Path::new(&shared).with_file_name("cluster").join(node).join("rabbitmqctl");
+    let mut command = Command::new(program);
+    command.args(["-q", "--timeout", "20"]);
+    command
+}
+
 /// Asserts that each queue of otpost has a member on each node.
 fn assert_members() {
-    let shared = std::env::var("OTPOST_TEST_RABBITMQCTL").expect("OTPOST_TEST_RABBITMQCTL is set");
-    let program = Path::new(&shared).with_file_name("cluster").join("1/rabbitmqctl");
-    let out = Command::new(program).args(["-q", "list_queues", "name", "type", "members"]).output().unwrap();
+    let out = rabbitmqctl("1").args(["list_queues", "name", "type", "members"]).output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
     let queues: Vec<&str> = text.lines().filter(|line| line.starts_with("otpost.")).collect();
     assert_eq!(queues.len(), otpost::broker::topology::QUEUES.len(), "{text}");
     for queue in queues {
-        let on_all = (1..=3).all(|n| queue.contains(&format!("otpost{n}@localhost")));
+        let on_all = NODES.iter().all(|n| queue.contains(&format!("otpost{n}@localhost")));
         assert!(queue.contains("quorum") && on_all, "{queue}");
     }
 }

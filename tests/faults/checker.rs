@@ -146,8 +146,15 @@ pub(crate) async fn settle(cluster: &Cluster, sent: &[Sent], time_limit: Duratio
                           || coalesce(d.receipt, 'no receipt') || ', wakes in ' || coalesce((d.wake_at - clock_timestamp())::text, 'never')
                      from dispatch d where d.wake_at is not null";
         let left: Vec<String> = look.query(sql, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
-        let rows: i64 = look.query_one("select count(*) from dispatch", &[]).await.unwrap().get(0);
-        panic!("after {time_limit:?} {rows} of {} have rows, and these are not final: {left:#?}", sent.len());
+        let counts = look
+            .query_one("select (select count(*) from dispatch), (select count(*) from outbox)", &[])
+            .await
+            .unwrap();
+        let (rows, events): (i64, i64) = (counts.get(0), counts.get(1));
+        panic!(
+            "after {time_limit:?} {rows} of {} have rows, {events} events are not published, and these are not final: {left:#?}",
+            sent.len()
+        );
     }
 }
 
