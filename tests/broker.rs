@@ -464,6 +464,37 @@ async fn a_subscriber_whose_queue_confirms_nothing_delays_only_events() {
     until("events are published again", async || broker.publish(event("after")).await.is_ok()).await;
 }
 
+/// RabbitMQ 3.10 refuses every message on a channel that was opened while a queue had lost its leader. Here a full queue refuses.
+///
+/// Fails if a refusal opens no new connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_messages_open_a_new_connection() {
+    let vhost = Vhost::new();
+    let broker = publisher(vhost.url()).await;
+    let (_connection, channel) = lapin(&vhost).await;
+    let mut full = FieldTable::default();
+    full.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    channel.queue_declare("t.full".into(), QueueDeclareOptions::default(), full).await.unwrap();
+    let (all, plain) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind("t.full".into(), "otpost.events".into(), "#".into(), all, plain).await.unwrap();
+    let event =
+        |id: &str| Message { exchange: Exchange::Events, mandatory: false, ..message("dispatch.sent", id) };
+    let connects = || {
+        let all = broker.connections();
+        all.iter().find(|connection| connection.name == "publishing events").unwrap().connects
+    };
+
+    until("the queue is full", async || broker.publish(event("many")).await == Err(PublishError::Refused))
+        .await;
+    assert_eq!(connects(), 1);
+    until("there is a new connection", async || connects() == 2).await;
+    let refused = broker.publish(event("one more")).await;
+    assert!(matches!(refused, Err(PublishError::Refused | PublishError::Unreachable)), "{refused:?}");
+    channel.queue_purge("t.full".into(), lapin::options::QueuePurgeOptions::default()).await.unwrap();
+    until("events are published again", async || broker.publish(event("after")).await.is_ok()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn paused_consumption_brings_no_delivery_and_held_ones_can_be_acked() {
     let vhost = Vhost::new();

@@ -16,18 +16,22 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::Settings;
 use super::gate::{PublishGate, PublishRequest, Responder};
 use super::in_flight::{Confirmed, InFlight};
 use super::link::{Link, LinkEvent, with_timeout};
 use super::message::Prepared;
 use super::monitor::{ConnectionKind, ConnectionMonitor};
 use super::problem::{BrokerError, Operation};
+use super::{PublishError, Settings};
 
 /// A confirm that is overdue for this long will not come. A new connection is opened, which releases the permits.
 const CONFIRM_OVERDUE_AFTER: Duration = Duration::from_mins(1);
-/// Interval at which overdue confirms are looked for.
-const OVERDUE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// A channel that was opened while a queue had lost its leader is refused every message until the former leader's node is back (RabbitMQ
+/// 3.10, `enqueue` in `rabbit_fifo_client.erl`). A new connection finds the new leader. It is opened at most this often, because a full
+/// queue refuses messages too.
+const REOPENED_AFTER_REFUSAL: Duration = Duration::from_secs(4);
+/// Interval at which overdue confirms and refusals are looked for.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 type Confirming = BoxFuture<'static, (u64, lapin::Result<Confirmation>)>;
 
@@ -51,11 +55,16 @@ pub(super) async fn run(
         () = stop.cancelled() => return Ok(()),
         link = opening => link?,
     };
-    let mut sender =
-        Sender { kind, operation, in_flight: InFlight::new(), confirming: FuturesUnordered::new() };
+    let mut sender = Sender {
+        kind,
+        operation,
+        in_flight: InFlight::new(),
+        confirming: FuturesUnordered::new(),
+        is_refused: false,
+    };
     let ended = sender.run(&mut link, gate, monitor, stop).await;
     gate.close();
-    if ended.is_ok() {
+    if matches!(ended, Ok(()) | Err(BrokerError::MessageRefused)) {
         sender.finish(settings.publish_timeout).await;
         link.close().await;
     }
@@ -67,6 +76,8 @@ struct Sender {
     operation: Operation,
     in_flight: InFlight<Responder>,
     confirming: FuturesUnordered<Confirming>,
+    /// RabbitMQ has refused a message on this connection.
+    is_refused: bool,
 }
 
 impl Sender {
@@ -77,8 +88,9 @@ impl Sender {
         gate.open(requests.clone());
         monitor.up(self.kind);
         let mut blocked = false;
-        let mut flowing_since = Instant::now();
-        let mut check = tokio::time::interval(OVERDUE_CHECK_INTERVAL);
+        let opened = Instant::now();
+        let mut flowing_since = opened;
+        let mut check = tokio::time::interval(CHECK_INTERVAL);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -110,6 +122,9 @@ impl Sender {
                 _ = check.tick() => {
                     if !blocked && self.in_flight.oldest_age().min(flowing_since.elapsed()) > CONFIRM_OVERDUE_AFTER {
                         return Err(BrokerError::Unconfirmed);
+                    }
+                    if self.is_refused && opened.elapsed() > REOPENED_AFTER_REFUSAL {
+                        return Err(BrokerError::MessageRefused);
                     }
                 }
             }
@@ -172,6 +187,7 @@ impl Sender {
             confirmed.push(Confirmed { number, ack, returned_id: returned_id.map(id) });
         }
         for (responder, result) in self.in_flight.confirmed(&confirmed) {
+            self.is_refused |= result == Err(PublishError::Refused);
             responder.respond(result);
         }
         problem.map_or(Ok(()), Err)
