@@ -68,8 +68,8 @@ pub(crate) fn bars(results: &Results) -> Vec<Bar> {
         add(&what, over(p99(OTPOST), p99(FLOOR)), Limit::AtMost(2.0));
     }
     let growth: Vec<_> = results.of(Section::Growth).collect();
-    let empty = results.median(Section::Growth, OTPOST, growth::EMPTY, rate);
-    for row in growth.iter().filter(|row| row.case != growth::EMPTY) {
+    for row in growth.iter().filter(|row| !row.case.starts_with(growth::EMPTY)) {
+        let empty = results.median(Section::Growth, OTPOST, &growth::empty_beside(&row.case), rate);
         let what = format!("drain with {}, of the empty ledger's", row.case);
         add(&what, over(row.figures.get(rate).map(|spread| spread.median), empty), Limit::AtLeast(0.85));
     }

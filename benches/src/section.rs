@@ -135,8 +135,10 @@ impl Section {
             ],
             Self::Receipts => vec![
                 Column::new("receipts_per_s", "Receipts/s (slowest to fastest)", 0).with_spread(),
-                Column::new("receiver_cpu_us", "CPU per receipt, µs: otpost", 0),
-                Column::new("postgres_cpu_us", "PostgreSQL", 0),
+                Column::new("receiver_cpu_us", "CPU per receipt, µs: receiver", 0),
+                Column::new("worker_cpu_us", "worker", 0),
+                postgres,
+                rabbitmq,
             ],
             Self::Embedded => vec![RATE, Column::new("posts_per_s", "Answered posts/s", 0), worker, PEAK],
             Self::Workers => vec![RATE, worker, postgres, rabbitmq, PEAK],

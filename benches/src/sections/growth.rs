@@ -17,14 +17,19 @@ use crate::setup::Setup;
 use crate::standin::StandIn;
 use crate::subject::Subject;
 
-/// The case of the comparison.
-pub(crate) const EMPTY: &str = "0 rows";
+/// How the empty ledger's cases begin. Each belongs to one case of a filled ledger, because the machine varies between them.
+pub(crate) const EMPTY: &str = "0 rows, beside";
 /// Scans of a case. The first ones prepare statements.
 const SCANS: usize = 25;
 const WARM_UP: usize = 5;
 /// Dispatches that a worker's scan takes at most.
 const TAKEN: usize = 128;
 const EVENTS: usize = 200;
+
+/// The case of the empty ledger that was drained in turns with a filled one.
+pub(crate) fn empty_beside(case: &str) -> String {
+    format!("{EMPTY} {case}")
+}
 
 pub(crate) async fn measure(bench: &Bench, results: &mut Results) -> anyhow::Result<()> {
     let kept = bench.place.with_kept_schema();
@@ -67,7 +72,8 @@ async fn one_ledger(
                 Setup::fresh(&bench.place, carrier).await?
             };
             let figures = drain(&setup, Subject::OTPOST, bench.scale.jobs, bench.scale.quiet).await?;
-            let case = if is_kept { format!("{case}, {state}") } else { EMPTY.to_owned() };
+            let case = format!("{case}, {state}");
+            let case = if is_kept { case } else { empty_beside(&case) };
             let sample = figures.sample(Subject::OTPOST.name(), case);
             results.add(Section::Growth, with_scans(sample, &setup.place).await?);
         }

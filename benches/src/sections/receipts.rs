@@ -1,6 +1,6 @@
 //! Delivery receipts per second. A worker sends the dispatches and stops. Then all receipts, signed as the carrier signs them, are
-//! posted to the role `receipts`. The clock runs from the first post until all are recorded. At the end a worker must bring every
-//! dispatch to its final state.
+//! posted to the role `receipts`. The clock runs from the first post until all are recorded. Then a worker brings every dispatch to its
+//! final state and publishes the events. Costs are counted until then.
 
 use std::time::Instant;
 
@@ -77,19 +77,26 @@ async fn receive(bench: &Bench) -> anyhow::Result<Sample> {
     let recorded = ledger::count(client, sql, &[&since]).await?;
     ensure!(recorded == jobs, "{recorded} receipts were recorded, not {jobs}");
     let receiver_us = receiver.cpu_us()? - before.0;
-    let costs = Costs::now(client, &bench.place, &setup.carrier).await?.since(&before.1);
     receiver.stop()?;
 
     let mut worker = Subject::OTPOST.start(jobs, &setup)?;
     let sql = "select count(*) from dispatch where state = 'delivered' and uid >= $1";
-    worker.until(async |_| Ok(ledger::count(client, sql, &[&since]).await? == jobs)).await?;
+    worker
+        .until(async |_| {
+            Ok(ledger::count(client, sql, &[&since]).await? == jobs && ledger::at_rest(client, since).await?)
+        })
+        .await?;
+    let worker_us = worker.cpu_us()?;
+    let costs = Costs::now(client, &bench.place, &setup.carrier).await?.since(&before.1);
     worker.stop()?;
     setup.carrier.expect(jobs).await?;
     let each = |us: u64| us as f64 / jobs as f64;
     Ok(Sample::new(Subject::OTPOST.name(), CASE)
         .with("receipts_per_s", jobs as f64 / seconds)
         .with("receiver_cpu_us", each(receiver_us))
-        .with_known("postgres_cpu_us", costs.postgres.map(each)))
+        .with("worker_cpu_us", each(worker_us))
+        .with_known("postgres_cpu_us", costs.postgres.map(each))
+        .with_known("rabbitmq_cpu_us", costs.rabbitmq.map(each)))
 }
 
 /// Returns the receipt of a delivered text as an HTTP request.
