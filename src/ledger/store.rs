@@ -1,6 +1,6 @@
 //! The seam between the ledger and its databases.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +16,17 @@ use super::{
     DecisionWrite, EventBatch, KeyRow, LedgerError, Receiver, Recorded, StopRequest, Stopped, Undelivered,
     WebhookRow, WriteResult,
 };
+use crate::domain::attempt::State;
 use crate::domain::dispatch::Dispatch;
+
+/// A worker counts as alive for this long after its last heartbeat.
+pub(super) const WORKER_ALIVE: Duration = Duration::from_secs(15);
+/// A receipt whose attempt is not known is kept for this long.
+pub(super) const RECEIPT_KEPT: Duration = Duration::from_hours(72);
+/// The final states, as in the column. Rows of a state that this version does not know are not deleted.
+pub(super) static FINAL_STATES: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect()
+});
 
 /// The operations of a database. Each item is changed in one transaction. Answers have the order of the group.
 #[async_trait]

@@ -13,6 +13,9 @@ use crate::domain::dispatch::{Dispatch, Event, Stop};
 use crate::domain::quota;
 use crate::ledger::items::{Admission, AdmissionResult, FullQuota, Limit, OnRefusal, QuotaOwner};
 
+/// Maximum number of dispatches of a sign-in that an admission looks at, the newest first.
+pub const MAX_SAME_SIGN_IN: usize = 64;
+
 /// A row with the job's tenant and id.
 #[derive(Debug)]
 pub struct KnownRow {

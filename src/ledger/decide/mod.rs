@@ -13,7 +13,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use admit::{AdmissionDecision, KnownRow, SameSignIn, admit, answer_known};
+pub use admit::{AdmissionDecision, KnownRow, MAX_SAME_SIGN_IN, SameSignIn, admit, answer_known};
 pub use operators::{is_erasable, retry};
 pub use quotas::Quotas;
 pub use write::{advance, begin, record, stop, write_decision};

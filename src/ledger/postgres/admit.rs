@@ -17,7 +17,7 @@ use super::rows::{self, CHANGE_LOCKED, Change, LOCK_QUOTAS, QuotaRows, read_quot
 use super::timer::{Timers, insert_timers};
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::LedgerError;
-use crate::ledger::decide::{self, AdmissionDecision, KnownRow, Quotas, SameSignIn};
+use crate::ledger::decide::{self, AdmissionDecision, KnownRow, MAX_SAME_SIGN_IN, Quotas, SameSignIn};
 use crate::ledger::items::{Admission, AdmissionResult};
 
 /// One row for each job: the server's clock, and the dispatch with the job's id, or nulls.
@@ -26,8 +26,8 @@ const KNOWN: &str = "select clock_timestamp(), d.tenant, d.id, d.uid, d.content,
                        from unnest($1::text[], $2::uuid[]) as u(tenant, id)
                        left join dispatch d on d.tenant = u.tenant and d.id = u.id";
 
-/// The newest dispatches of each of the group's sign-ins, locked. Those that were refused at their admission do not count, and the other
-/// older ones are final or stopped: each admission stops those before it.
+/// The newest dispatches of each of the group's sign-ins, locked. Those that were refused at their admission, which [`SameSignIn::of`]
+/// ignores, take no room. The other older ones are final or stopped: each admission stops those before it.
 static SAME_SIGN_IN: LazyLock<String> = LazyLock::new(|| {
     format!(
         "with newest as materialized (
@@ -47,9 +47,6 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
     let timers = insert_timers(next);
     format!("with updated as ({update_quotas}), inserted as ({insert_quotas}), timers as ({timers}) {insert}")
 });
-
-/// Maximum number of dispatches of a sign-in that an admission looks at.
-const MAX_SAME_SIGN_IN: usize = 64;
 
 /// Tenant and id.
 type JobKey = (String, Uuid);

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::Postgres;
 use crate::domain::attempt::{AttemptId, Receipt};
 use crate::ledger::message_ids::MessageIds;
+use crate::ledger::store::RECEIPT_KEPT;
 use crate::ledger::{AttemptReceipt, LedgerError};
 
 #[derive(serde::Deserialize)]
@@ -55,13 +56,13 @@ impl MessageIds for Postgres {
     async fn matched(&self, most: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {
         // The choice is random, so that those that cannot be recorded do not keep back the others.
         let sql =
-            "with old as (delete from unmatched_receipt where received_at < clock_timestamp() - interval '72 hours'),
+            "with old as (delete from unmatched_receipt where received_at < clock_timestamp() - make_interval(secs => $2)),
                   chosen as (select u.carrier, u.receipt, u.received_at, r.uid, r.n
                                from unmatched_receipt u join carrier_message r using (carrier, message_id)
                               order by random() limit $1)
              select c.receipt || jsonb_build_object('uid', c.uid, 'n', c.n, 'carrier', c.carrier)
                from chosen c order by c.received_at";
-        self.readable_json(sql, &[&(most as i64)]).await
+        self.readable_json(sql, &[&(most as i64), &RECEIPT_KEPT.as_secs_f64()]).await
     }
 
     async fn forget_unmatched(

@@ -40,6 +40,7 @@ use crate::ledger::items::{
     DecisionWrite, EventBatch, KeyRow, Receiver, Recorded, StopRequest, Stopped, Undelivered, WebhookRow,
     WriteResult,
 };
+use crate::ledger::store::{RECEIPT_KEPT, WORKER_ALIVE};
 use crate::ledger::{LedgerError, Store, schema};
 use columns::Param;
 use error::{INCOMPLETE_ANSWER, ledger_error};
@@ -220,8 +221,8 @@ impl Store for Postgres {
         let sql = "with me as (insert into worker values ($1, clock_timestamp())
                                on conflict (name) do update set seen_at = excluded.seen_at)
                    select to_jsonb(count(*) + 1) from worker
-                    where name <> $1 and seen_at > clock_timestamp() - interval '15 seconds'";
-        Ok(self.json(sql, &[&worker]).await?.pop().unwrap_or(1))
+                    where name <> $1 and seen_at > clock_timestamp() - make_interval(secs => $2)";
+        Ok(self.json(sql, &[&worker, &WORKER_ALIVE.as_secs_f64()]).await?.pop().unwrap_or(1))
     }
 
     async fn remove_worker(&self, worker: &str) -> Result<(), LedgerError> {
@@ -242,11 +243,11 @@ impl Store for Postgres {
         // Whether the attempt exists is decided when the receipt is recorded. The choice is random, so that those that can never be
         // recorded do not keep back the others.
         let sql =
-            "with old as (delete from stray_receipt where received_at < clock_timestamp() - interval '72 hours'),
+            "with old as (delete from stray_receipt where received_at < clock_timestamp() - make_interval(secs => $2)),
                   chosen as (select s.* from stray_receipt s join dispatch d on d.uid = s.uid
                             where d.n > s.n or (d.n = s.n and d.carrier = s.carrier) order by random() limit $1)
              select s.receipt || jsonb_build_object('uid', s.uid, 'n', s.n, 'carrier', s.carrier) from chosen s order by s.received_at";
-        self.readable_json(sql, &[&(limit as i64)]).await
+        self.readable_json(sql, &[&(limit as i64), &RECEIPT_KEPT.as_secs_f64()]).await
     }
 
     async fn delete_stray(&self, stray: &AttemptReceipt) -> Result<(), LedgerError> {

@@ -11,13 +11,14 @@ use uuid::Uuid;
 use super::Postgres;
 use super::error::INCOMPLETE_ANSWER;
 use crate::ledger::LedgerError;
+use crate::ledger::store::FINAL_STATES;
 use crate::ledger::time::uuid_at;
 
 const PURGE: &str = "
     with gone as (
       delete from dispatch where uid in (
         select d.uid from dispatch d
-         where d.uid > $3 and d.uid < $1 and d.wake_at is null and d.state not in ('queued', 'sending', 'sent')
+         where d.uid > $3 and d.uid < $1 and d.wake_at is null and d.state = any($4)
            and d.uid not in (select u from outbox o, unnest(o.uids) u where o.due_at is not null and u < $1)
          order by d.uid limit $2 for update skip locked)
       returning uid)
@@ -50,7 +51,8 @@ impl Postgres {
         &self, admitted_before: Timestamp, limit: usize,
     ) -> Result<u64, LedgerError> {
         let from = self.purge_start.begin();
-        let rows = self.query(PURGE, &[&uuid_at(admitted_before), &(limit as i64), &from]).await?;
+        let rows =
+            self.query(PURGE, &[&uuid_at(admitted_before), &(limit as i64), &from, &*FINAL_STATES]).await?;
         let row = rows.first().ok_or_else(|| LedgerError::Unusable(INCOMPLETE_ANSWER.to_owned()))?;
         let deleted = row.get::<_, i64>(0) as usize;
         self.purge_start.record(deleted, limit, row.get(1));

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 
-use super::{Fault, STRAY_RETENTION, Sqlite};
+use super::{Fault, Sqlite};
 use crate::domain::attempt::{AttemptId, Receipt};
 use crate::ledger::message_ids::MessageIds;
+use crate::ledger::store::RECEIPT_KEPT;
 use crate::ledger::{AttemptReceipt, LedgerError};
 
 #[async_trait]
@@ -63,7 +64,7 @@ impl MessageIds for Sqlite {
 
     async fn matched(&self, most: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {
         self.write(move |db, now| {
-            let old = now.checked_sub(STRAY_RETENTION).unwrap_or(Timestamp::MIN).as_microsecond();
+            let old = now.checked_sub(RECEIPT_KEPT).unwrap_or(Timestamp::MIN).as_microsecond();
             db.execute("delete from unmatched_receipt where received_at < ?1", [old])?;
             // The choice is random, so that those that cannot be recorded do not keep back the others.
             let sql = "select uid, n, carrier, receipt from (

@@ -28,6 +28,7 @@ use super::items::{
     WriteResult,
 };
 use super::outgoing::Outgoing;
+use super::store::{FINAL_STATES, RECEIPT_KEPT};
 use super::time::uuid_at;
 use super::{LedgerError, Options, Store, schema};
 use crate::domain::clock::Clock;
@@ -46,7 +47,6 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
 /// Number of quotas that one purge looks at.
 const QUOTAS_PER_PURGE: i64 = 10_000;
-const STRAY_RETENTION: Duration = Duration::from_secs(72 * 3600);
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -350,7 +350,7 @@ impl Store for Sqlite {
 
     async fn strays(&self, limit: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {
         self.write(move |db, now| {
-            let old = now.checked_sub(STRAY_RETENTION).unwrap_or(Timestamp::MIN).as_microsecond();
+            let old = now.checked_sub(RECEIPT_KEPT).unwrap_or(Timestamp::MIN).as_microsecond();
             db.execute("delete from stray_receipt where received_at < ?1", [old])?;
             let sql = "select s.uid, s.n, s.carrier, s.receipt from stray_receipt s
                          join attempt a on a.uid = s.uid and a.n = s.n and a.carrier = s.carrier order by s.received_at limit ?1";
@@ -372,13 +372,15 @@ impl Store for Sqlite {
 
     async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError> {
         self.write(move |db, _| {
-            let sql = "delete from dispatch where uid in (
-                        select uid from dispatch where uid < ?1 and wake_at is null
-                           and state not in ('queued', 'sending', 'sent')
-                           and not exists (select 1 from outbox o where o.uid = dispatch.uid and o.due_at is not null)
-                         order by uid limit ?2)";
+            let sql = format!(
+                "delete from dispatch where uid in (
+                   select uid from dispatch where uid < ?1 and wake_at is null and state in ('{}')
+                      and not exists (select 1 from outbox o where o.uid = dispatch.uid and o.due_at is not null)
+                    order by uid limit ?2)",
+                FINAL_STATES.join("', '")
+            );
             let before = uuid_at(admitted_before).to_string();
-            Ok(db.prepare_cached(sql)?.execute((before, limit as i64))? as u64)
+            Ok(db.prepare_cached(&sql)?.execute((before, limit as i64))? as u64)
         })
         .await
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{Fault, load_quotas, outbox, save, save_quotas, unreadable};
-use crate::ledger::decide::{self, AdmissionDecision, KnownRow, SameSignIn};
+use crate::ledger::decide::{self, AdmissionDecision, KnownRow, MAX_SAME_SIGN_IN, SameSignIn};
 use crate::ledger::items::{Admission, AdmissionResult, EventBatch};
 use crate::ledger::sqlite::row::{insert, load};
 
@@ -47,9 +47,9 @@ fn load_same_sign_in(db: &Connection, job: &Admission, now: Timestamp) -> Result
     let rows: Vec<(String, i64)> = db
         .prepare_cached(
             "select uid, issued_at from dispatch where supersedes = ?1 and (version > 1 or wake_at is not null)
-              order by issued_at desc, id desc limit 64",
+              order by issued_at desc, id desc limit ?2",
         )?
-        .query_map([key], |r| Ok((r.get(0)?, r.get(1)?)))?
+        .query_map((key, MAX_SAME_SIGN_IN as i64), |r| Ok((r.get(0)?, r.get(1)?)))?
         .collect::<Result<_, _>>()?;
     let mut loaded = vec![];
     for (uid, issued_at) in rows {
