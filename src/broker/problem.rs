@@ -49,11 +49,6 @@ pub enum BrokerError {
     /// Publisher confirms do not arrive although the connection works.
     #[error("RabbitMQ accepts messages but does not confirm them; check that a majority of its nodes runs")]
     Unconfirmed,
-    /// RabbitMQ refuses messages.
-    #[error(
-        "RabbitMQ refuses messages: a queue is full, or has lost its leader; see rabbitmqctl list_queues name messages leader"
-    )]
-    MessageRefused,
     /// RabbitMQ has blocked the connections that publish.
     #[error("RabbitMQ blocks publishers: its alarm for memory or disk space is on; free some of it")]
     Blocked,

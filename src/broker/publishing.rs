@@ -27,15 +27,23 @@ use super::{PublishError, Settings};
 /// A confirm that is overdue for this long will not come. A new connection is opened, which releases the permits.
 const CONFIRM_OVERDUE_AFTER: Duration = Duration::from_mins(1);
 /// A channel that was opened while a queue had lost its leader is refused every message until the former leader's node is back (RabbitMQ
-/// 3.10, `enqueue` in `rabbit_fifo_client.erl`). A new connection finds the new leader. It is opened at most this often, because a full
-/// queue refuses messages too.
-const REOPENED_AFTER_REFUSAL: Duration = Duration::from_secs(4);
+/// 3.10, `enqueue` in `rabbit_fifo_client.erl`). A new connection finds the new leader. A full queue refuses messages too, so each
+/// connection waits twice as long as the one before it.
+const MIN_REOPEN_PAUSE: Duration = Duration::from_secs(4);
+const MAX_REOPEN_PAUSE: Duration = Duration::from_mins(1);
 /// Interval at which overdue confirms and refusals are looked for.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 type Confirming = BoxFuture<'static, (u64, lapin::Result<Confirmation>)>;
 
-/// Runs one publishing connection until it fails. Returns `Ok` after `stop`.
+/// Why a connection ended that had not failed.
+enum Ended {
+    Stopped,
+    /// RabbitMQ refuses messages on it. Holds how long it was open.
+    Refused(Duration),
+}
+
+/// Publishes until a connection fails. Returns `Ok` after `stop`.
 pub(super) async fn run(
     settings: &Settings, kind: ConnectionKind, gate: &PublishGate, monitor: &ConnectionMonitor,
     stop: &CancellationToken,
@@ -45,30 +53,46 @@ pub(super) async fn run(
     } else {
         Operation::Publishing
     };
-    let opening = async {
-        let link = Link::open(&settings.nodes, settings.declare, operation).await?;
-        let confirms = link.channel.confirm_select(ConfirmSelectOptions::default());
-        with_timeout(async { confirms.await.map_err(|e| BrokerError::of(&e, operation)) }).await?;
-        Ok(link)
-    };
-    let mut link = tokio::select! {
-        () = stop.cancelled() => return Ok(()),
-        link = opening => link?,
-    };
-    let mut sender = Sender {
-        kind,
-        operation,
-        in_flight: InFlight::new(),
-        confirming: FuturesUnordered::new(),
-        is_refused: false,
-    };
-    let ended = sender.run(&mut link, gate, monitor, stop).await;
-    gate.close();
-    if matches!(ended, Ok(()) | Err(BrokerError::MessageRefused)) {
-        sender.finish(settings.publish_timeout).await;
-        link.close().await;
+    let mut reopen_pause = MIN_REOPEN_PAUSE;
+    loop {
+        let opening = async {
+            let link = Link::open(&settings.nodes, settings.declare, operation).await?;
+            let confirms = link.channel.confirm_select(ConfirmSelectOptions::default());
+            with_timeout(async { confirms.await.map_err(|e| BrokerError::of(&e, operation)) }).await?;
+            Ok(link)
+        };
+        let mut link = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            link = opening => link?,
+        };
+        let mut sender = Sender {
+            kind,
+            operation,
+            in_flight: InFlight::new(),
+            confirming: FuturesUnordered::new(),
+            reopen_pause,
+            is_refused: false,
+        };
+        let ended = sender.run(&mut link, gate, monitor, stop).await;
+        gate.close();
+        if ended.is_ok() {
+            sender.finish(settings.publish_timeout).await;
+            link.close().await;
+        }
+        match ended? {
+            Ended::Stopped => return Ok(()),
+            Ended::Refused(open) => {
+                warn!(
+                    broker.connection = kind.as_str(),
+                    "RabbitMQ refuses messages: a queue is full, or has lost its leader; opening a new connection"
+                );
+                // Else it took messages for a while.
+                let is_repeated = open < reopen_pause * 2;
+                reopen_pause =
+                    if is_repeated { MAX_REOPEN_PAUSE.min(reopen_pause * 2) } else { MIN_REOPEN_PAUSE };
+            }
+        }
     }
-    ended
 }
 
 struct Sender {
@@ -76,6 +100,8 @@ struct Sender {
     operation: Operation,
     in_flight: InFlight<Responder>,
     confirming: FuturesUnordered<Confirming>,
+    /// How long the connection stays open although RabbitMQ refuses messages on it.
+    reopen_pause: Duration,
     /// RabbitMQ has refused a message on this connection.
     is_refused: bool,
 }
@@ -83,7 +109,7 @@ struct Sender {
 impl Sender {
     async fn run(
         &mut self, link: &mut Link, gate: &PublishGate, monitor: &ConnectionMonitor, stop: &CancellationToken,
-    ) -> Result<(), BrokerError> {
+    ) -> Result<Ended, BrokerError> {
         let (requests, mut received) = mpsc::unbounded_channel();
         gate.open(requests.clone());
         monitor.up(self.kind);
@@ -93,7 +119,7 @@ impl Sender {
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return Ok(Ended::Stopped),
                 Some(request) = received.recv() => self.send(&link.channel, request),
                 confirmed = poll_fn(|cx| self.poll_confirmed(cx)) => self.settle(confirmed)?,
                 event = link.next_event() => match event {
@@ -123,8 +149,8 @@ impl Sender {
                     if !blocked && self.in_flight.oldest_age().min(flowing_since.elapsed()) > CONFIRM_OVERDUE_AFTER {
                         return Err(BrokerError::Unconfirmed);
                     }
-                    if self.is_refused && opened.elapsed() > REOPENED_AFTER_REFUSAL {
-                        return Err(BrokerError::MessageRefused);
+                    if self.is_refused && opened.elapsed() > self.reopen_pause {
+                        return Ok(Ended::Refused(opened.elapsed()));
                     }
                 }
             }

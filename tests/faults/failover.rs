@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::checker;
@@ -33,6 +35,11 @@ impl Pair {
 
     fn asynchronous() -> Self {
         Self { url: services(&["pair-up"]) }
+    }
+
+    /// The address of the primary.
+    fn primary(&self) -> String {
+        self.url.split_once('@').unwrap().1.split(',').next().unwrap().to_owned()
     }
 }
 
@@ -80,6 +87,16 @@ async fn publish_until_requested(
     sent
 }
 
+/// Publishes jobs while there is no primary.
+async fn publish_meanwhile(failing: JoinHandle<String>, load: &mut Load<'_>) {
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    while !failing.is_finished() {
+        pace.tick().await;
+        load.publish(1).await;
+    }
+    println!("{}", failing.await.unwrap());
+}
+
 async fn until_requested(cluster: &Cluster, sent: &[Sent], requests: usize) {
     for job in sent {
         let arrived = async || cluster.deployment.record("requests", Some(&job.to)).await.len() >= requests;
@@ -90,8 +107,8 @@ async fn until_requested(cluster: &Cluster, sent: &[Sent], requests: usize) {
 mod long {
     use super::*;
 
-    /// The standby lacks the last commits. Each worker reports those that it finds gone, and everything that is
-    /// admitted afterwards is delivered.
+    /// The standby lacks the last commits. Each worker reports those that it finds gone. The jobs that come while there is
+    /// no primary, and afterwards, are delivered.
     ///
     /// Fails if a missing row or a lower version counts as a conflict with another worker (nothing is reported).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,7 +133,13 @@ mod long {
         println!("{}", blocking(|| services(&["pair-cut"])).await);
         until_requested(&cluster, &changed, 2).await;
         let gone = publish_until_requested(&cluster, "+4477320", &json!([slow]), 1).await;
-        println!("{}", blocking(|| services(&["pair-fail"])).await);
+        let failing = tokio::task::spawn_blocking(|| services(&["pair-fail"]));
+        // What the primary admits until it dies would be lost too.
+        let primary = pair.primary();
+        wait::until("the primary has died", async || TcpStream::connect(&primary).await.is_err()).await;
+        let mut meanwhile = Load::new(&cluster, Seed::of("a_standby_without_its_last_commits, meanwhile"));
+        meanwhile.prefix = "+4479";
+        publish_meanwhile(failing, &mut meanwhile).await;
         let ids = |sent: &[Sent]| -> BTreeSet<Uuid> { sent.iter().map(|job| job.id).collect() };
         wait::until("the workers report their lost commits", async || {
             reported(&cluster, "lost a committed dispatch") == ids(&gone)
@@ -133,7 +156,7 @@ mod long {
         let mut load = Load::new(&cluster, Seed::of("a_standby_without_its_last_commits"));
         load.prefix = "+4478";
         load.publish_each_and(JOBS).await;
-        let kept = [before.sent, changed, load.sent].concat();
+        let kept = [before.sent, changed, meanwhile.sent, load.sent].concat();
         checker::settle(&cluster, &kept, Duration::from_secs(120)).await;
         for job in &kept {
             let d = cluster.deployment.ledger.find("default", job.id).await.unwrap().expect("it has a row");
@@ -157,13 +180,7 @@ mod long {
         let mut load = Load::new(&cluster, Seed::of("the_primary_dies"));
         load.publish_each_and(JOBS).await;
         let failing = tokio::task::spawn_blocking(|| services(&["pair-fail"]));
-        // Jobs arrive while there is no primary.
-        let mut pace = tokio::time::interval(Duration::from_millis(100));
-        while !failing.is_finished() {
-            pace.tick().await;
-            load.publish(1).await;
-        }
-        println!("{}", failing.await.unwrap());
+        publish_meanwhile(failing, &mut load).await;
         for name in WORKERS {
             wait::until("it is ready again", async || cluster.ready(name).await.is_none()).await;
         }
