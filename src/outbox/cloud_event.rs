@@ -1,5 +1,6 @@
 //! State changes as CloudEvents 1.0 in JSON. The event is the same on the broker, in webhooks and in SSE.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -15,6 +16,9 @@ use crate::ledger::PendingEvents;
 /// The content type of an event.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
+/// Most events are smaller than this.
+const USUAL_BYTES: usize = 768;
+
 /// A state change of a dispatch, as a CloudEvents 1.0 event. Events are published at least once: a repeated event has the same
 /// `id`. `sequence` orders the events of one dispatch. Ignore unknown members, because new ones may be added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,13 +26,13 @@ pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 pub struct CloudEvent {
     /// CloudEvents version: `1.0`
     #[schemars(extend("const" = "1.0"))]
-    pub specversion: String,
+    pub specversion: Cow<'static, str>,
     /// Unique id of the event: `<uid>/<version>`
     #[schemars(regex(pattern = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/[1-9][0-9]*$"))]
     pub id: String,
     /// Source of the event: `/otpost`
     #[schemars(extend("const" = "/otpost"))]
-    pub source: String,
+    pub source: Cow<'static, str>,
     /// Event type: `io.otpost.dispatch.<state>`
     #[schemars(regex(pattern = r"^io\.otpost\.dispatch\.[a-z]+$"))]
     #[serde(rename = "type")]
@@ -37,7 +41,7 @@ pub struct CloudEvent {
     pub time: Timestamp,
     /// Media type of `data`: `application/json`
     #[schemars(extend("const" = "application/json"))]
-    pub datacontenttype: String,
+    pub datacontenttype: Cow<'static, str>,
     /// The dispatch's version after the change.
     #[schemars(range(min = 1))]
     pub sequence: i64,
@@ -84,12 +88,12 @@ impl CloudEvent {
     /// Builds the `CloudEvent` of one pending event.
     pub fn of(pending: &PendingEvents, event: &Event) -> Self {
         Self {
-            specversion: "1.0".to_owned(),
+            specversion: "1.0".into(),
             id: format!("{}/{}", pending.uid, event.version),
-            source: "/otpost".to_owned(),
+            source: "/otpost".into(),
             kind: format!("io.otpost.dispatch.{}", event.state),
             time: event.at,
-            datacontenttype: "application/json".to_owned(),
+            datacontenttype: "application/json".into(),
             sequence: event.version,
             data: EventData {
                 tenant: pending.tenant.clone(),
@@ -133,6 +137,8 @@ impl CloudEvent {
 
     /// The event as JSON text.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("plain structs with text keys serialise")
+        let mut json = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut json, self).expect("plain structs with text keys serialise");
+        String::from_utf8(json).expect("JSON is UTF-8")
     }
 }

@@ -125,6 +125,8 @@ pub fn random<const N: usize>() -> [u8; N] {
 #[derive(Clone)]
 pub struct Keys {
     roots: Vec<Root>,
+    /// For each root the keys of the secret columns. They are derived once, because each delivery needs both.
+    rows: Vec<RowKeys>,
     numbers: Hmac<Sha256>,
     contents: Hmac<Sha256>,
     callbacks: Vec<Hmac<Sha256>>,
@@ -144,6 +146,7 @@ impl Keys {
             numbers: hashes.hmac("otpost/number/v1"),
             contents: hashes.hmac("otpost/content/v1"),
             callbacks: roots.iter().map(|r| r.hmac("otpost/callback/v1")).collect(),
+            rows: roots.iter().map(RowKeys::of).collect(),
             roots,
         }
     }
@@ -174,14 +177,15 @@ impl Keys {
 
     /// Seals a secret column of a dispatch.
     pub fn seal_row(&self, label: RowSecret, uid: Uuid, plain: &[u8]) -> String {
-        self.seal("otpost/ledger/v1", label.as_str(), uid.as_bytes(), plain)
+        seal_under(&self.roots[0].kid, self.rows[0].key(label), uid.as_bytes(), plain)
     }
 
     /// Opens a secret column of a dispatch.
     pub fn open_row(
         &self, label: RowSecret, uid: Uuid, sealed: &str,
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        self.open("otpost/ledger/v1", label.as_str(), uid.as_bytes(), sealed)
+        let sealed = self.sealed(sealed)?;
+        sealed.open(self.rows[sealed.root].key(label), uid.as_bytes())
     }
 
     /// Seals the body of a message for the queue that it is moved to.
@@ -262,15 +266,54 @@ impl Keys {
     fn open(
         &self, label: &str, who: &str, context: &[u8], sealed: &str,
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let (kid, text) =
-            sealed.strip_prefix("v1.").and_then(|s| s.split_once('.')).ok_or(SealError::Form)?;
+        let sealed = self.sealed(sealed)?;
+        sealed.open(&self.roots[sealed.root].derive(label, who), context)
+    }
+
+    fn sealed(&self, text: &str) -> Result<Sealed, SealError> {
+        let (kid, text) = text.strip_prefix("v1.").and_then(|s| s.split_once('.')).ok_or(SealError::Form)?;
         let bytes = BASE64.decode(text).map_err(|_| SealError::Form)?;
-        let root = self.roots.iter().find(|r| r.kid == kid).ok_or(SealError::UnknownKey)?;
-        let (nonce, body) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or(SealError::Form)?;
-        cipher(root, label, who)
+        let root = self.roots.iter().position(|r| r.kid == kid).ok_or(SealError::UnknownKey)?;
+        Ok(Sealed { root, bytes })
+    }
+}
+
+/// A sealed text whose key is known.
+struct Sealed {
+    /// The index of its root.
+    root: usize,
+    /// Nonce and ciphertext.
+    bytes: Vec<u8>,
+}
+
+impl Sealed {
+    fn open(&self, key: &[u8; 32], context: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let (nonce, body) = self.bytes.split_first_chunk::<NONCE_BYTES>().ok_or(SealError::Form)?;
+        XChaCha20Poly1305::new(key.into())
             .decrypt(&XNonce::from(*nonce), Payload { msg: body, aad: context })
             .map(Zeroizing::new)
             .map_err(|_| SealError::DoesNotOpen)
+    }
+}
+
+/// The keys of the secret columns, from one root.
+#[derive(Clone)]
+struct RowKeys {
+    code: Zeroizing<[u8; 32]>,
+    number: Zeroizing<[u8; 32]>,
+}
+
+impl RowKeys {
+    fn of(root: &Root) -> Self {
+        let key = |label: RowSecret| root.derive("otpost/ledger/v1", label.as_str());
+        Self { code: key(RowSecret::Code), number: key(RowSecret::Number) }
+    }
+
+    fn key(&self, label: RowSecret) -> &[u8; 32] {
+        match label {
+            RowSecret::Code => &self.code,
+            RowSecret::Number => &self.number,
+        }
     }
 }
 
@@ -301,10 +344,6 @@ fn seal_under(kid: &str, key: &[u8; 32], context: &[u8], plain: &[u8]) -> String
     bytes.extend_from_slice(&nonce);
     bytes.extend_from_slice(&sealed);
     format!("v1.{kid}.{}", BASE64.encode(bytes))
-}
-
-fn cipher(root: &Root, label: &str, who: &str) -> XChaCha20Poly1305 {
-    XChaCha20Poly1305::new((&*root.derive(label, who)).into())
 }
 
 /// The additional authenticated data of a sealed job: length-prefixed tenant ‖ 16-byte id ‖ expiry as u64 Unix ms, big-endian.
