@@ -57,7 +57,7 @@ pub(crate) async fn drain_at(
             worker.until(all).await?;
         }
         // A hand-written worker acknowledges last, and prints a line.
-        Subject::Floor(_) | Subject::Node => worker.until(async |worker| Ok(worker.is_done())).await?,
+        Subject::HandWritten(_) | Subject::Node => worker.until(async |worker| Ok(worker.is_done())).await?,
     }
     let seconds = began.elapsed().as_secs_f64();
     let worker_cpu_us = worker.cpu_us()?;
@@ -67,7 +67,7 @@ pub(crate) async fn drain_at(
     worker.lives()?;
     match subject {
         Subject::Otpost(_) => worker.stop()?,
-        Subject::Floor(_) | Subject::Node => drop(worker),
+        Subject::HandWritten(_) | Subject::Node => drop(worker),
     }
     check(setup, subject, jobs, since).await?;
     Ok(Figures { jobs, seconds, worker_cpu_us, peak_kib, costs })

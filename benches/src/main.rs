@@ -11,7 +11,7 @@ mod carrier;
 mod costs;
 mod drain;
 mod fill;
-mod floor;
+mod hand_written;
 mod jobs;
 mod kannel;
 mod keep_alive;
@@ -36,7 +36,7 @@ use clap::{Parser, Subcommand};
 
 use place::Place;
 
-/// The floors use the same allocator as otpost.
+/// The hand-written workers use the same allocator as otpost.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -51,7 +51,7 @@ struct Cli {
 enum Command {
     /// Measure sections of the benchmark, and print tables
     Run(run::Options),
-    /// Run the stand-in for the carrier: accepts requests to send a text, and sends no receipts. Prints its port
+    /// Run the mock carrier: accepts requests to send a text, and sends no receipts. Prints its port
     Carrier(carrier::Options),
     /// Measure `two-step serve`: challenges verified, and claims of trusted devices
     TwoStep(two_step::Options),
@@ -59,7 +59,7 @@ enum Command {
     Sweep(Place),
     /// Run a hand-written worker (started by `run`)
     #[command(hide = true)]
-    Work(floor::Options),
+    Work(hand_written::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -78,6 +78,6 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Carrier(options) => carrier::serve(options).await,
         Command::TwoStep(options) => two_step::print(options).await,
         Command::Sweep(place) => ledger::sweep(&place).await,
-        Command::Work(options) => floor::work(options).await,
+        Command::Work(options) => hand_written::work(options).await,
     }
 }

@@ -135,7 +135,8 @@ mod tests {
     #[test]
     fn the_rounds_of_one_subject_in_one_case_are_one_row() {
         let mut results = Results::default();
-        for (subject, rate) in [("otpost", 2.0), ("otpost", 50.0), ("honest floor", 7.0), ("otpost", 1.0)] {
+        for (subject, rate) in [("otpost", 2.0), ("otpost", 50.0), ("reference worker", 7.0), ("otpost", 1.0)]
+        {
             results.add(Section::Drain, Sample::new(subject, "no rows").with("deliveries_per_s", rate));
         }
         assert_eq!(results.rows.len(), 2);

@@ -16,7 +16,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Prepares empty queues and a new schema with otpost's tables. The floors read the same queue as otpost.
+    /// Prepares empty queues and a new schema with otpost's tables. The hand-written workers read the same queue as otpost.
     pub(crate) async fn fresh(place: &Place, carrier: StandIn) -> anyhow::Result<Self> {
         Self::with_settings(place, carrier, "").await
     }

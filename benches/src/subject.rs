@@ -5,14 +5,14 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use crate::floor::{self, Floor};
+use crate::hand_written::{self, HandWritten};
 use crate::setup::Setup;
 use crate::worker::Worker;
 
 /// A worker that takes its jobs from RabbitMQ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
-    Floor(Floor),
+    HandWritten(HandWritten),
     /// That many processes of `otpost serve --roles worker`.
     Otpost(usize),
     /// `benches/node/worker.js`
@@ -20,13 +20,13 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) const HONEST: Self = Self::Floor(Floor::Honest);
+    pub(crate) const REFERENCE: Self = Self::HandWritten(HandWritten::Reference);
     pub(crate) const OTPOST: Self = Self::Otpost(1);
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Floor(Floor::Bare) => "bare floor",
-            Self::Floor(Floor::Honest) => "honest floor",
+            Self::HandWritten(HandWritten::Simple) => "simple worker",
+            Self::HandWritten(HandWritten::Reference) => "reference worker",
             Self::Otpost(_) => "otpost",
             Self::Node => "Node worker",
         }
@@ -35,7 +35,7 @@ impl Subject {
     /// Returns the SQL of its own tables. otpost creates its tables itself.
     pub(crate) fn schema(self) -> Option<&'static str> {
         match self {
-            Self::Floor(floor) => Some(floor.schema()),
+            Self::HandWritten(which) => Some(which.schema()),
             Self::Otpost(_) => None,
             Self::Node => Some(include_str!("../node/tables.sql")),
         }
@@ -44,8 +44,8 @@ impl Subject {
     /// Returns a query for the number of sent jobs. otpost's ledger may hold earlier ones, so its `uid` is compared.
     pub(crate) fn sent_query(self) -> &'static str {
         match self {
-            Self::Floor(_) => {
-                "select count(*) from floor_dispatch where state = 'sent' and $1::uuid is not null"
+            Self::HandWritten(_) => {
+                "select count(*) from worker_dispatch where state = 'sent' and $1::uuid is not null"
             }
             Self::Otpost(_) => "select count(*) from dispatch where state = 'sent' and uid >= $1",
             Self::Node => "select count(*) from node_job where state = 'sent' and $1::uuid is not null",
@@ -61,14 +61,14 @@ impl Subject {
     pub(crate) fn start_at(self, jobs: usize, setup: &Setup, ledger_url: &str) -> anyhow::Result<Worker> {
         let jobs = jobs.to_string();
         match self {
-            Self::Floor(floor) => {
-                let slots = floor::PARALLEL_JOBS.to_string();
+            Self::HandWritten(which) => {
+                let slots = hand_written::PARALLEL_JOBS.to_string();
                 let mut command = Command::new(std::env::current_exe()?);
                 command
-                    .args(["work", floor.word(), "--jobs", &jobs, "--slots", &slots])
+                    .args(["work", which.word(), "--jobs", &jobs, "--slots", &slots])
                     .args(["--amqp-url", &setup.place.amqp_url, "--ledger-url", ledger_url])
                     .args(["--carrier", &setup.carrier.url()]);
-                Worker::hand_written("a floor", &mut command)
+                Worker::hand_written("a hand-written worker", &mut command)
             }
             Self::Otpost(processes) => {
                 let one = |_| setup.otpost.serve(&["worker"], Some(ledger_url));

@@ -4,7 +4,7 @@ use anyhow::bail;
 use futures_util::future::try_join_all;
 use tokio_postgres::Client;
 
-use crate::floor::Floor;
+use crate::hand_written::HandWritten;
 use crate::ledger;
 use crate::setup::Setup;
 use crate::subject::Subject;
@@ -21,11 +21,11 @@ pub(crate) async fn fill(setup: &Setup, subject: Subject, rows: usize) -> anyhow
     match subject {
         _ if rows == 0 => Ok(()),
         Subject::Otpost(_) => insert(setup, include_str!("otpost.sql"), &["dispatch", "quota"], rows).await,
-        Subject::Floor(Floor::Bare) => {
-            insert(setup, include_str!("bare.sql"), &["floor_dispatch"], rows).await
+        Subject::HandWritten(HandWritten::Simple) => {
+            insert(setup, include_str!("simple.sql"), &["worker_dispatch"], rows).await
         }
-        Subject::Floor(Floor::Honest) => {
-            insert(setup, include_str!("honest.sql"), &["floor_dispatch", "floor_quota"], rows).await
+        Subject::HandWritten(HandWritten::Reference) => {
+            insert(setup, include_str!("reference.sql"), &["worker_dispatch", "worker_quota"], rows).await
         }
         Subject::Node => bail!("the Node worker's tables are never filled"),
     }

@@ -26,7 +26,7 @@ const CASE: &str = "0 rows";
 const PRINT_TOTALS: &str = "stats_print:true,stats_print_opts:Jdaxeh";
 
 pub(crate) async fn measure(bench: &Bench, results: &mut Results) -> anyhow::Result<()> {
-    for subject in bench.turns(&[Subject::HONEST, Subject::OTPOST]) {
+    for subject in bench.turns(&[Subject::REFERENCE, Subject::OTPOST]) {
         bench.idle().await?;
         results.add(Section::Cost, statements(bench, subject).await?);
     }

@@ -3,7 +3,7 @@
 use crate::bench::Bench;
 use crate::drain::drain;
 use crate::fill::fill;
-use crate::floor::Floor;
+use crate::hand_written::HandWritten;
 use crate::kannel::{self, Store};
 use crate::results::Results;
 use crate::section::Section;
@@ -22,13 +22,13 @@ enum Turn {
 }
 
 pub(crate) async fn measure(bench: &Bench, results: &mut Results) -> anyhow::Result<()> {
-    let mut turns = vec![Turn::Queue(Subject::Floor(Floor::Bare), 0)];
+    let mut turns = vec![Turn::Queue(Subject::HandWritten(HandWritten::Simple), 0)];
     if bench.scale.peers {
         turns.extend([Turn::Queue(Subject::Node, 0), Turn::Kannel(Store::None), Turn::Kannel(Store::Spool)]);
     }
-    turns.extend([Turn::Queue(Subject::HONEST, 0), Turn::Queue(Subject::OTPOST, 0)]);
+    turns.extend([Turn::Queue(Subject::REFERENCE, 0), Turn::Queue(Subject::OTPOST, 0)]);
     let rows = bench.scale.rows;
-    turns.extend([Turn::Queue(Subject::HONEST, rows), Turn::Queue(Subject::OTPOST, rows)]);
+    turns.extend([Turn::Queue(Subject::REFERENCE, rows), Turn::Queue(Subject::OTPOST, rows)]);
     for turn in bench.turns(&turns) {
         bench.idle().await?;
         let sample = match turn {

@@ -27,7 +27,7 @@ pub(crate) async fn measure(bench: &Bench, results: &mut Results) -> anyhow::Res
         } else {
             (drain::rate(bench, results).await? / 2.0, "half of the drain".to_owned())
         };
-        cases.extend([(Subject::HONEST, rate, case.clone()), (Subject::OTPOST, rate, case)]);
+        cases.extend([(Subject::REFERENCE, rate, case.clone()), (Subject::OTPOST, rate, case)]);
     }
     let turns: Vec<usize> = (0..cases.len()).collect();
     for turn in bench.turns(&turns) {
@@ -63,7 +63,7 @@ async fn at_rate(bench: &Bench, subject: Subject, rate: f64, case: &str) -> anyh
         .until(async |worker| match subject {
             Subject::Otpost(_) => Ok(setup.carrier.count().await?.requests >= jobs
                 && ledger::at_rest(&setup.client, since).await?),
-            Subject::Floor(_) | Subject::Node => Ok(worker.is_done()),
+            Subject::HandWritten(_) | Subject::Node => Ok(worker.is_done()),
         })
         .await?;
     let mut late = latencies(&setup, &batch, &schedule).await?;

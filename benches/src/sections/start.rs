@@ -18,7 +18,7 @@ pub(crate) const CASE: &str = "one job waiting";
 
 pub(crate) async fn measure(bench: &Bench, results: &mut Results) -> anyhow::Result<()> {
     bench.idle().await?;
-    for subject in bench.turns(&[Subject::HONEST, Subject::OTPOST]) {
+    for subject in bench.turns(&[Subject::REFERENCE, Subject::OTPOST]) {
         for _ in 0..bench.scale.starts {
             let sample = Sample::new(subject.name(), CASE)
                 .with("first_request_ms", first_request_ms(bench, subject).await?);
@@ -46,7 +46,7 @@ async fn first_request_ms(bench: &Bench, subject: Subject) -> anyhow::Result<f64
     tokio::time::sleep(bench.scale.quiet / 4).await;
     match subject {
         Subject::Otpost(_) => worker.stop()?,
-        Subject::Floor(_) | Subject::Node => drop(worker),
+        Subject::HandWritten(_) | Subject::Node => drop(worker),
     }
     check(&setup, subject, 1, since).await?;
     let requests = setup.carrier.requests().await?;

@@ -2,9 +2,9 @@
 //!
 //! The service is the release binary with its defaults on PostgreSQL. Only limits for requests from one
 //! address are raised. A stand-in for otpost in this process (`standin`) accepts jobs and passes their codes
-//! to the users (`user`). The floor is hand-written with only the necessary statements.
+//! to the users (`user`). The comparison is hand-written with only the necessary statements.
 
-mod floor;
+mod commits;
 mod service;
 mod standin;
 mod user;
@@ -143,8 +143,8 @@ pub(crate) async fn print(options: Options) -> anyhow::Result<()> {
 
     process.stop()?;
     let before = Before::now(&place, None).await?;
-    let took = floor::run(&place, users.len() * 2, at_once).await?;
-    figures.push(before.figure(&place, None, "floor: four commits", took).await?);
+    let took = commits::run(&place, users.len() * 2, at_once).await?;
+    figures.push(before.figure(&place, None, "four bare commits", took).await?);
     service.forget().await?;
     show(&figures, json)
 }

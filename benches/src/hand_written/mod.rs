@@ -1,6 +1,6 @@
-//! The floors: hand-written baseline workers that only process jobs.
+//! Hand-written workers for comparison, which only process jobs.
 //!
-//! Bare: consume, insert a claim, POST, update, ack, each job by itself. Honest: the same with an exact quota, an
+//! Simple: consume, insert a claim, POST, update, ack, each job by itself. Reference: the same with an exact quota, an
 //! attempt that is committed before the request, and one confirmed event, written in groups with pinned plans.
 //! Statements are prepared and pipelined, connections are kept, jobs run in parallel, and one ack covers all jobs that have finished in
 //! a row.
@@ -28,25 +28,25 @@ use acks::Acks;
 use events::Events;
 use store::Store;
 
-/// Number of parallel jobs. Of 64, 128 and 256 it gives the best rate on two processors, for either floor.
+/// Number of parallel jobs. Of 64, 128 and 256 it gives the best rate on two processors, for either of them.
 pub(crate) const PARALLEL_JOBS: usize = 256;
 /// Like otpost's default.
 const PREFETCH: u16 = 512;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Floor {
+pub(crate) enum HandWritten {
     /// Consume, insert a claim, POST, update, ack
-    Bare,
+    Simple,
     /// The same with an exact quota, an attempt before the request and one confirmed event
-    Honest,
+    Reference,
 }
 
-impl Floor {
+impl HandWritten {
     /// Returns its name on the command line.
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Self::Bare => "bare",
-            Self::Honest => "honest",
+            Self::Simple => "simple",
+            Self::Reference => "reference",
         }
     }
 }
@@ -54,7 +54,7 @@ impl Floor {
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[arg(value_enum)]
-    pub(crate) floor: Floor,
+    pub(crate) which: HandWritten,
     /// Number of jobs until the end
     #[arg(long)]
     pub(crate) jobs: usize,
@@ -78,14 +78,14 @@ struct Worker {
 
 /// Processes the jobs, prints a line, and waits until it is killed.
 pub(crate) async fn work(options: Options) -> anyhow::Result<()> {
-    let connection = broker::connect(&options.amqp_url, "floor consuming").await?;
+    let connection = broker::connect(&options.amqp_url, "worker consuming").await?;
     let channel = connection.create_channel().await?;
     let account = "AC00000000000000000000000000000000";
     let worker = Arc::new(Worker {
-        store: Store::connect(options.floor, &options.ledger_url).await?,
-        events: match options.floor {
-            Floor::Bare => None,
-            Floor::Honest => Some(Events::connect(&options.amqp_url).await?),
+        store: Store::connect(options.which, &options.ledger_url).await?,
+        events: match options.which {
+            HandWritten::Simple => None,
+            HandWritten::Reference => Some(Events::connect(&options.amqp_url).await?),
         },
         http: reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?,
         acks: Acks::start(channel.clone()),
@@ -94,7 +94,7 @@ pub(crate) async fn work(options: Options) -> anyhow::Result<()> {
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let consuming = BasicConsumeOptions::default();
     let consumer = channel
-        .basic_consume(broker::DISPATCH.into(), "floor".into(), consuming, FieldTable::default())
+        .basic_consume(broker::DISPATCH.into(), "worker".into(), consuming, FieldTable::default())
         .await?;
     consumer
         .map_err(anyhow::Error::from)

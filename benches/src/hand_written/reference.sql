@@ -1,6 +1,6 @@
--- The honest floor: one row per job with its attempt in it, and one quota per number. No indexed column changes, so updates stay in
+-- The reference worker: one row per job with its attempt in it, and one quota per number. No indexed column changes, so updates stay in
 -- their page.
-create table floor_dispatch (
+create table worker_dispatch (
     id         uuid primary key,
     number     text not null,
     expires_at timestamptz not null,
@@ -11,7 +11,7 @@ create table floor_dispatch (
     sent_at    timestamptz
 ) with (fillfactor = 50);
 
-create table floor_quota (
+create table worker_quota (
     number     text primary key,
     slots      timestamptz[] not null
 ) with (fillfactor = 80);

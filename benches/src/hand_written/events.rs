@@ -1,4 +1,4 @@
-//! The honest floor's event: published to the topic exchange on a separate connection, and confirmed.
+//! The reference worker's event: published to the topic exchange on a separate connection, and confirmed.
 
 use anyhow::ensure;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -19,7 +19,7 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) async fn connect(url: &str) -> anyhow::Result<Self> {
-        let connection = broker::connect(url, "floor publishing").await?;
+        let connection = broker::connect(url, "reference worker publishing").await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok(Self { channel: Mutex::new(channel), _connection: connection })
@@ -30,7 +30,7 @@ impl Events {
         let event = json!({
             "specversion": "1.0",
             "id": format!("{id}/1"),
-            "source": "/floor",
+            "source": "/worker",
             "type": "io.otpost.dispatch.sent",
             "time": jobs::now(),
             "datacontenttype": "application/json",

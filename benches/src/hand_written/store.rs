@@ -1,5 +1,5 @@
-//! The floors' tables in `PostgreSQL`: one statement before the request and one after it. The bare floor writes each job by itself, the
-//! honest floor writes groups.
+//! The hand-written workers' tables in `PostgreSQL`: one statement before the request and one after it. The simple worker writes each job by itself, the
+//! reference worker writes groups.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
-use super::Floor;
+use super::HandWritten;
 use super::groups::Groups;
 use crate::ledger;
 
@@ -22,19 +22,19 @@ const PINNED: &str =
     "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_hashjoin = off;
                       set enable_mergejoin = off; set jit = off";
 
-impl Floor {
+impl HandWritten {
     /// Returns the tables.
     pub(crate) fn schema(self) -> &'static str {
         match self {
-            Self::Bare => include_str!("bare.sql"),
-            Self::Honest => include_str!("honest.sql"),
+            Self::Simple => include_str!("simple.sql"),
+            Self::Reference => include_str!("reference.sql"),
         }
     }
 }
 
-const CLAIM: &str = "insert into floor_dispatch values ($1, $2, $3, $4, 'sending', null, clock_timestamp())
+const CLAIM: &str = "insert into worker_dispatch values ($1, $2, $3, $4, 'sending', null, clock_timestamp())
                      on conflict do nothing returning true";
-const FINISH: &str = "update floor_dispatch set state = 'sent', reference = $3, sent_at = clock_timestamp()
+const FINISH: &str = "update worker_dispatch set state = 'sent', reference = $3, sent_at = clock_timestamp()
                        where id = $1 and claim = $2 and state = 'sending'";
 
 /// Takes a quota use of 5/10m and 10/1d under the lock of each number's row, and writes the attempts. The upsert waits for that lock
@@ -43,21 +43,21 @@ const FINISH: &str = "update floor_dispatch set state = 'sent', reference = $3, 
 const CLAIM_GROUP: &str = "
     with jobs as materialized (
         select j.* from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::uuid[]) as j(id, number, expires_at, claim)
-         where not exists (select from floor_dispatch d where d.id = j.id) order by j.number),
+         where not exists (select from worker_dispatch d where d.id = j.id) order by j.number),
     passed as (
-        insert into floor_quota as q select number, array[clock_timestamp()] from jobs
+        insert into worker_quota as q select number, array[clock_timestamp()] from jobs
         on conflict (number) do update
            set slots = (q.slots || clock_timestamp())[greatest(1, cardinality(q.slots) - 8):]
          where (cardinality(q.slots) < 5 or q.slots[cardinality(q.slots) - 4] <= clock_timestamp() - interval '10 minutes')
            and (cardinality(q.slots) < 10 or q.slots[cardinality(q.slots) - 9] <= clock_timestamp() - interval '1 day')
         returning number)
-    insert into floor_dispatch
+    insert into worker_dispatch
     select id, number, expires_at, case when number = any(array(select number from passed)) then 'sending' else 'limited' end,
            claim, clock_timestamp() from jobs
     returning id, state = 'sending'";
 /// Writes the results of a group, each fenced by its claim. Returns the jobs whose claim was still valid.
 const FINISH_GROUP: &str = "
-    update floor_dispatch d set state = 'sent', reference = j.reference, sent_at = clock_timestamp()
+    update worker_dispatch d set state = 'sent', reference = j.reference, sent_at = clock_timestamp()
       from unnest($1::uuid[], $2::uuid[], $3::text[]) as j(id, claim, reference)
      where d.id = j.id and d.claim = j.claim and d.state = 'sending' returning d.id";
 
@@ -84,10 +84,10 @@ pub(super) enum Store {
 }
 
 impl Store {
-    pub(super) async fn connect(floor: Floor, url: &str) -> anyhow::Result<Self> {
-        match floor {
-            Floor::Bare => Self::each_job(url).await,
-            Floor::Honest => Self::grouped(url).await,
+    pub(super) async fn connect(which: HandWritten, url: &str) -> anyhow::Result<Self> {
+        match which {
+            HandWritten::Simple => Self::each_job(url).await,
+            HandWritten::Reference => Self::grouped(url).await,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The floor: the minimum cost of a service that stores challenges in PostgreSQL. It runs four transactions
+//! Four bare commits: the minimum cost of a service that stores challenges in PostgreSQL. It runs four transactions
 //! of one prepared statement each: the challenge, its code and its dispatch, the confirmed dispatch, and the
 //! proof. Each task has its own connection.
 
@@ -10,8 +10,8 @@ use tokio_postgres::Client;
 use crate::place::Place;
 
 const TABLES: &str = "\
-create table floor_challenge (id bigint primary key, state text not null, code text);
-create table floor_outbox (id bigint primary key, body text not null);";
+create table bare_challenge (id bigint primary key, state text not null, code text);
+create table bare_outbox (id bigint primary key, body text not null);";
 
 /// Runs this many rounds, and returns the duration of each.
 pub(crate) async fn run(place: &Place, times: usize, at_once: usize) -> anyhow::Result<Vec<Duration>> {
@@ -36,16 +36,16 @@ struct Statements([tokio_postgres::Statement; 4]);
 
 impl Statements {
     async fn prepare(database: &Client) -> anyhow::Result<Self> {
-        let create = database.prepare("insert into floor_challenge values ($1, 'open', null)").await?;
+        let create = database.prepare("insert into bare_challenge values ($1, 'open', null)").await?;
         let order = database
             .prepare(
-                "with coded as (update floor_challenge set code = '123456' where id = $1 returning id) \
-                 insert into floor_outbox select id, 'job' from coded",
+                "with coded as (update bare_challenge set code = '123456' where id = $1 returning id) \
+                 insert into bare_outbox select id, 'job' from coded",
             )
             .await?;
-        let confirm = database.prepare("delete from floor_outbox where id = $1").await?;
+        let confirm = database.prepare("delete from bare_outbox where id = $1").await?;
         let prove = database
-            .prepare("update floor_challenge set state = 'verified' where id = $1 and state = 'open' and code = '123456'")
+            .prepare("update bare_challenge set state = 'verified' where id = $1 and state = 'open' and code = '123456'")
             .await?;
         Ok(Self([create, order, confirm, prove]))
     }
@@ -54,7 +54,7 @@ impl Statements {
 async fn one(database: &Client, Statements(statements): &Statements, id: i64) -> anyhow::Result<()> {
     for statement in statements {
         let changed = database.execute(statement, &[&id]).await?;
-        anyhow::ensure!(changed == 1, "the floor wrote {changed} rows instead of one");
+        anyhow::ensure!(changed == 1, "the commits wrote {changed} rows instead of one");
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
--- The bare floor: one row per job.
-create table floor_dispatch (
+-- The simple worker: one row per job.
+create table worker_dispatch (
     id         uuid primary key,
     number     text not null,
     expires_at timestamptz not null,

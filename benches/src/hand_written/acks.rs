@@ -1,4 +1,4 @@
-//! The floors' acks: one frame for all jobs that have finished in a row.
+//! The hand-written workers' acks: one frame for all jobs that have finished in a row.
 
 use std::collections::BTreeSet;
 
