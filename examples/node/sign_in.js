@@ -44,7 +44,8 @@ class Producer {
         });
         break;
       } catch (error) {
-        // It is unknown whether the broker has the message. Publish the same message again: one id is one dispatch.
+        // The broker refused the message, or it is unknown whether it has it. Publish the same message again, on a new
+        // connection: one id is one dispatch.
         this.channel = undefined;
         if (pause === undefined) throw error;
         await sleep(pause);

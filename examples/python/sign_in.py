@@ -40,8 +40,11 @@ class Producer:
                     self.channel.confirm_delivery()
                 self.channel.basic_publish("otpost", routing_key, json.dumps(body), properties, mandatory=True)
                 return
-            except pika.exceptions.AMQPConnectionError:
-                # It is unknown whether the broker has the message. Publish the same message again: one id is one dispatch.
+            except (pika.exceptions.AMQPConnectionError, pika.exceptions.NackError):
+                # The broker refused the message, or it is unknown whether it has it. Publish the same message again, on a new
+                # connection: one id is one dispatch.
+                if self.connection is not None and self.connection.is_open:
+                    self.connection.close()
                 self.connection = None
                 if pause is None:
                     raise

@@ -137,7 +137,11 @@ impl Amqp {
             Ok(Ok(Confirmation::Ack(Some(_)))) => Err(OtpostUnavailable(
                 "no queue is bound for jobs; check that otpost uses this vhost".to_owned(),
             )),
-            Ok(Ok(_)) => Err(OtpostUnavailable("RabbitMQ rejected a message".to_owned())),
+            Ok(Ok(_)) => {
+                // A channel that was opened while the queue had no leader is refused every message (RabbitMQ 3.10).
+                *slot = None;
+                Err(OtpostUnavailable("RabbitMQ rejected a message".to_owned()))
+            }
             Ok(Err(_)) | Err(_) => {
                 // It is unknown whether the broker has the message. The relay publishes it again.
                 *slot = None;
