@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use super::LedgerError;
 use super::items::{Admission, AttemptReceipt, BeginRequest, DecisionWrite};
@@ -61,6 +62,12 @@ macro_rules! keyed_by_uid {
     )+};
 }
 keyed_by_uid!(BeginRequest, DecisionWrite, AttemptReceipt);
+
+impl Item for Uuid {
+    fn row_key(&self, hasher: &RandomState) -> u64 {
+        hasher.hash_one(self)
+    }
+}
 
 struct Pending<I, O> {
     item: Arc<I>,

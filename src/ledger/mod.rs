@@ -121,6 +121,7 @@ pub struct Ledger {
     /// the answers of other decisions with it.
     locked_decisions: Group<DecisionWrite, WriteResult>,
     records: Group<AttemptReceipt, Recorded>,
+    takes: Group<Uuid, Option<Dispatch>>,
     outgoing: Arc<Outgoing>,
     observed: Observed,
     facts: Arc<Facts>,
@@ -163,6 +164,7 @@ impl Ledger {
             decisions: group!(write_unlocked, GATHERING),
             locked_decisions: group!(write_locked, Duration::ZERO),
             records: group!(record, Duration::ZERO),
+            takes: group!(take, Duration::ZERO),
             outgoing,
             facts: Arc::default(),
             time: Arc::default(),
@@ -260,7 +262,7 @@ impl Ledger {
 
     /// Takes one dispatch for a lease if it is due.
     pub async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
-        group::with_retries("take", &self.observed, || self.store.take(uid)).await
+        self.takes.submit(uid).await
     }
 
     /// Takes due dispatches for a lease: at most `fresh` without an attempt, then at most `begun` others.

@@ -43,7 +43,8 @@ pub(super) trait Store: MessageIds + Measures + Operators + Statistics {
     async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<Recorded>, LedgerError>;
     async fn stop(&self, request: &StopRequest) -> Result<Stopped, LedgerError>;
     async fn advance(&self, request: &AdvanceRequest) -> Result<AdvanceResult, LedgerError>;
-    async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;
+    /// Takes for a lease those of the dispatches that are due.
+    async fn take(&self, group: &[Arc<Uuid>]) -> Result<Vec<Option<Dispatch>>, LedgerError>;
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError>;
     async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError>;
     async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;

@@ -162,8 +162,8 @@ impl Store for Postgres {
         self.advance_one(request).await
     }
 
-    async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
-        self.take_one(uid).await
+    async fn take(&self, group: &[Arc<Uuid>]) -> Result<Vec<Option<Dispatch>>, LedgerError> {
+        self.take_group(group).await
     }
 
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError> {

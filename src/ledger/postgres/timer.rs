@@ -3,8 +3,8 @@
 //! A dispatch that moves its wake-up to a later time writes no timer: its timer is due too early, and the scan writes a new one. So the
 //! table of dispatches needs no index of wake-ups. A group writes one timer for all wake-ups of the same second.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -96,10 +96,13 @@ impl Timers {
 }
 
 impl Postgres {
-    /// Takes a dispatch for a lease if it is due.
-    pub(super) async fn take_one(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
-        let rows = self.query(&TAKE, &[&vec![uid], &LEASE_S]).await?;
-        Ok(readable(&rows).pop())
+    /// Takes for a lease those of the dispatches that are due.
+    pub(super) async fn take_group(&self, group: &[Arc<Uuid>]) -> Result<Vec<Option<Dispatch>>, LedgerError> {
+        let uids: Vec<Uuid> = group.iter().map(|uid| **uid).collect();
+        let rows = self.query(&TAKE, &[&uids, &LEASE_S]).await?;
+        let mut taken: HashMap<Uuid, Dispatch> =
+            readable(&rows).into_iter().map(|d| (d.order.uid, d)).collect();
+        Ok(uids.iter().map(|uid| taken.remove(uid)).collect())
     }
 
     /// Takes due dispatches for a lease, and adds them to `taken`: at most `limit`, without an attempt if `fresh`, or else with one.

@@ -272,8 +272,9 @@ impl Store for Sqlite {
         self.write(move |db, now| operations::advance(db, &request, now)).await
     }
 
-    async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
-        self.write(move |db, now| operations::take(db, uid, now)).await
+    async fn take(&self, group: &[Arc<Uuid>]) -> Result<Vec<Option<Dispatch>>, LedgerError> {
+        let group = group.to_vec();
+        self.write(move |db, now| group.iter().map(|uid| operations::take(db, **uid, now)).collect()).await
     }
 
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError> {
