@@ -153,6 +153,20 @@ async fn change_behind(world: &World, sql: &str) {
 
 on_both! {
 
+/// Fails if dispatches that are taken by one statement are mixed up, or one of them fails the others.
+async fn each_caller_of_a_take_gets_its_own_dispatch(p) {
+    let mut due = vec![];
+    for id in ["1", "2", "3"] {
+        due.push(p.admit(&job(&[SMS], id, p.t(300))).await);
+    }
+    let later = p.admit(&Admission { snooze: Some(Duration::from_secs(100)), ..job(&[SMS], "4", p.t(300)) }).await;
+    p.world.at(30.0).await;
+    let take = async |uid| p.world.ledger.take(uid).await.unwrap().map(|d| d.order.uid);
+    let unknown = take(Uuid::from_u128(1));
+    let taken = tokio::join!(take(due[2]), take(later), take(due[0]), unknown, take(due[1]), take(due[0]));
+    assert_eq!(taken, (Some(due[2]), None, Some(due[0]), None, Some(due[1]), None));
+}
+
 // Fails if one row that cannot be read makes the other items of its group fail, or keeps back the due dispatches beside it.
 async fn a_row_of_unknown_form_fails_alone(p) {
     let parked = job(&[SMS], "parked", p.t(300));
