@@ -1,4 +1,4 @@
-//! One AMQP connection with one channel: opening it, its events, closing it.
+//! One AMQP connection with its channel: opening it, its events, closing it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -109,6 +109,14 @@ impl Link {
                 Err(error)
             }
         }
+    }
+
+    /// Opens a new channel. The former one is closed with its last clone.
+    pub(super) async fn replace_channel(&mut self) -> Result<(), BrokerError> {
+        let creating =
+            async { self.connection.create_channel().await.map_err(|e| BrokerError::of(&e, self.purpose)) };
+        self.channel = with_timeout(creating).await?;
+        Ok(())
     }
 
     /// Waits for the next event. This method is cancel safe.

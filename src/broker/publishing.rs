@@ -1,5 +1,5 @@
-//! A publishing connection. One task owns the channel, sends the messages of its [`PublishGate`], and reports each publisher
-//! confirm.
+//! A publishing connection. One task owns its channel, sends the messages of its [`PublishGate`], and reports each publisher
+//! confirm. A channel on which RabbitMQ refuses messages is replaced.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -26,24 +26,17 @@ use super::{PublishError, Settings};
 
 /// A confirm that is overdue for this long will not come. A new connection is opened, which releases the permits.
 const CONFIRM_OVERDUE_AFTER: Duration = Duration::from_mins(1);
-/// A channel that was opened while a queue had lost its leader is refused every message until the former leader's node is back (RabbitMQ
-/// 3.10, `enqueue` in `rabbit_fifo_client.erl`). A new connection finds the new leader. A full queue refuses messages too, so each
-/// connection waits twice as long as the one before it.
-const MIN_REOPEN_PAUSE: Duration = Duration::from_secs(4);
-const MAX_REOPEN_PAUSE: Duration = Duration::from_mins(1);
+/// If a channel's first message to a quorum queue comes while that queue has lost its leader, RabbitMQ 3.10 refuses all messages of the
+/// channel to it until the former leader's node is back (`enqueue` in `rabbit_fifo_client.erl`). A new channel finds the new leader. A full
+/// queue refuses messages too, so a channel is kept for longer if the one before it was refused as well.
+const MIN_REFUSED_AGE: Duration = Duration::from_secs(4);
+const MAX_REFUSED_AGE: Duration = Duration::from_mins(1);
 /// Interval at which overdue confirms and refusals are looked for.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 type Confirming = BoxFuture<'static, (u64, lapin::Result<Confirmation>)>;
 
-/// Why a connection ended that had not failed.
-enum Ended {
-    Stopped,
-    /// RabbitMQ refuses messages on it. Holds how long it was open.
-    Refused(Duration),
-}
-
-/// Publishes until a connection fails. Returns `Ok` after `stop`.
+/// Runs one publishing connection until it fails. Returns `Ok` after `stop`.
 pub(super) async fn run(
     settings: &Settings, kind: ConnectionKind, gate: &PublishGate, monitor: &ConnectionMonitor,
     stop: &CancellationToken,
@@ -53,76 +46,58 @@ pub(super) async fn run(
     } else {
         Operation::Publishing
     };
-    let mut reopen_pause = MIN_REOPEN_PAUSE;
-    loop {
-        let opening = async {
-            let link = Link::open(&settings.nodes, settings.declare, operation).await?;
-            let confirms = link.channel.confirm_select(ConfirmSelectOptions::default());
-            with_timeout(async { confirms.await.map_err(|e| BrokerError::of(&e, operation)) }).await?;
-            Ok(link)
-        };
-        let mut link = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            link = opening => link?,
-        };
-        let mut sender = Sender {
-            kind,
-            operation,
-            in_flight: InFlight::new(),
-            confirming: FuturesUnordered::new(),
-            reopen_pause,
-            is_refused: false,
-        };
-        let ended = sender.run(&mut link, gate, monitor, stop).await;
-        gate.close();
-        if ended.is_ok() {
-            sender.finish(settings.publish_timeout).await;
-            link.close().await;
-        }
-        match ended? {
-            Ended::Stopped => return Ok(()),
-            Ended::Refused(open) => {
-                warn!(
-                    broker.connection = kind.as_str(),
-                    "RabbitMQ refuses messages: a queue is full, or has lost its leader; opening a new connection"
-                );
-                // Else it took messages for a while.
-                let is_repeated = open < reopen_pause * 2;
-                reopen_pause =
-                    if is_repeated { MAX_REOPEN_PAUSE.min(reopen_pause * 2) } else { MIN_REOPEN_PAUSE };
-            }
-        }
+    let opening = async {
+        let link = Link::open(&settings.nodes, settings.declare, operation).await?;
+        confirm_select(&link.channel, operation).await?;
+        Ok(link)
+    };
+    let link = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        link = opening => link?,
+    };
+    let channels = vec![PublishingChannel::new(link.channel.clone())];
+    let mut publisher = Publisher { kind, operation, link, channels, refused_age: MIN_REFUSED_AGE };
+    let ended = publisher.run(gate, monitor, stop).await;
+    gate.close();
+    if ended.is_ok() {
+        publisher.finish(settings.publish_timeout).await;
+        publisher.link.close().await;
     }
+    ended
 }
 
-struct Sender {
+/// Has RabbitMQ confirm each message of the channel.
+async fn confirm_select(channel: &Channel, operation: Operation) -> Result<(), BrokerError> {
+    let confirms = channel.confirm_select(ConfirmSelectOptions::default());
+    with_timeout(async { confirms.await.map_err(|e| BrokerError::of(&e, operation)) }).await
+}
+
+struct Publisher {
     kind: ConnectionKind,
     operation: Operation,
-    in_flight: InFlight<Responder>,
-    confirming: FuturesUnordered<Confirming>,
-    /// How long the connection stays open although RabbitMQ refuses messages on it.
-    reopen_pause: Duration,
-    /// RabbitMQ has refused a message on this connection.
-    is_refused: bool,
+    link: Link,
+    /// The last one publishes. The others wait for confirms.
+    channels: Vec<PublishingChannel>,
+    /// A channel that is refused is replaced at this age.
+    refused_age: Duration,
 }
 
-impl Sender {
+impl Publisher {
     async fn run(
-        &mut self, link: &mut Link, gate: &PublishGate, monitor: &ConnectionMonitor, stop: &CancellationToken,
-    ) -> Result<Ended, BrokerError> {
+        &mut self, gate: &PublishGate, monitor: &ConnectionMonitor, stop: &CancellationToken,
+    ) -> Result<(), BrokerError> {
         let (requests, mut received) = mpsc::unbounded_channel();
         gate.open(requests.clone());
         monitor.up(self.kind);
         let mut blocked = false;
-        let opened = Instant::now();
-        let mut flowing_since = opened;
+        let mut flowing_since = Instant::now();
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return Ok(Ended::Stopped),
-                Some(request) = received.recv() => self.send(&link.channel, request),
-                confirmed = poll_fn(|cx| self.poll_confirmed(cx)) => self.settle(confirmed)?,
-                event = link.next_event() => match event {
+                () = stop.cancelled() => return Ok(()),
+                Some(request) = received.recv() => self.current().send(request),
+                confirmed = next_confirmed(&mut self.channels) => self.settle(confirmed)?,
+                event = self.link.next_event() => match event {
                     LinkEvent::Blocked => {
                         blocked = true;
                         gate.close();
@@ -146,23 +121,121 @@ impl Sender {
                     LinkEvent::Ended(problem) => return Err(problem),
                 },
                 _ = check.tick() => {
-                    if !blocked && self.in_flight.oldest_age().min(flowing_since.elapsed()) > CONFIRM_OVERDUE_AFTER {
+                    if blocked {
+                        continue;
+                    }
+                    if self.oldest_age().min(flowing_since.elapsed()) > CONFIRM_OVERDUE_AFTER {
                         return Err(BrokerError::Unconfirmed);
                     }
-                    if self.is_refused && opened.elapsed() > self.reopen_pause {
-                        return Ok(Ended::Refused(opened.elapsed()));
+                    let current = self.current();
+                    let (is_refused, age) = (current.is_refused, current.opened.elapsed());
+                    if is_refused && age > self.refused_age {
+                        self.replace_channel(age).await?;
                     }
                 }
             }
         }
     }
 
-    /// Hands a message to lapin. Only this task does so, because lapin numbers and queues a message in two steps. Two
+    fn current(&mut self) -> &mut PublishingChannel {
+        self.channels.last_mut().expect("there is always one")
+    }
+
+    fn oldest_age(&self) -> Duration {
+        self.channels.iter().map(|channel| channel.in_flight.oldest_age()).max().unwrap_or_default()
+    }
+
+    /// Publishes on a new channel from now on. The requests wait meanwhile.
+    async fn replace_channel(&mut self, age: Duration) -> Result<(), BrokerError> {
+        warn!(
+            broker.connection = self.kind.as_str(),
+            "RabbitMQ refuses messages: a queue is full, or has lost its leader; opening a new channel"
+        );
+        self.refused_age = next_refused_age(self.refused_age, age, self.current().is_accepted);
+        self.link.replace_channel().await?;
+        confirm_select(&self.link.channel, self.operation).await?;
+        self.channels.retain(|channel| !channel.in_flight.is_empty());
+        self.channels.push(PublishingChannel::new(self.link.channel.clone()));
+        Ok(())
+    }
+
+    /// Answers the publishers whose results are known. `confirms` are those of the channel with this index.
+    fn settle(&mut self, (index, confirms): (usize, Confirms)) -> Result<(), BrokerError> {
+        self.channels[index].settle(confirms, self.operation)?;
+        if index + 1 < self.channels.len() && self.channels[index].in_flight.is_empty() {
+            self.channels.remove(index);
+        }
+        Ok(())
+    }
+
+    /// Waits for the outstanding confirms.
+    async fn finish(&mut self, timeout: Duration) {
+        let finishing = async {
+            while self.channels.iter().any(|channel| !channel.in_flight.is_empty()) {
+                let confirmed = next_confirmed(&mut self.channels).await;
+                if self.settle(confirmed).is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(timeout, finishing).await;
+    }
+}
+
+/// The age at which the next channel is replaced if it is refused. `age` is that of the channel that was replaced now.
+fn next_refused_age(last: Duration, age: Duration, is_accepted: bool) -> Duration {
+    // It worked until now.
+    if is_accepted && age >= last * 2 {
+        return MIN_REFUSED_AGE;
+    }
+    MAX_REFUSED_AGE.min(last * 2)
+}
+
+type Confirms = Vec<(u64, lapin::Result<Confirmation>)>;
+
+/// Waits for confirms of one of the channels, and returns them with its index.
+async fn next_confirmed(channels: &mut [PublishingChannel]) -> (usize, Confirms) {
+    poll_fn(|cx| {
+        for (index, channel) in channels.iter_mut().enumerate() {
+            if let Poll::Ready(confirms) = channel.poll_confirmed(cx) {
+                return Poll::Ready((index, confirms));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// A channel, and its messages without a confirm.
+struct PublishingChannel {
+    channel: Channel,
+    opened: Instant,
+    in_flight: InFlight<Responder>,
+    confirming: FuturesUnordered<Confirming>,
+    /// RabbitMQ has accepted a message on it.
+    is_accepted: bool,
+    /// RabbitMQ has refused a message on it.
+    is_refused: bool,
+}
+
+impl PublishingChannel {
+    fn new(channel: Channel) -> Self {
+        Self {
+            channel,
+            opened: Instant::now(),
+            in_flight: InFlight::new(),
+            confirming: FuturesUnordered::new(),
+            is_accepted: false,
+            is_refused: false,
+        }
+    }
+
+    /// Hands a message to lapin. Only the connection's task does so, because lapin numbers and queues a message in two steps. Two
     /// concurrent publishers would get each other's confirms.
-    fn send(&mut self, channel: &Channel, request: PublishRequest) {
+    fn send(&mut self, request: PublishRequest) {
         let Prepared { exchange, routing_key, body, properties, message_id, mandatory } = request.prepared;
         let number = self.in_flight.sent(message_id, mandatory, request.responder);
-        let channel = channel.clone();
+        let channel = self.channel.clone();
         self.confirming.push(Box::pin(async move {
             let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
             let published = channel.basic_publish(exchange, routing_key, options, &body, properties).await;
@@ -176,7 +249,7 @@ impl Sender {
 
     /// Waits for a confirm and returns it with *all* others that lapin has completed by then. To match a returned message, no
     /// confirm that completed earlier may be missing.
-    fn poll_confirmed(&mut self, cx: &mut Context<'_>) -> Poll<Vec<(u64, lapin::Result<Confirmation>)>> {
+    fn poll_confirmed(&mut self, cx: &mut Context<'_>) -> Poll<Confirms> {
         let Some(first) = ready!(self.confirming.poll_next_unpin(cx)) else {
             return Poll::Pending;
         };
@@ -194,7 +267,7 @@ impl Sender {
         }
     }
 
-    fn settle(&mut self, confirms: Vec<(u64, lapin::Result<Confirmation>)>) -> Result<(), BrokerError> {
+    fn settle(&mut self, confirms: Confirms, operation: Operation) -> Result<(), BrokerError> {
         let mut problem = None;
         let mut confirmed = vec![];
         for (number, confirm) in confirms {
@@ -203,7 +276,7 @@ impl Sender {
                 Ok(Confirmation::Nack(returned_id)) => (false, returned_id),
                 Ok(Confirmation::NotRequested) => (false, None),
                 Err(error) => {
-                    problem = Some(BrokerError::of(&error, self.operation));
+                    problem = Some(BrokerError::of(&error, operation));
                     continue;
                 }
             };
@@ -213,23 +286,11 @@ impl Sender {
             confirmed.push(Confirmed { number, ack, returned_id: returned_id.map(id) });
         }
         for (responder, result) in self.in_flight.confirmed(&confirmed) {
+            self.is_accepted |= result.is_ok();
             self.is_refused |= result == Err(PublishError::Refused);
             responder.respond(result);
         }
         problem.map_or(Ok(()), Err)
-    }
-
-    /// Waits for the outstanding confirms.
-    async fn finish(&mut self, timeout: Duration) {
-        let finishing = async {
-            while !self.in_flight.is_empty() {
-                let confirmed = poll_fn(|cx| self.poll_confirmed(cx)).await;
-                if self.settle(confirmed).is_err() {
-                    return;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(timeout, finishing).await;
     }
 }
 
@@ -238,5 +299,25 @@ struct WakeFlag(AtomicBool);
 impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{MAX_REFUSED_AGE, MIN_REFUSED_AGE, next_refused_age};
+
+    #[test]
+    fn channels_are_replaced_ever_more_rarely_while_none_of_them_works() {
+        let (mut age, mut ages) = (MIN_REFUSED_AGE, vec![]);
+        for _ in 0..6 {
+            age = next_refused_age(age, age * 3, false);
+            ages.push(age.as_secs());
+        }
+        assert_eq!(ages, [8, 16, 32, 60, 60, 60]);
+        let second = Duration::from_secs(1);
+        assert_eq!(next_refused_age(age, age + second, true), MAX_REFUSED_AGE, "it worked in between");
+        assert_eq!(next_refused_age(age, age * 2, true), MIN_REFUSED_AGE, "it worked for long");
     }
 }

@@ -52,6 +52,13 @@ impl Vhost {
         node::set_suspended(&self.name, queue, on);
     }
 
+    /// Returns the processes of the channels that publish with confirms.
+    pub(crate) fn confirming_channels(&self) -> Vec<String> {
+        let channels = rabbitmqctl(&["list_channels", "vhost", "pid", "confirm"]);
+        let ours = channels.lines().filter(|line| line.starts_with(&self.name) && line.ends_with("true"));
+        ours.map(|line| line.split_whitespace().nth(1).expect("a process").to_owned()).collect()
+    }
+
     pub(crate) fn close_all_connections(&self) {
         node::close_all_connections(&self.name);
     }
