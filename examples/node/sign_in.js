@@ -22,7 +22,10 @@ class Producer {
     // Without these handlers, a broken connection ends the program.
     connection.on("error", () => {});
     this.channel.on("error", () => {});
-    connection.on("close", () => (this.channel = undefined));
+    connection.on("close", () => {
+      if (this.connection === connection) this.channel = undefined;
+    });
+    this.connection = connection;
   }
 
   async publish(routingKey, body) {
@@ -46,7 +49,8 @@ class Producer {
       } catch (error) {
         // The broker refused the message, or it is unknown whether it has it. Publish the same message again, on a new
         // connection: one id is one dispatch.
-        this.channel = undefined;
+        this.connection?.close().catch(() => {});
+        this.connection = this.channel = undefined;
         if (pause === undefined) throw error;
         await sleep(pause);
       }

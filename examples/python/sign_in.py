@@ -43,12 +43,18 @@ class Producer:
             except (pika.exceptions.AMQPConnectionError, pika.exceptions.NackError):
                 # The broker refused the message, or it is unknown whether it has it. Publish the same message again, on a new
                 # connection: one id is one dispatch.
-                if self.connection is not None and self.connection.is_open:
-                    self.connection.close()
-                self.connection = None
+                self.close()
                 if pause is None:
                     raise
                 time.sleep(pause)
+
+    def close(self):
+        try:
+            if self.connection is not None:
+                self.connection.close()
+        except pika.exceptions.AMQPError:
+            pass  # it is closed already
+        self.connection = None
 
 
 def plain(number, code, dispatch_id, expires_at):

@@ -138,8 +138,13 @@ impl Amqp {
                 "no queue is bound for jobs; check that otpost uses this vhost".to_owned(),
             )),
             Ok(Ok(_)) => {
-                // A channel that was opened while the queue had no leader is refused every message (RabbitMQ 3.10).
+                // If its first message came while the queue had no leader, RabbitMQ 3.10 refuses every message of a channel.
                 *slot = None;
+                for idle in &self.channels {
+                    if let Ok(mut slot) = idle.try_lock() {
+                        *slot = None;
+                    }
+                }
                 Err(OtpostUnavailable("RabbitMQ rejected a message".to_owned()))
             }
             Ok(Err(_)) | Err(_) => {
