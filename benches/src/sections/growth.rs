@@ -17,7 +17,8 @@ use crate::setup::Setup;
 use crate::standin::StandIn;
 use crate::subject::Subject;
 
-/// How the empty ledger's cases begin. Each belongs to one case of a filled ledger, because the machine varies between them.
+/// How the empty ledger's cases begin. Each filled ledger is compared with the empty one of the same turns, because the machine's speed
+/// changes during a run.
 pub(crate) const EMPTY: &str = "0 rows, beside";
 /// Scans of a case. The first ones prepare statements.
 const SCANS: usize = 25;
