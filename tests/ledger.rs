@@ -153,8 +153,10 @@ async fn change_behind(world: &World, sql: &str) {
 
 on_both! {
 
-/// Fails if dispatches that are taken by one statement are mixed up, or one of them fails the others.
+/// Fails if dispatches that are taken by one statement are mixed up, or if a row that cannot be read fails the others.
 async fn each_caller_of_a_take_gets_its_own_dispatch(p) {
+    let parked = p.admit(&job(&[SMS], "parked", p.t(300))).await;
+    change_behind(&p.world, "update dispatch set state = 'parked'").await;
     let mut due = vec![];
     for id in ["1", "2", "3"] {
         due.push(p.admit(&job(&[SMS], id, p.t(300))).await);
@@ -163,8 +165,10 @@ async fn each_caller_of_a_take_gets_its_own_dispatch(p) {
     p.world.at(30.0).await;
     let take = async |uid| p.world.ledger.take(uid).await.unwrap().map(|d| d.order.uid);
     let unknown = take(Uuid::from_u128(1));
-    let taken = tokio::join!(take(due[2]), take(later), take(due[0]), unknown, take(due[1]), take(due[0]));
-    assert_eq!(taken, (Some(due[2]), None, Some(due[0]), None, Some(due[1]), None));
+    let taken = tokio::join!(
+        take(due[2]), take(later), take(parked), take(due[0]), unknown, take(due[1]), take(due[0])
+    );
+    assert_eq!(taken, (Some(due[2]), None, None, Some(due[0]), None, Some(due[1]), None));
 }
 
 // Fails if one row that cannot be read makes the other items of its group fail, or keeps back the due dispatches beside it.
@@ -436,6 +440,8 @@ async fn purge_deletes_only_final_dispatches_without_pending_events(p) {
     assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 1);
     assert!(p.world.ledger.read(done).await.unwrap().is_none());
     assert!(p.world.ledger.read(open).await.unwrap().is_some());
+    change_behind(&p.world, "update dispatch set state = 'parked', wake_at = null").await;
+    assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 0, "its state is of another version");
 }
 
 async fn the_next_step_is_requested_once_and_begins_without_an_open_attempt(p) {

@@ -41,7 +41,8 @@ impl Drop for Nodes {
                 if let Ok(out) =
                     command.args(["list_queues", "name", "leader", "online", "messages"]).output()
                 {
-                    eprintln!("Node {node}: {}", String::from_utf8_lossy(&out.stdout));
+                    let said = [out.stdout, out.stderr].concat();
+                    eprintln!("Node {node}: {}", String::from_utf8_lossy(&said));
                 }
             }
         }

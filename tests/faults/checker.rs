@@ -152,7 +152,7 @@ pub(crate) async fn settle(cluster: &Cluster, sent: &[Sent], time_limit: Duratio
             .unwrap();
         let (rows, events): (i64, i64) = (counts.get(0), counts.get(1));
         panic!(
-            "after {time_limit:?} {rows} of {} have rows, {events} events are not published, and these are not final: {left:#?}",
+            "after {time_limit:?} {rows} of {} have rows, the outbox has {events} rows, and these are not final: {left:#?}",
             sent.len()
         );
     }

@@ -90,11 +90,13 @@ async fn publish_until_requested(
 /// Publishes jobs while there is no primary.
 async fn publish_meanwhile(failing: JoinHandle<String>, load: &mut Load<'_>) {
     let mut pace = tokio::time::interval(Duration::from_millis(100));
+    let before = load.sent.len();
     while !failing.is_finished() {
         pace.tick().await;
         load.publish(1).await;
     }
     println!("{}", failing.await.unwrap());
+    assert!(load.sent.len() > before, "no job came while there was no primary");
 }
 
 async fn until_requested(cluster: &Cluster, sent: &[Sent], requests: usize) {

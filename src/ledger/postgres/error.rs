@@ -214,8 +214,7 @@ pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
         _ => {}
     }
     match &state.code()[..2] {
-        // Class 54: a value, or the statement that it makes, is larger than a limit of the server.
-        "22" | "23" | "54" => LedgerError::Data { sqlstate: state.code().to_owned(), constraint },
+        "22" | "23" => LedgerError::Data { sqlstate: state.code().to_owned(), constraint },
         "26" => LedgerError::Unusable(TRANSACTION_POOLER.to_owned()),
         "3F" => LedgerError::Unusable(
             "the schema in ledger.url (its search_path) does not exist; create it with CREATE SCHEMA"

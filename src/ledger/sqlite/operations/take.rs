@@ -18,7 +18,17 @@ pub(in crate::ledger::sqlite) fn take(
     let taken = db
         .prepare_cached("update dispatch set wake_at = ?2 where uid = ?1 and wake_at <= ?3")?
         .execute((uid.to_string(), lease, now.as_microsecond()))?;
-    if taken == 0 { Ok(None) } else { load(db, uid, now) }
+    if taken == 0 {
+        return Ok(None);
+    }
+    match load(db, uid, now) {
+        // The others go on. This one keeps its lease, so that it is not logged at every scan.
+        Err(Fault::UnknownForm) => {
+            unreadable(&uid);
+            Ok(None)
+        }
+        loaded => loaded,
+    }
 }
 
 /// Takes due dispatches, the longest due first.
@@ -34,11 +44,7 @@ pub(in crate::ledger::sqlite) fn take_due(
             .query_map((now.as_microsecond(), i64::try_from(limit).unwrap_or(i64::MAX)), |r| r.get(0))?
             .collect::<Result<_, _>>()?;
         for uid in due.iter().filter_map(|u| u.parse().ok()) {
-            match take(db, uid, now) {
-                // The others go on. This one keeps its lease, so that it is not logged at every scan.
-                Err(Fault::UnknownForm) => unreadable(&uid),
-                found => taken.extend(found?),
-            }
+            taken.extend(take(db, uid, now)?);
         }
     }
     Ok(taken)
