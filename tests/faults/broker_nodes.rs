@@ -110,8 +110,8 @@ mod long {
 
     /// A message is on two nodes before its confirm, so that a killed node loses none, and the others go on.
     ///
-    /// Fails if only the first URL is used (the workers do not go on without node 1), or if the queues have a
-    /// member on one node only.
+    /// Fails if only the first URL is used (the workers do not go on without node 1), if the queues have a member on
+    /// one node only, or if a channel that RabbitMQ refuses is kept (events wait until the node is back).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn each_node_of_the_brokers_cluster_is_killed() {
         let nodes = blocking(Nodes::start).await;
