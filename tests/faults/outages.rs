@@ -70,8 +70,10 @@ async fn the_ledgers_connections_are_closed_repeatedly() {
 }
 
 mod long {
+    use futures_util::future::join_all;
     use serde_json::json;
     use tokio::time::Instant;
+    use uuid::Uuid;
 
     use super::*;
     use crate::cluster::{Cluster, WORKER};
@@ -315,6 +317,13 @@ mod long {
         .await;
     }
 
+    /// Reads dispatches on a worker's page again and again. Each read uses a connection to the ledger.
+    async fn read_on(cluster: &Cluster, ops: String) {
+        loop {
+            cluster.deployment.get(&format!("http://{ops}/dispatches/default/{}", Uuid::new_v4())).await;
+        }
+    }
+
     /// F9: all ledger connections of both workers wait for a lock, and the workers report it meanwhile.
     ///
     /// Fails without a statement time-out (no worker reports that the ledger is overloaded).
@@ -328,9 +337,20 @@ mod long {
                 let requests = async {
                     let wait = "select count(*) from pg_stat_activity
                              where application_name = 'otpost' and wait_event_type = 'Lock'";
-                    let most = WORKERS.len() as i64 * otpost::ledger::Options::default().pool as i64;
+                    let pool = otpost::ledger::Options::default().pool;
+                    let most = (WORKERS.len() * pool) as i64;
                     let all = async || look.query_one(wait, &[]).await.unwrap().get::<_, i64>(0) >= most;
-                    wait::until("all connections of the workers wait", all).await;
+                    // The workers' own groups need only some of their connections at a time.
+                    let mut readers = vec![];
+                    for worker in WORKERS {
+                        let ops =
+                            cluster.deployment.serving(worker).await["ops"].as_str().unwrap().to_owned();
+                        readers.extend((0..pool).map(|_| read_on(cluster, ops.clone())));
+                    }
+                    tokio::select! {
+                        _ = join_all(readers) => unreachable!("they read on"),
+                        () = wait::until("all connections of the workers wait", all) => {}
+                    }
                     wait_for_workers_log(cluster, "the ledger is overloaded").await;
                     let (body, began) = (job("+447730000003", json!({})).to_string(), Instant::now());
                     let (status, answer) = cluster
