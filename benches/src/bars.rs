@@ -110,11 +110,12 @@ mod tests {
         add(Section::Drain, "reference worker", "0 rows", "deliveries_per_s", 1000.0);
         add(Section::Growth, "otpost", "1000 rows, fresh", "deliveries_per_s", 90.0);
         add(Section::Growth, "otpost", "0 rows, beside 1000 rows, fresh", "deliveries_per_s", 100.0);
+        add(Section::Growth, "otpost", "9 quotas, fresh", "deliveries_per_s", 40.0);
         add(Section::Growth, "otpost", "0 rows, beside 9 quotas, fresh", "deliveries_per_s", 50.0);
         add(Section::Start, "otpost", "one job waiting", "first_request_ms", 299.0);
         let bars = bars(&results);
         let met: Vec<(f64, bool)> = bars.iter().map(|bar| (bar.measured, bar.met)).collect();
-        assert_eq!(met, [(0.7, false), (0.9, true), (299.0, true)]);
+        assert_eq!(met, [(0.7, false), (0.9, true), (0.8, false), (299.0, true)]);
         assert_eq!(bars[0].aim, Some(0.9));
     }
 }
