@@ -2,6 +2,7 @@
 //! other processes.
 
 mod fault;
+mod file;
 mod measures;
 mod message_ids;
 mod operations;
@@ -9,16 +10,15 @@ mod operators;
 mod row;
 mod statistics;
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -43,8 +43,6 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
     ("V3__operations", include_str!("../../../migrations/sqlite/0003_operations.sql")),
     ("V4__country_pauses", include_str!("../../../migrations/sqlite/0004_country_pauses.sql")),
 ];
-/// The oldest accepted SQLite version, 3.51.3. Earlier versions can corrupt a WAL file (sqlite.org/wal.html, "WAL-reset bug").
-const MIN_SQLITE_VERSION: i32 = 3_051_003;
 /// Number of quotas that one purge looks at.
 const QUOTAS_PER_PURGE: i64 = 10_000;
 
@@ -62,14 +60,8 @@ pub(super) struct Sqlite {
 
 impl Sqlite {
     pub(super) fn open(path: &Path, options: &Options, outgoing: Arc<Outgoing>) -> Result<Self, LedgerError> {
-        if rusqlite::version_number() < MIN_SQLITE_VERSION {
-            return Err(LedgerError::Unusable(format!(
-                "SQLite {} is too old; 3.51.3 or newer is needed",
-                rusqlite::version()
-            )));
-        }
-        let lock = options.exclusive.then(|| lock(path)).transpose()?;
-        let mut db = connect(path).map_err(|e| LedgerError::from(Fault::from(e)))?;
+        let lock = options.exclusive.then(|| file::lock(path)).transpose()?;
+        let mut db = file::connect(path)?;
         let (jobs, mut inbox) = mpsc::channel::<Job>(1024);
         std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -148,28 +140,6 @@ impl Sqlite {
     }
 }
 
-/// Takes the lock file, which excludes other processes while the file is open.
-fn lock(path: &Path) -> Result<File, LedgerError> {
-    let mut name = PathBuf::from(path).into_os_string();
-    name.push(".lock");
-    let cannot =
-        |_| LedgerError::Unusable(format!("cannot write beside {}; check ledger.url", path.display()));
-    let file = File::options().create(true).truncate(false).write(true).open(name).map_err(cannot)?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        LedgerError::Unusable(format!(
-            "{} is in use by another otpost; stop that one, use its HTTP API, or choose another file: ledger.url, or otpost dev --data FOLDER",
-            path.display()
-        ))
-    })?;
-    Ok(file)
-}
-
-/// Creates the file with mode 0600. SQLite gives its WAL and shared-memory files the same mode.
-fn make_private(path: &Path) {
-    use std::os::unix::fs::OpenOptionsExt;
-    let _ = File::options().create_new(true).write(true).mode(0o600).open(path);
-}
-
 /// Reads kept receipts: uid, number of the attempt, carrier, receipt.
 fn receipts(db: &Connection, sql: &str, limit: usize) -> Result<Vec<AttemptReceipt>, Fault> {
     let rows: Vec<(String, u16, String, String)> = db
@@ -184,21 +154,6 @@ fn receipts(db: &Connection, sql: &str, limit: usize) -> Result<Vec<AttemptRecei
         Some(AttemptReceipt { uid: uid?, n, carrier, receipt: receipt? })
     };
     Ok(rows.into_iter().filter_map(read).collect())
-}
-
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    make_private(path);
-    let db = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    db.busy_timeout(Duration::from_secs(5))?;
-    db.pragma_update(None, "journal_mode", "wal")?;
-    db.pragma_update(None, "synchronous", "full")?;
-    db.pragma_update(None, "secure_delete", "on")?;
-    db.pragma_update(None, "foreign_keys", "on")?;
-    db.set_prepared_statement_cache_capacity(64);
-    Ok(db)
 }
 
 #[async_trait]
